@@ -1,0 +1,65 @@
+/* Ranks: the only module that includes mpi.h. Works without mpirun as one rank. Counts are size_t and
+ * cut into messages that MPI's int counts can hold. */
+#ifndef LOCKSTEP_COMM_H
+#define LOCKSTEP_COMM_H
+
+#include "lockstep/error.h"
+#include "lockstep/layout.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct Comm Comm;
+
+/* Starts MPI (FUNNELED), duplicates the world, installs the error exits and the log's rank. Collective.
+ * Never fails: without mpirun it is one rank. */
+Comm *comm_init(int *argc, char ***argv);
+void comm_free(Comm *comm); /* collective; finalizes MPI */
+
+int comm_rank(const Comm *comm);
+int comm_size(const Comm *comm);
+const char *comm_host(const Comm *comm);        /* of this rank */
+int comm_hosts(const Comm *comm);               /* how many different hosts */
+const char *comm_library(void);                 /* "Open MPI 4.1.4" */
+
+void comm_barrier(Comm *comm);                                       /* collective */
+void comm_broadcast(Comm *comm, void *data, size_t bytes, int root); /* collective */
+
+/* Rank 0's buffer of unknown size to all: on return *data (mem_alloc, NUL-terminated, owned by the
+ * caller) and *bytes are set everywhere. On rank 0 they are input and left as they are. Collective. */
+void comm_broadcast_text(Comm *comm, char **data, size_t *bytes);
+
+/* True everywhere if `ok` everywhere. Otherwise false everywhere and err holds the message of the lowest
+ * rank that failed, prefixed by its rank if not all failed. Collective. */
+bool comm_all_ok(Comm *comm, bool ok, Err *err);
+
+/* True anywhere -> true everywhere. Collective. */
+bool comm_any(Comm *comm, bool flag);
+
+/* Each rank r contributes elements [bounds[r], bounds[r+1]) of `array` (`bytes` per element); on return
+ * every rank has all of them. Data movement only, no arithmetic. bounds has size+1 entries. Collective. */
+void comm_allgather(Comm *comm, void *array, const size_t *bounds, size_t bytes);
+
+/* Rank 0 receives `bytes` from every rank into `all` (size * bytes; rank 0 only). Collective. */
+void comm_gather(Comm *comm, const void *mine, void *all, size_t bytes);
+
+/* Compares `text` (kernel family, versions, config digest: one "key: value" per line) across ranks: if a
+ * rank differs from rank 0, err names the line, the rank, its host and both values. Collective. */
+bool comm_same(Comm *comm, const char *text, Err *err);
+
+/* An Exchange over slices: rank r owns layout_slice(layout, r, size). Borrows comm and layout. */
+typedef struct SliceExchange {
+    Comm *comm;
+    size_t *block_bounds, *float_bounds; /* size + 1 each, owned */
+} SliceExchange;
+void slice_exchange_init(SliceExchange *exchange, Comm *comm, const Layout *layout);
+void slice_exchange_free(SliceExchange *exchange);
+Exchange slice_exchange(SliceExchange *exchange); /* per-block arrays */
+
+/* Every rank publishes its slice of a float arena to all. Collective. */
+void comm_publish(SliceExchange *exchange, float *arena);
+
+/* Wall clock in seconds, monotonic. */
+double comm_seconds(void);
+
+#endif

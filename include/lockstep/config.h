@@ -1,0 +1,117 @@
+/* Configuration: a YAML file, LOCKSTEP_* environment variables and `key=value` arguments become one
+ * tree whose nodes remember where they came from; option tables turn maps of that tree into C structs.
+ *
+ * Precedence: command line > environment > file > default. A key that no table knows, a value of the
+ * wrong type or out of range is one message: place, what was found, what is allowed, nearest spelling.
+ *
+ * Nothing here is collective. Every rank parses the same text, so every rank sees the same errors. */
+#ifndef LOCKSTEP_CONFIG_H
+#define LOCKSTEP_CONFIG_H
+
+#include "lockstep/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+typedef enum ConfigKind { CONFIG_NULL, CONFIG_SCALAR, CONFIG_MAP, CONFIG_LIST } ConfigKind;
+typedef enum ConfigOrigin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_ENV, ORIGIN_COMMAND } ConfigOrigin;
+
+typedef struct ConfigNode ConfigNode;
+struct ConfigNode {
+    ConfigKind kind;
+    ConfigOrigin origin;
+    int line, column;      /* 1-based, in the file; 0 elsewhere */
+    char *key;             /* the key in the parent map; NULL in lists and for the root */
+    char *text;            /* scalars: the text as written, quotes removed */
+    char *source;          /* environment variable or argument it came from; NULL for the file */
+    bool quoted;           /* scalar was quoted: never a number or null */
+    ConfigNode **children; /* maps and lists, in file order */
+    size_t count, capacity;
+    ConfigNode *parent;
+};
+
+typedef struct Config {
+    char *file;       /* name used in messages */
+    ConfigNode *root; /* a map */
+} Config;
+
+/* Parses `length` bytes of YAML called `file`. Errors: YAML syntax with line and column, a duplicate
+ * key, a root that is not a map. The caller frees with config_free, also after an error. */
+bool config_parse(Config *config, const char *file, const char *text, size_t length, Err *err);
+void config_free(Config *config);
+
+/* `assignment` is "optimizer.lr=0.1"; lists are indexed: "model.layers[2].dense.units=10". The right
+ * side is YAML (so "data.mean=[0.1, 0.2]" works). Missing maps on the way are made. */
+bool config_override(Config *config, const char *assignment, Err *err);
+
+/* Applies LOCKSTEP_<PATH> variables: LOCKSTEP_OPTIMIZER_LR sets the path for which `known` holds an
+ * entry "optimizer.lr" (upper case, dots to underscores). `environment` is NULL-terminated. A
+ * LOCKSTEP_ variable that matches nothing is an error with the nearest name. Variables whose names are
+ * in `ignored` (NULL-terminated, may be NULL) are passed over. */
+bool config_environment(Config *config, char *const *environment, const char *const *known,
+                        size_t known_count, const char *const *ignored, Err *err);
+
+/* The child of map `node` called `key`, or NULL. `node` may be NULL. */
+ConfigNode *config_get(const ConfigNode *node, const char *key);
+
+/* The child, made as an empty map (origin default) if it is missing; replaces a null value. */
+ConfigNode *config_section(ConfigNode *node, const char *key);
+
+/* "configs/a.yaml:3:5", "command line: optimizer.lr=x", "environment: LOCKSTEP_..." and the dotted
+ * path of a node ("optimizer.lr", "model.layers[2].dense"). Into buffer; returns buffer. */
+char *config_place(const Config *config, const ConfigNode *node, char *buffer, size_t size);
+char *config_path(const ConfigNode *node, char *buffer, size_t size);
+
+/* err = "<place>: <path>: <formatted text>"; returns false. */
+bool config_error(const Config *config, const ConfigNode *node, Err *err, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* ---- option tables ---- */
+
+typedef enum OptionType {
+    OPTION_INT,    /* int64_t, or int if size is 4 */
+    OPTION_FLOAT,  /* double */
+    OPTION_BOOL,   /* bool: true/false/yes/no/on/off */
+    OPTION_STRING, /* char * (owned by the struct, options_free) */
+    OPTION_CHOICE, /* int: index into choices "a|b|c" */
+    OPTION_SPAN,   /* Span: 5ep, 500st, 100000sa */
+    OPTION_FLOATS, /* OptionFloats: a number or a list of numbers */
+    OPTION_NODE,   /* ConfigNode *: taken as it is (borrowed); its reader checks it */
+} OptionType;
+
+#define OPTION_FLOATS_MAX 16
+typedef struct OptionFloats {
+    int count;
+    double value[OPTION_FLOATS_MAX];
+} OptionFloats;
+
+typedef struct Option {
+    const char *name;
+    OptionType type;
+    size_t offset, size; /* of the member in the struct; use OPTION_AT */
+    double min, max;     /* inclusive, numbers (and span values) only; min == max == 0: no bounds */
+    const char *choices; /* OPTION_CHOICE: "a|b|c" */
+    const char *def;     /* default as it would be written; NULL: required; "" : empty / absent */
+    const char *help;    /* one line, with the unit */
+} Option;
+
+/* Tables end with an entry whose name is NULL. */
+#define OPTION_AT(type, member) offsetof(type, member), sizeof(((type *)0)->member)
+#define OPTION_END { NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL, NULL }
+
+/* Reads map `node` into `*out` by `table`; every entry of the table is set. Missing keys are added to
+ * the tree with their default text and ORIGIN_DEFAULT, so that config_print shows the resolved run.
+ * Unknown keys are errors, except those listed in `other` (NULL-terminated, may be NULL), which
+ * somebody else reads. A scalar node is read as the table's first option ("dense: 10"), a null node as
+ * all defaults. Strings in *out are owned by it: options_free. */
+bool options_read(const Config *config, ConfigNode *node, const Option *table,
+                  const char *const *other, void *out, Err *err);
+void options_free(const Option *table, void *out);
+
+/* The tree as YAML that reads back as itself; with `origins` each line ends in "# default", "# file:7",
+ * "# LOCKSTEP_SEED" or "# command line". */
+void config_print(const Config *config, FILE *out, bool origins);
+
+#endif

@@ -1,0 +1,108 @@
+/* A layer: one file in src/nn/layers, one line in src/nn/layers.def.
+ *
+ * Activations are float. A sample of shape (F) is stored as F floats. An image (C, H, W) is stored as
+ * nChw16c: (ceil(C/16), H, W, 16), channels of a block next to each other, missing channels zero and
+ * kept zero by every layer. The batch is the outermost dimension. All pointers are 64-byte aligned.
+ *
+ * Weights have the plain order a reader expects (dense (out, in), conv (OC, IC/groups, KH, KW)); layers
+ * pack what they need into their own memory when `begin_step` tells them that the weights are new.
+ *
+ * Bits: forward and backward are pure functions of (weights, pass, x): the same for every rank count. */
+#ifndef LOCKSTEP_LAYER_H
+#define LOCKSTEP_LAYER_H
+
+#include "lockstep/batch.h"
+#include "lockstep/config.h"
+#include "lockstep/layout.h"
+
+#define LAYER_MAX_TENSORS 6
+
+/* One lane's pass. */
+typedef struct Pass {
+    bool train;
+    int batch;           /* B: samples of this micro-batch, >= 1 */
+    uint64_t seed;       /* of the run */
+    int64_t step;        /* 0-based optimizer step */
+    int first_sample;    /* position of the lane's first sample in the global batch */
+    int global_batch;    /* samples of the whole step: what the loss gradient is divided by */
+    int lane_size;       /* samples of a full lane; first_sample is a multiple of it */
+} Pass;
+
+typedef struct Layer Layer;
+
+/* How a tensor starts: `scheme` of initializer.h, or the layer's own constant. */
+typedef struct LayerTensor {
+    int index;           /* in the Layout */
+    int fan_in, fan_out; /* for the initialiser */
+    const char *initializer; /* fixed ("zeros", "ones"), or NULL: the model's or layer's `init` */
+    float *w, *dw;       /* (padded) in the weight and gradient arenas; set by model_bind */
+} LayerTensor;
+
+typedef struct LayerType {
+    const char *name;    /* "dense" */
+    const char *help;    /* one line */
+    const char *formula; /* "y = x W^T + b" */
+    const char *source;  /* paper, or NULL */
+    const Option *options;
+    size_t options_bytes;
+
+    /* Checks options against layer->in, sets layer->out, adds tensors to the layout (layer_add_tensor),
+     * sets flops. The error says what the layer needs; the caller adds its name and input shape. */
+    bool (*plan)(Layer *layer, Layout *layout, Err *err);
+
+    /* Allocates what the layer keeps (saved values, packed weights, scratch) for batches of up to
+     * max_batch samples. NULL: nothing. Memory of layer->state is freed by `release`. */
+    void (*allocate)(Layer *layer, int max_batch);
+    void (*release)(Layer *layer);
+
+    /* The weights are new: pack them. A step of global_batch samples follows (0: evaluation); a layer
+     * whose statistics decay depends on it sets layout->tensors[...].keep. NULL: nothing to do. */
+    void (*begin_step)(Layer *layer, Layout *layout, int global_batch);
+
+    /* x -> y. `y` is not x unless in_place. */
+    void (*forward)(Layer *layer, const Pass *pass, const float *x, float *y);
+
+    /* dy -> dx (NULL for the first layer of a net: not wanted) and the layer's dw, which it overwrites
+     * (=, not +=) completely, padding excluded. x and y are what forward saw and gave. dx may be dy only
+     * if in_place. */
+    void (*backward)(Layer *layer, const Pass *pass, const float *x, const float *y, const float *dy,
+                     float *dx);
+
+    bool in_place;     /* y may be x, and dx may be dy (element-wise layers whose backward needs only y) */
+    bool keep_x;       /* backward reads x */
+    bool keep_y;       /* backward reads y */
+} LayerType;
+
+struct Layer {
+    const LayerType *type;
+    char name[64];  /* unique path, e.g. "block1.body.2.conv2d", or the config's `name` */
+    int index;      /* number of the layer in the net: key of its random numbers */
+    Shape in, out;
+    void *options;  /* type->options_bytes */
+    LayerTensor tensors[LAYER_MAX_TENSORS];
+    int tensor_count;
+    double flops;   /* forward, per sample, 2 per multiply-add */
+    int max_batch;
+    bool first;     /* no data gradient will be asked for */
+    bool zero_init; /* zero_gamma: this norm's gain starts at 0 (last norm of a residual body) */
+    char *init;     /* initialiser asked for by this layer's config, or NULL; borrowed */
+    void *state;    /* private to the type */
+    size_t state_bytes_total; /* floats and bytes the layer keeps, for --dry-run, in bytes */
+};
+
+/* Floats stored per sample (images padded to whole channel blocks), and the number of values. */
+size_t shape_stored(Shape shape);
+size_t shape_values(Shape shape);
+char *shape_text(Shape shape, char *buffer, size_t size); /* "(64, 8, 8)" */
+int shape_blocks(Shape shape);                            /* ceil(C / 16) of an image */
+
+/* Adds "<layer>.<name>" to the layout; returns the index into layer->tensors. Tensors of one dimension
+ * get neither decay nor adaptation unless flags say so. */
+int layer_add_tensor(Layer *layer, Layout *layout, const char *name, int ndim, const int *shape,
+                     unsigned flags, int fan_in, int fan_out, const char *initializer);
+
+/* The registry, at the ISA level in use. */
+const LayerType *layer_find(const char *name); /* NULL if there is none */
+const LayerType *const *layer_all(int *count);
+
+#endif

@@ -1,0 +1,99 @@
+/* The parameter layout: one float arena that holds every tensor of a model. Weights, gradients,
+ * optimizer state, reduction slices and checkpoints all use the same layout, so a slice is a range.
+ *
+ * Trained parameters come first, running statistics (batch norm) last. In a gradient arena the place of
+ * a running statistic holds this step's increment, so statistics travel through the same reduction
+ * tree as gradients. Every tensor starts at a multiple of 16 floats (64 bytes) and is followed by zeros
+ * up to the next; the zeros stay zero in every arena.
+ *
+ * Blocks: a tensor is cut into blocks of 4,096 floats from its own start. Slices are runs of whole
+ * blocks, norms are block sums added in block order, and neither moves when the rank count changes. */
+#ifndef LOCKSTEP_LAYOUT_H
+#define LOCKSTEP_LAYOUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LAYOUT_ALIGN 16   /* floats */
+#define LAYOUT_BLOCK 4096 /* floats */
+#define LAYOUT_MAX_DIMS 4
+
+enum LayoutFlags {
+    LAYOUT_DECAY = 1,     /* weight decay applies (default: tensors of two and more dimensions) */
+    LAYOUT_ADAPT = 2,     /* layer-wise trust ratios apply (same default) */
+    LAYOUT_STATISTIC = 4, /* a running statistic: w = keep * w + g, no optimizer */
+};
+
+typedef struct LayoutTensor {
+    char name[96]; /* "stem.weight": unique */
+    int ndim, shape[LAYOUT_MAX_DIMS];
+    size_t offset, n; /* floats; n = product of shape */
+    size_t padded;    /* n rounded up to LAYOUT_ALIGN */
+    unsigned flags;
+    int first_block, blocks; /* its blocks are first_block .. first_block + blocks - 1 */
+    float keep;              /* LAYOUT_STATISTIC: 1 - momentum */
+} LayoutTensor;
+
+typedef struct Layout {
+    LayoutTensor *tensors;
+    int count;
+    size_t capacity;
+    size_t n;         /* floats in the arena, with padding */
+    size_t trained;   /* floats of trained parameters, without padding */
+    size_t total;     /* floats of all tensors, without padding */
+    int blocks;       /* blocks in all */
+    bool sealed;
+} Layout;
+
+typedef struct LayoutBlock {
+    int tensor;
+    size_t offset, n; /* in the arena, floats; n is a multiple of LAYOUT_ALIGN (padding included) */
+} LayoutBlock;
+
+/* Adds a tensor and returns its index. ndim 1..4. Call before layout_seal. */
+int layout_add(Layout *layout, const char *name, int ndim, const int *shape, unsigned flags);
+
+/* Assigns offsets: trained parameters first, statistics last, each in the order added. Tensor indices
+ * do not change. */
+void layout_seal(Layout *layout);
+void layout_free(Layout *layout);
+
+int layout_find(const Layout *layout, const char *name); /* index, or -1 */
+LayoutBlock layout_block(const Layout *layout, int block);
+
+/* A slice of the arena: whole blocks [first_block, last_block), floats [lo, hi). May be empty. */
+typedef struct Slice {
+    int first_block, last_block;
+    size_t lo, hi;
+} Slice;
+
+/* Slice number `part` of `parts`, cut so that floats are balanced to within one block. */
+Slice layout_slice(const Layout *layout, int part, int parts);
+
+/* For every block of the slice: sums[block] = sum of squares of x over the block (float squares, summed
+ * in double, fixed order). `sums` is indexed by block number over the whole arena. */
+void layout_block_squares(const Layout *layout, Slice slice, const float *x, double *sums);
+
+/* The sum of sums[] over one tensor's blocks, in block order. */
+double layout_tensor_sum(const Layout *layout, int tensor, const double *sums);
+
+/* 64-bit digest (XXH3) per block of the slice over the tensor's own floats, padding left out. */
+void layout_block_digests(const Layout *layout, Slice slice, const float *x, uint64_t *digests);
+
+/* Digest of a whole arena from all its block digests: names, shapes and values. */
+uint64_t layout_digest(const Layout *layout, const uint64_t *digests);
+
+/* Statistics inside the slice: w = keep * w + increment. */
+void layout_update_statistics(const Layout *layout, Slice slice, float *w, const float *increment);
+
+/* Completes an array with one element of `bytes` per block: on entry each rank has filled the elements
+ * of its own slice, on return every rank has all of them. Collective. A NULL function means the slice
+ * is the whole layout and nothing has to be done. */
+typedef struct Exchange {
+    void (*complete)(void *context, void *array, size_t bytes);
+    void *context;
+} Exchange;
+void exchange_complete(Exchange exchange, void *array, size_t bytes);
+
+#endif

@@ -1,0 +1,34 @@
+/* A loss: one file in src/nn/losses, one line in src/nn/losses.def. */
+#ifndef LOCKSTEP_LOSS_H
+#define LOCKSTEP_LOSS_H
+
+#include "lockstep/layer.h"
+
+typedef struct Loss Loss;
+
+typedef struct LossType {
+    const char *name, *help, *formula, *source;
+    const Option *options;
+    size_t options_bytes;
+    bool wants_labels; /* class numbers; otherwise targets of the output's shape */
+
+    /* y (B, F) network outputs. Returns sums over the B samples. If dy is not NULL it is set to the
+     * gradient of (sum of the losses) / pass->global_batch. Label out of range: checked by data. */
+    Tally (*evaluate)(const Loss *loss, const Pass *pass, const Batch *batch, const float *y,
+                      float *dy);
+} LossType;
+
+struct Loss {
+    const LossType *type;
+    void *options;
+    int outputs; /* F: classes or target values per sample */
+};
+
+const LossType *loss_find(const char *name);
+const LossType *const *loss_all(int *count);
+
+/* Reads {type: ..., options} (NULL node: softmax_cross_entropy). */
+bool loss_init(Loss *loss, const Config *config, ConfigNode *node, int outputs, Err *err);
+void loss_free(Loss *loss);
+
+#endif

@@ -1,0 +1,29 @@
+/* Memory: 64-byte aligned, zeroed, counted. No allocation happens inside a training step.
+ * Out of memory is fatal (die), so callers never test for NULL. */
+#ifndef LOCKSTEP_MEMORY_H
+#define LOCKSTEP_MEMORY_H
+
+#include <stddef.h>
+
+/* `bytes` zeroed bytes, aligned to 64; blocks of 2 MiB and more are aligned to and advised for huge
+ * pages. Owned by the caller, freed with mem_free. bytes may be 0. */
+void *mem_alloc(size_t bytes);
+void mem_free(void *pointer); /* NULL is fine */
+
+/* A copy of a C string, freed with mem_free. */
+char *mem_string(const char *text);
+
+/* Grows *array (elements of `bytes` each) so that at least count + 1 fit; *capacity is updated.
+ * Doubles, so appending n elements costs O(n). New memory is zeroed. */
+void mem_grow(void *array_pointer, size_t count, size_t *capacity, size_t bytes);
+
+#define mem_new(type) ((type *)mem_alloc(sizeof(type)))
+#define mem_array(type, count) ((type *)mem_alloc(sizeof(type) * (size_t)(count)))
+
+/* Blocks alive, bytes alive now, most bytes alive at once. The tests check that a run ends at 0. */
+typedef struct MemUse {
+    size_t blocks, bytes, peak_bytes;
+} MemUse;
+MemUse mem_use(void);
+
+#endif

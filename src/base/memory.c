@@ -1,0 +1,76 @@
+/* Aligned, zeroed, counted memory. A header of one cache line before each block keeps its size. */
+#include "lockstep/memory.h"
+#include "lockstep/error.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define HEADER 64
+#define HUGE_PAGE ((size_t)2 << 20)
+
+typedef struct Header {
+    void *base;
+    size_t bytes;
+} Header;
+
+static MemUse use;
+
+void *mem_alloc(size_t bytes)
+{
+    size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : HEADER;
+    size_t total = bytes + HEADER + align;
+    void *base = total > bytes ? malloc(total) : NULL;
+    if (!base)
+        die(EXIT_USAGE, "out of memory: %zu bytes wanted, %zu in use", bytes, use.bytes);
+    uintptr_t start = ((uintptr_t)base + HEADER + align - 1) / align * align;
+    void *block = (void *)start;
+    if (bytes >= HUGE_PAGE)
+        madvise(block, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+    memset(block, 0, bytes);
+    Header *header = (Header *)(start - HEADER);
+    *header = (Header){ .base = base, .bytes = bytes };
+    use.blocks++;
+    use.bytes += bytes;
+    if (use.bytes > use.peak_bytes)
+        use.peak_bytes = use.bytes;
+    return block;
+}
+
+void mem_free(void *pointer)
+{
+    if (!pointer)
+        return;
+    Header *header = (Header *)((uintptr_t)pointer - HEADER);
+    expect(use.blocks > 0 && use.bytes >= header->bytes);
+    use.blocks--;
+    use.bytes -= header->bytes;
+    free(header->base);
+}
+
+char *mem_string(const char *text)
+{
+    size_t bytes = strlen(text) + 1;
+    return memcpy(mem_alloc(bytes), text, bytes);
+}
+
+void mem_grow(void *array_pointer, size_t count, size_t *capacity, size_t bytes)
+{
+    if (count < *capacity)
+        return;
+    void *old;
+    memcpy(&old, array_pointer, sizeof old);
+    size_t wanted = *capacity ? 2 * *capacity : 8;
+    void *grown = mem_alloc(wanted * bytes);
+    if (old)
+        memcpy(grown, old, count * bytes);
+    mem_free(old);
+    memcpy(array_pointer, &grown, sizeof grown);
+    *capacity = wanted;
+}
+
+MemUse mem_use(void)
+{
+    return use;
+}
