@@ -2,7 +2,12 @@
 VERSION := 0.1.0
 BUILD   ?= build
 PREFIX  ?= /usr/local
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+# `make V=1` shows whole commands.
+Q       := $(if $(V),,@)
+say      = $(if $(V),,@echo '  $(1)')
 MPI     ?= ompi-c
 PKGS    := $(MPI) libfyaml jansson libxxhash hwloc openblas zlib liblzma
 
@@ -37,19 +42,22 @@ GOLDEN  ?= tests/golden
 all: $(PROGRAM)
 
 $(PROGRAM): $(BUILD)/src/main.o $(LIB)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LD $@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(LIB): $(OBJ)
-	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR $@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 define isa_rule
 $(BUILD)/%.$(1).o: %.c
+	$$(call say,CC $$< ($(1)))
 	@mkdir -p $$(@D)
-	$$(CC) $$(CPPFLAGS) $$(CFLAGS) -ffp-contract=fast $$(MARCH_$(1)) -DLOCKSTEP_ISA=$(1) -MMD -MP -c -o $$@ $$<
+	$$(Q)$$(CC) $$(CPPFLAGS) $$(CFLAGS) -ffp-contract=fast $$(MARCH_$(1)) -DLOCKSTEP_ISA=$(1) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach l,$(LEVELS),$(eval $(call isa_rule,$(l))))
 $(BUILD)/%.o: %.c
+	$(call say,CC $<)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(DEFINES) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(DEFINES) -MMD -MP -c -o $@ $<
 $(BUILD)/src/base/version.o: DEFINES = -DLOCKSTEP_VERSION='"$(VERSION)"' -DLOCKSTEP_GIT='"$(GIT)"' \
 	-DLOCKSTEP_CFLAGS='"$(OPT)"'
 $(BUILD)/src/base/version.o: $(BUILD)/git-$(GIT)
@@ -58,10 +66,12 @@ $(BUILD)/git-$(GIT):
 
 tests: $(TESTS) $(GOLDEN_RUNNER)
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.o $(LIB)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
+	$(call say,LD $@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
 $(BUILD)/tests/%.o: CPPFLAGS += -Itests
 $(GOLDEN_RUNNER): $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/golden/test_%,$(wildcard tests/golden/*.c))) $(LIB)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LD $@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 check: $(PROGRAM) tests
 	tests/run $(BUILD)

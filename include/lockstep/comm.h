@@ -18,9 +18,9 @@ void comm_free(Comm *comm); /* collective; finalizes MPI */
 
 int comm_rank(const Comm *comm);
 int comm_size(const Comm *comm);
-const char *comm_host(const Comm *comm);        /* of this rank */
-int comm_hosts(const Comm *comm);               /* how many different hosts */
-const char *comm_library(void);                 /* "Open MPI 4.1.4" */
+const char *comm_host(const Comm *comm); /* of this rank */
+int comm_hosts(const Comm *comm);        /* how many different hosts */
+const char *comm_library(void);          /* "Open MPI 4.1.4" */
 
 void comm_barrier(Comm *comm);                                       /* collective */
 void comm_broadcast(Comm *comm, void *data, size_t bytes, int root); /* collective */

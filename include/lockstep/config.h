@@ -99,7 +99,10 @@ typedef struct Option {
 
 /* Tables end with an entry whose name is NULL. */
 #define OPTION_AT(type, member) offsetof(type, member), sizeof(((type *)0)->member)
-#define OPTION_END { NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL, NULL }
+#define OPTION_END                                                                                 \
+    {                                                                                              \
+        NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL, NULL                                             \
+    }
 
 /* Reads map `node` into `*out` by `table`; every entry of the table is set. Missing keys are added to
  * the tree with their default text and ORIGIN_DEFAULT, so that config_print shows the resolved run.

@@ -8,15 +8,15 @@
 #include "lockstep/config.h"
 
 typedef struct Dataset {
-    Shape shape;          /* of a sample: (C, H, W) or (F) */
-    int64_t count;        /* samples */
-    int classes;          /* 0: regression */
-    uint8_t *bytes;       /* (count, C, H, W) pixels, or NULL */
-    float *values;        /* (count, F), or NULL */
-    int32_t *labels;      /* (count), or NULL */
-    float *targets;       /* (count, K), or NULL */
-    int target_size;      /* K */
-    uint64_t digest;      /* of pixels and labels */
+    Shape shape;     /* of a sample: (C, H, W) or (F) */
+    int64_t count;   /* samples */
+    int classes;     /* 0: regression */
+    uint8_t *bytes;  /* (count, C, H, W) pixels, or NULL */
+    float *values;   /* (count, F), or NULL */
+    int32_t *labels; /* (count), or NULL */
+    float *targets;  /* (count, K), or NULL */
+    int target_size; /* K */
+    uint64_t digest; /* of pixels and labels */
 } Dataset;
 
 typedef struct DatasetType {

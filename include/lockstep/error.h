@@ -44,7 +44,7 @@ void error_set_exits(void (*leave)(int code), void (*abort_job)(int code));
 /* Leaves the program in order with `code` and no message. Collective. */
 void leave(int code) __attribute__((noreturn));
 
-#define expect(condition) \
+#define expect(condition)                                                                          \
     ((condition) ? (void)0 : expect_failed(#condition, __FILE__, __LINE__, __func__))
 void expect_failed(const char *condition, const char *file, int line, const char *function)
     __attribute__((noreturn));

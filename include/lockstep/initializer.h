@@ -17,9 +17,9 @@
 
 typedef struct InitializerInput {
     uint64_t seed;
-    uint64_t tensor;     /* number of the tensor in the layout */
+    uint64_t tensor; /* number of the tensor in the layout */
     int fan_in, fan_out;
-    int rows, columns;   /* the tensor as a matrix: shape[0] x the rest */
+    int rows, columns; /* the tensor as a matrix: shape[0] x the rest */
 } InitializerInput;
 
 /* Fills w[0 .. rows*columns). Error: unknown scheme (nearest spelling offered). */

@@ -7,12 +7,13 @@
 #include <stddef.h>
 
 typedef struct Kernels {
-    void (*add)(float *y, const float *a, const float *b, size_t n);   /* y = a + b; y may be a or b */
-    void (*scale)(float *y, float factor, size_t n);                   /* y = factor * y */
-    void (*clamp)(float *y, float limit, size_t n);                    /* y = min(max(y, -limit), limit) */
-    void (*keep_add)(float *w, float keep, const float *g, size_t n);  /* w = keep * w + g */
-    double (*squares)(const float *x, size_t n);                       /* sum of x^2, fixed order */
-    double (*sum)(const float *x, size_t n);                           /* sum of x, fixed order */
+    void (*add)(float *y, const float *a, const float *b,
+                size_t n);                           /* y = a + b; y may be a or b */
+    void (*scale)(float *y, float factor, size_t n); /* y = factor * y */
+    void (*clamp)(float *y, float limit, size_t n);  /* y = min(max(y, -limit), limit) */
+    void (*keep_add)(float *w, float keep, const float *g, size_t n); /* w = keep * w + g */
+    double (*squares)(const float *x, size_t n);                      /* sum of x^2, fixed order */
+    double (*sum)(const float *x, size_t n);                          /* sum of x, fixed order */
 } Kernels;
 
 const Kernels *kernels(void); /* of the level in use */

@@ -10,9 +10,9 @@
 #include <stdbool.h>
 
 typedef struct Lanes {
-    int count;      /* L */
-    int batch;      /* global batch B, samples */
-    int size;       /* B / L: samples in a full lane */
+    int count; /* L */
+    int batch; /* global batch B, samples */
+    int size;  /* B / L: samples in a full lane */
     int rank, ranks;
     int first, last; /* this rank's lanes [first, last) */
 } Lanes;

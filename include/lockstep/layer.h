@@ -20,22 +20,22 @@
 /* One lane's pass. */
 typedef struct Pass {
     bool train;
-    int batch;           /* B: samples of this micro-batch, >= 1 */
-    uint64_t seed;       /* of the run */
-    int64_t step;        /* 0-based optimizer step */
-    int first_sample;    /* position of the lane's first sample in the global batch */
-    int global_batch;    /* samples of the whole step: what the loss gradient is divided by */
-    int lane_size;       /* samples of a full lane; first_sample is a multiple of it */
+    int batch;        /* B: samples of this micro-batch, >= 1 */
+    uint64_t seed;    /* of the run */
+    int64_t step;     /* 0-based optimizer step */
+    int first_sample; /* position of the lane's first sample in the global batch */
+    int global_batch; /* samples of the whole step: what the loss gradient is divided by */
+    int lane_size;    /* samples of a full lane; first_sample is a multiple of it */
 } Pass;
 
 typedef struct Layer Layer;
 
 /* How a tensor starts: `scheme` of initializer.h, or the layer's own constant. */
 typedef struct LayerTensor {
-    int index;           /* in the Layout */
-    int fan_in, fan_out; /* for the initialiser */
+    int index;               /* in the Layout */
+    int fan_in, fan_out;     /* for the initialiser */
     const char *initializer; /* fixed ("zeros", "ones"), or NULL: the model's or layer's `init` */
-    float *w, *dw;       /* (padded) in the weight and gradient arenas; set by model_bind */
+    float *w, *dw;           /* (padded) in the weight and gradient arenas; set by model_bind */
 } LayerTensor;
 
 typedef struct LayerType {
@@ -65,23 +65,24 @@ typedef struct LayerType {
     /* dy -> dx (NULL for the first layer of a net: not wanted) and the layer's dw, which it overwrites
      * (=, not +=) completely, padding excluded. x and y are what forward saw and gave. dx may be dy only
      * if in_place. */
-    void (*backward)(Layer *layer, const Pass *pass, const float *x, const float *y, const float *dy,
-                     float *dx);
+    void (*backward)(Layer *layer, const Pass *pass, const float *x, const float *y,
+                     const float *dy, float *dx);
 
-    bool in_place;     /* y may be x, and dx may be dy (element-wise layers whose backward needs only y) */
-    bool keep_x;       /* backward reads x */
-    bool keep_y;       /* backward reads y */
+    bool
+        in_place; /* y may be x, and dx may be dy (element-wise layers whose backward needs only y) */
+    bool keep_x; /* backward reads x */
+    bool keep_y; /* backward reads y */
 } LayerType;
 
 struct Layer {
     const LayerType *type;
-    char name[64];  /* unique path, e.g. "block1.body.2.conv2d", or the config's `name` */
-    int index;      /* number of the layer in the net: key of its random numbers */
+    char name[64]; /* unique path, e.g. "block1.body.2.conv2d", or the config's `name` */
+    int index;     /* number of the layer in the net: key of its random numbers */
     Shape in, out;
-    void *options;  /* type->options_bytes */
+    void *options; /* type->options_bytes */
     LayerTensor tensors[LAYER_MAX_TENSORS];
     int tensor_count;
-    double flops;   /* forward, per sample, 2 per multiply-add */
+    double flops; /* forward, per sample, 2 per multiply-add */
     int max_batch;
     bool first;     /* no data gradient will be asked for */
     bool zero_init; /* zero_gamma: this norm's gain starts at 0 (last norm of a residual body) */

@@ -39,10 +39,11 @@ typedef struct Layout {
     LayoutTensor *tensors;
     int count;
     size_t capacity;
-    size_t n;         /* floats in the arena, with padding */
-    size_t trained;   /* floats of trained parameters, without padding */
-    size_t total;     /* floats of all tensors, without padding */
-    int blocks;       /* blocks in all */
+    size_t n;          /* floats in the arena, with padding */
+    size_t trained;    /* floats of trained parameters, without padding */
+    size_t total;      /* floats of all tensors, without padding */
+    int blocks;        /* blocks in all */
+    int *block_tensor; /* (blocks): whose tensor; made by layout_seal */
     bool sealed;
 } Layout;
 
@@ -83,6 +84,9 @@ void layout_block_digests(const Layout *layout, Slice slice, const float *x, uin
 
 /* Digest of a whole arena from all its block digests: names, shapes and values. */
 uint64_t layout_digest(const Layout *layout, const uint64_t *digests);
+
+/* Digest of names and shapes alone: equal for equal networks. */
+uint64_t layout_names_digest(const Layout *layout);
 
 /* Statistics inside the slice: w = keep * w + increment. */
 void layout_update_statistics(const Layout *layout, Slice slice, float *w, const float *increment);

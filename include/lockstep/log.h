@@ -16,10 +16,10 @@ LogLevel log_get_level(void);
 /* True if escape sequences are welcome on `fd`: a terminal, NO_COLOR unset, TERM not dumb. */
 bool log_is_terminal(int fd);
 
-void log_out(const char *format, ...) __attribute__((format(printf, 1, 2)));     /* rank 0, stdout */
-void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));    /* not with -q */
+void log_out(const char *format, ...) __attribute__((format(printf, 1, 2)));  /* rank 0, stdout */
+void log_info(const char *format, ...) __attribute__((format(printf, 1, 2))); /* not with -q */
 void log_verbose(const char *format, ...) __attribute__((format(printf, 1, 2))); /* only with -v */
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));    /* always */
-void log_rank(const char *format, ...) __attribute__((format(printf, 1, 2)));    /* every rank, -v */
+void log_rank(const char *format, ...) __attribute__((format(printf, 1, 2))); /* every rank, -v */
 
 #endif

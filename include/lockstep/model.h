@@ -18,16 +18,16 @@ typedef struct Model {
     ModelNode *nodes;
     int count;
     size_t capacity;
-    int buffers;        /* buffer 0 is the input */
+    int buffers; /* buffer 0 is the input */
     Shape input, output;
     Loss loss;
-    Layout layout;      /* sealed by model_build */
+    Layout layout; /* sealed by model_build */
     int max_batch;
-    float *w, *dw;      /* arenas bound now; borrowed */
+    float *w, *dw;                    /* arenas bound now; borrowed */
     float **activations, **gradients; /* per buffer; owned */
-    void *memory;       /* the one arena behind them */
+    void *memory;                     /* the one arena behind them */
     size_t activation_bytes;
-    const char *init;   /* default initialiser; borrowed from the config */
+    const char *init; /* default initialiser; borrowed from the config */
     bool zero_gamma;
 } Model;
 

@@ -48,7 +48,7 @@ typedef struct OptimizerType {
     const char *name, *help, *formula, *source;
     const Option *options; /* beside the common ones */
     size_t options_bytes;
-    int states;            /* floats of state per parameter */
+    int states; /* floats of state per parameter */
     const char *state_names[OPTIMIZER_MAX_STATES];
     unsigned needs_norms;
     double default_lr, default_weight_decay; /* when the config gives none */
@@ -67,17 +67,17 @@ typedef struct OptimizerType {
 typedef struct Optimizer {
     const OptimizerType *type;
     void *options;
-    double lr, weight_decay;      /* lr: the config's base lr, before scaling */
-    double clip_norm, clip_value; /* 0: off */
-    const Layout *layout;         /* borrowed */
-    Slice slice;                  /* what this rank updates */
+    double lr, weight_decay;            /* lr: the config's base lr, before scaling */
+    double clip_norm, clip_value;       /* 0: off */
+    const Layout *layout;               /* borrowed */
+    Slice slice;                        /* what this rank updates */
     float *state[OPTIMIZER_MAX_STATES]; /* each layout->n floats; owned; valid inside the slice */
-    double *tensor_decay;         /* per tensor */
-    bool *tensor_adapt;           /* per tensor */
+    double *tensor_decay;               /* per tensor */
+    bool *tensor_adapt;                 /* per tensor */
     double *squares_w, *squares_g, *squares_u; /* per block; owned */
-    double grad_norm;             /* last step: global norm before clipping */
-    double clip_factor;           /* last step: 1 if nothing was clipped */
-    double *trust;                /* last step, per tensor: trust ratio, 1 where there is none */
+    double grad_norm;                          /* last step: global norm before clipping */
+    double clip_factor;                        /* last step: 1 if nothing was clipped */
+    double *trust; /* last step, per tensor: trust ratio, 1 where there is none */
 } Optimizer;
 
 /* Reads {type: ..., lr, weight_decay, clip_norm, clip_value, decay_all, adapt_all, method options}.
@@ -88,7 +88,8 @@ void optimizer_free(Optimizer *optimizer);
 
 /* One update of the slice: w by the mean gradient g (both whole arenas; g may be scaled in place by
  * clipping). Collective if exchange has a function. */
-void optimizer_step(Optimizer *optimizer, const Rates *rates, float *w, float *g, Exchange exchange);
+void optimizer_step(Optimizer *optimizer, const Rates *rates, float *w, float *g,
+                    Exchange exchange);
 
 const OptimizerType *optimizer_find(const char *name);
 const OptimizerType *const *optimizer_all(int *count);

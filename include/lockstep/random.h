@@ -10,19 +10,18 @@
 #include <stdint.h>
 
 typedef enum RandomPurpose { /* never renumber: the trajectory of every seed depends on it */
-    RANDOM_INIT = 1,
-    RANDOM_ORDER = 2,
-    RANDOM_AUGMENT = 3,
-    RANDOM_DROPOUT = 4,
-    RANDOM_SYNTHETIC = 5,
-    RANDOM_NOISE = 6,
-    RANDOM_TEST = 99,
+                             RANDOM_INIT = 1,
+                             RANDOM_ORDER = 2,
+                             RANDOM_AUGMENT = 3,
+                             RANDOM_DROPOUT = 4,
+                             RANDOM_SYNTHETIC = 5,
+                             RANDOM_NOISE = 6,
+                             RANDOM_TEST = 99,
 } RandomPurpose;
 
+/* A stream: made by random_key, never by hand. 128 bits, so that streams do not meet. */
 typedef struct RandomKey {
-    uint64_t seed;
-    uint32_t purpose;
-    uint64_t a, b;
+    uint32_t key[2], high[2];
 } RandomKey;
 
 RandomKey random_key(uint64_t seed, RandomPurpose purpose, uint64_t a, uint64_t b);
@@ -30,9 +29,10 @@ RandomKey random_key(uint64_t seed, RandomPurpose purpose, uint64_t a, uint64_t 
 /* Four 32-bit words number 4*index .. 4*index+3 of the stream `key` (Philox4x32-10). */
 void random_words(RandomKey key, uint64_t index, uint32_t words[4]);
 
-uint32_t random_word(RandomKey key, uint64_t index);   /* word number `index` of the stream */
-double random_uniform(RandomKey key, uint64_t index);  /* in (0, 1), 32 bits */
-double random_normal(RandomKey key, uint64_t index);   /* N(0, 1); inverse CDF, own arithmetic, no libm */
+uint32_t random_word(RandomKey key, uint64_t index);  /* word number `index` of the stream */
+double random_uniform(RandomKey key, uint64_t index); /* in (0, 1), 32 bits */
+double random_normal(RandomKey key,
+                     uint64_t index); /* N(0, 1); inverse CDF, own arithmetic, no libm */
 uint32_t random_below(RandomKey key, uint64_t index, uint32_t n); /* 0 .. n-1, bias below 2^-32*n */
 
 /* Fills x[0..n) with word / uniform numbers first .. first+n-1 of the stream. */

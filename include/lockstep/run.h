@@ -11,7 +11,7 @@ typedef struct StepRecord {
     int64_t step; /* 1-based: steps done */
     double epoch; /* epochs done, fractional */
     int64_t samples;
-    double seconds; /* since training began */
+    double seconds;        /* since training began */
     double loss, accuracy; /* mean over the step's global batch; accuracy < 0: none */
     double lr, grad_norm, clip_factor;
     double samples_per_second;
@@ -28,7 +28,7 @@ typedef struct EvalRecord {
 } EvalRecord;
 
 typedef struct Summary {
-    const char *status; /* completed, diverged, interrupted */
+    const char *status;              /* completed, diverged, interrupted */
     double test_loss, test_accuracy; /* accuracy < 0: does not apply */
     double train_loss;               /* mean over the last epoch */
     int64_t steps, samples;
@@ -71,7 +71,8 @@ void progress_free(Progress *progress); /* ends the line */
 /* TensorBoard event file: one scalar per call. */
 typedef struct TensorBoard TensorBoard;
 TensorBoard *tensorboard_open(const char *folder, Err *err);
-void tensorboard_scalar(TensorBoard *board, const char *tag, int64_t step, double seconds, double value);
+void tensorboard_scalar(TensorBoard *board, const char *tag, int64_t step, double seconds,
+                        double value);
 bool tensorboard_close(TensorBoard *board);
 
 #endif

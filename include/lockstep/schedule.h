@@ -41,10 +41,10 @@ typedef struct Schedule {
     LrScaling scaling;
     double base_batch, factor, peak; /* peak = base_lr * factor */
     int64_t warmup_steps;
-    double warmup_start;    /* fraction of the peak that the ramp starts from */
-    int warmup_first;       /* 0: step 0 uses warmup_start; 1: step 0 is already one rung up (t+1)/W */
-    bool warmup_shifts;     /* the shape's clock starts after the warm-up */
-    double min_lr;          /* floor, absolute */
+    double warmup_start; /* fraction of the peak that the ramp starts from */
+    int warmup_first;    /* 0: step 0 uses warmup_start; 1: step 0 is already one rung up (t+1)/W */
+    bool warmup_shifts;  /* the shape's clock starts after the warm-up */
+    double min_lr;       /* floor, absolute */
 } Schedule;
 
 /* Reads {type: ..., warmup: 5ep, warmup_start: 0.1, lr_scaling: linear, base_batch: 256, ...}; a NULL

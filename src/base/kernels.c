@@ -1,0 +1,19 @@
+/* Picks the kernels of the ISA level in use. */
+#include "lockstep/kernels.h"
+#include "lockstep/cpu.h"
+
+extern const Kernels kernels_passes_v2;
+#ifdef __x86_64__
+extern const Kernels kernels_passes_v3, kernels_passes_v4;
+#endif
+
+const Kernels *kernels(void)
+{
+#ifdef __x86_64__
+    if (cpu_isa() == ISA_V4)
+        return &kernels_passes_v4;
+    if (cpu_isa() == ISA_V3)
+        return &kernels_passes_v3;
+#endif
+    return &kernels_passes_v2;
+}

@@ -1,0 +1,90 @@
+/* Element-wise passes and fixed-order sums over arenas. n is a multiple of 16 floats, so loops have no
+ * remainder and an element's arithmetic does not depend on where a range starts. */
+#include "lockstep/cpu.h"
+#include "lockstep/kernels.h"
+
+static float *aligned(float *x)
+{
+    return __builtin_assume_aligned(x, 64);
+}
+
+static const float *aligned_const(const float *x)
+{
+    return __builtin_assume_aligned(x, 64);
+}
+
+static void add(float *y, const float *a, const float *b, size_t n)
+{
+    y = aligned(y);
+    a = aligned_const(a);
+    b = aligned_const(b);
+    for (size_t i = 0; i < n; i += 16)
+        for (size_t k = i; k < i + 16; k++)
+            y[k] = a[k] + b[k];
+}
+
+static void scale(float *y, float factor, size_t n)
+{
+    y = aligned(y);
+    for (size_t i = 0; i < n; i++)
+        y[i] *= factor;
+}
+
+static void clamp(float *y, float limit, size_t n)
+{
+    y = aligned(y);
+    for (size_t i = 0; i < n; i++) {
+        float above = y[i] < -limit ? -limit : y[i];
+        y[i] = above > limit ? limit : above;
+    }
+}
+
+static void keep_add(float *w, float keep, const float *g, size_t n)
+{
+    w = aligned(w);
+    g = aligned_const(g);
+    for (size_t i = 0; i < n; i++)
+        w[i] = keep * w[i] + g[i];
+}
+
+/* Sixteen double accumulators, folded pairwise at the end: the same order at every ISA level. The
+ * product is exact in double, so contraction cannot change it. */
+static double fold(const double s[16])
+{
+    double a[8], b[4];
+    for (int i = 0; i < 8; i++)
+        a[i] = s[i] + s[i + 8];
+    for (int i = 0; i < 4; i++)
+        b[i] = a[i] + a[i + 4];
+    return (b[0] + b[2]) + (b[1] + b[3]);
+}
+
+static double squares(const float *x, size_t n)
+{
+    double s[16] = { 0 };
+    x = aligned_const(x);
+    for (size_t i = 0; i < n; i += 16)
+        for (size_t k = 0; k < 16; k++)
+            s[k] += (double)x[i + k] * (double)x[i + k];
+    return fold(s);
+}
+
+static double sum(const float *x, size_t n)
+{
+    double s[16] = { 0 };
+    x = aligned_const(x);
+    for (size_t i = 0; i < n; i += 16)
+        for (size_t k = 0; k < 16; k++)
+            s[k] += (double)x[i + k];
+    return fold(s);
+}
+
+extern const Kernels ISA_NAME(kernels_passes);
+const Kernels ISA_NAME(kernels_passes) = {
+    .add = add,
+    .scale = scale,
+    .clamp = clamp,
+    .keep_add = keep_add,
+    .squares = squares,
+    .sum = sum,
+};
