@@ -43,36 +43,58 @@ typedef struct Summary {
     double best_accuracy;
 } Summary;
 
+/* What the trainer knows and nobody else does; goes into meta.json. Digests of 0 are left out. */
+typedef struct RunFacts {
+    uint64_t train_data, test_data; /* Dataset.digest */
+    uint64_t initial;               /* layout digest of the initial weights */
+} RunFacts;
+
 typedef struct Run Run;
 
-/* Makes the folder and opens its files. An existing folder is an error unless `force` (then its files
- * are replaced). Collective: all ranks get the same answer. */
+/* Makes the folder <settings->folder>/<settings->name> and opens its files. An existing folder is an
+ * error unless `force`; then the files of the old run are removed, files that no run makes are left
+ * alone, and a folder that holds files but no run is refused. Open it after everything else that can
+ * fail, so that a failed start leaves no folder behind. Collective: rank 0 works, all ranks get the
+ * same answer and the same message. NULL after an error. Borrows nothing. */
 Run *run_open(Comm *comm, const Settings *settings, bool force, Err *err);
-const char *run_folder(const Run *run);
+const char *run_folder(const Run *run); /* borrowed; on every rank */
 
-void run_write_config(Run *run, const Settings *settings);
-/* meta_json: a JSON object with what the trainer knows about itself; time, host, git, versions and
- * command line are added. */
-void run_write_meta(Run *run, int argc, char *const *argv, Comm *comm);
+/* Writers. None is collective but run_write_meta. A file that cannot be written is warned about once;
+ * training goes on and run_close tells. A step record costs a few microseconds, and every record has
+ * left the process when the call returns, so a killed run keeps all of them. */
+void run_write_config(Run *run, const Settings *settings); /* config.yaml: the resolved tree */
 void run_log_step(Run *run, const StepRecord *record);
 void run_log_eval(Run *run, const EvalRecord *record);
 void run_write_summary(Run *run, const Summary *summary);
 
-/* Closes everything. False if anything could not be written (disk full): err names the file. */
+/* ckpt/final.safetensors, from the whole arena; see weights.h. */
+void run_write_weights(Run *run, const Layout *layout, const float *arena, int64_t step);
+
+/* meta.json: where, when, with what and by which command. facts may be NULL. Collective (it gathers the
+ * host names). */
+void run_write_meta(Run *run, int argc, char *const *argv, Comm *comm, const RunFacts *facts);
+
+/* Closes everything and frees run. False if anything could not be written (disk full): err names the
+ * first such file. Not collective: always true on ranks other than 0. */
 bool run_close(Run *run, Err *err);
 
-/* Progress: one updating line on a terminal, plain lines elsewhere. Rank 0 only. */
+/* Progress on stderr: one updating line on a terminal (at most ten times a second, cut to its width),
+ * elsewhere one plain line every `plain_every` steps (0: never) and one per evaluation. Silent with
+ * LOG_QUIET and on ranks other than 0, where every call is allowed and does nothing. */
 typedef struct Progress Progress;
 Progress *progress_new(int64_t steps, int64_t steps_per_epoch, int64_t plain_every);
 void progress_step(Progress *progress, const StepRecord *record);
 void progress_eval(Progress *progress, const EvalRecord *record);
 void progress_free(Progress *progress); /* ends the line */
 
-/* TensorBoard event file: one scalar per call. */
+/* TensorBoard event file <folder>/events.out.tfevents.<seconds>.<host>: one scalar per call.
+ * `wall_time` is in seconds since 1970. Records are buffered; tensorboard_flush hands them to the
+ * system. False if anything could not be written: err names the file. */
 typedef struct TensorBoard TensorBoard;
 TensorBoard *tensorboard_open(const char *folder, Err *err);
-void tensorboard_scalar(TensorBoard *board, const char *tag, int64_t step, double seconds,
+void tensorboard_scalar(TensorBoard *board, const char *tag, int64_t step, double wall_time,
                         double value);
-bool tensorboard_close(TensorBoard *board);
+void tensorboard_flush(TensorBoard *board);
+bool tensorboard_close(TensorBoard *board, Err *err); /* frees board; NULL is fine */
 
 #endif
