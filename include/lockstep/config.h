@@ -22,12 +22,13 @@ typedef struct ConfigNode ConfigNode;
 struct ConfigNode {
     ConfigKind kind;
     ConfigOrigin origin;
-    int line, column;      /* 1-based, in the file; 0 elsewhere */
-    char *key;             /* the key in the parent map; NULL in lists and for the root */
-    char *text;            /* scalars: the text as written, quotes removed */
-    char *source;          /* environment variable or argument it came from; NULL for the file */
-    bool quoted;           /* scalar was quoted: never a number or null */
-    ConfigNode **children; /* maps and lists, in file order */
+    int line, column;         /* of the value; 1-based, in the file; 0 elsewhere */
+    int key_line, key_column; /* of the key, the same way */
+    char *key;                /* the key in the parent map; NULL in lists and for the root */
+    char *text;               /* scalars: the text as written, quotes removed; else NULL */
+    char *source;             /* environment variable or argument it came from; NULL for the file */
+    bool quoted;              /* scalar was quoted: never a number or null */
+    ConfigNode **children;    /* maps and lists, in file order */
     size_t count, capacity;
     ConfigNode *parent;
 };
@@ -37,19 +38,29 @@ typedef struct Config {
     ConfigNode *root; /* a map */
 } Config;
 
-/* Parses `length` bytes of YAML called `file`. Errors: YAML syntax with line and column, a duplicate
- * key, a root that is not a map. The caller frees with config_free, also after an error. */
+#define CONFIG_MAX_BYTES ((size_t)1 << 20) /* of a file */
+#define CONFIG_MAX_DEPTH 100               /* of nesting */
+#define CONFIG_MAX_NODES 20000             /* after aliases are expanded */
+
+/* The file's bytes, at most CONFIG_MAX_BYTES; *text is NUL-terminated, mem_alloc'ed, the caller's. */
+bool config_file(const char *path, char **text, size_t *length, Err *err);
+
+/* Parses `length` bytes of YAML 1.2 called `file`. Errors: YAML syntax with line and column, a duplicate
+ * key, a root that is not a map, more than the limits above. Aliases are expanded; tags, merge keys
+ * ("<<") and second documents are refused. The caller frees with config_free, also after an error. */
 bool config_parse(Config *config, const char *file, const char *text, size_t length, Err *err);
 void config_free(Config *config);
 
 /* `assignment` is "optimizer.lr=0.1"; lists are indexed: "model.layers[2].dense.units=10". The right
- * side is YAML (so "data.mean=[0.1, 0.2]" works). Missing maps on the way are made. */
+ * side is YAML (so "data.mean=[0.1, 0.2]" works). Missing maps on the way are made; a scalar on the way
+ * ("optimizer: sgd") becomes the first option of its map (config_as_map). */
 bool config_override(Config *config, const char *assignment, Err *err);
 
 /* Applies LOCKSTEP_<PATH> variables: LOCKSTEP_OPTIMIZER_LR sets the path for which `known` holds an
  * entry "optimizer.lr" (upper case, dots to underscores). `environment` is NULL-terminated. A
  * LOCKSTEP_ variable that matches nothing is an error with the nearest name. Variables whose names are
- * in `ignored` (NULL-terminated, may be NULL) are passed over. */
+ * in `ignored` (NULL-terminated, may be NULL) are passed over. Before config_override: the command line
+ * has the last word. */
 bool config_environment(Config *config, char *const *environment, const char *const *known,
                         size_t known_count, const char *const *ignored, Err *err);
 
@@ -58,6 +69,13 @@ ConfigNode *config_get(const ConfigNode *node, const char *key);
 
 /* The child, made as an empty map (origin default) if it is missing; replaces a null value. */
 ConfigNode *config_section(ConfigNode *node, const char *key);
+
+/* Makes a scalar node the map {first: scalar} and a null node an empty map, in place, so that
+ * "optimizer: sgd" reads as "optimizer: {type: sgd}". Other nodes are left as they are. */
+void config_as_map(ConfigNode *node, const char *first);
+
+/* Takes a child out of its map and frees it. */
+void config_remove(ConfigNode *child);
 
 /* "configs/a.yaml:3:5", "command line: optimizer.lr=x", "environment: LOCKSTEP_..." and the dotted
  * path of a node ("optimizer.lr", "model.layers[2].dense"). Into buffer; returns buffer. */
@@ -68,13 +86,19 @@ char *config_path(const ConfigNode *node, char *buffer, size_t size);
 bool config_error(const Config *config, const ConfigNode *node, Err *err, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* err = "<place>: <path>: <formatted text>; did you mean "<nearest name>"? (<plural>: a, b, c)", where
+ * place is the node's key if `at_key`, else its value, and "nearest" is to the key or the value; returns
+ * false. For every "unknown ..." message. */
+bool config_unknown(const Config *config, const ConfigNode *node, bool at_key, const char *what,
+                    const char *plural, const char *const *names, size_t count, Err *err);
+
 /* ---- option tables ---- */
 
 typedef enum OptionType {
     OPTION_INT,    /* int64_t, or int if size is 4 */
     OPTION_FLOAT,  /* double */
     OPTION_BOOL,   /* bool: true/false/yes/no/on/off */
-    OPTION_STRING, /* char * (owned by the struct, options_free) */
+    OPTION_STRING, /* char * (owned by the struct, options_free), never NULL */
     OPTION_CHOICE, /* int: index into choices "a|b|c" */
     OPTION_SPAN,   /* Span: 5ep, 500st, 100000sa */
     OPTION_FLOATS, /* OptionFloats: a number or a list of numbers */
@@ -104,17 +128,21 @@ typedef struct Option {
         NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL, NULL                                             \
     }
 
-/* Reads map `node` into `*out` by `table`; every entry of the table is set. Missing keys are added to
- * the tree with their default text and ORIGIN_DEFAULT, so that config_print shows the resolved run.
- * Unknown keys are errors, except those listed in `other` (NULL-terminated, may be NULL), which
- * somebody else reads. A scalar node is read as the table's first option ("dense: 10"), a null node as
- * all defaults. Strings in *out are owned by it: options_free. */
+/* Reads map `node` into `*out` by `table`; every entry of the table is set. Missing keys and nulls get
+ * their default, which is also put into the tree (ORIGIN_DEFAULT), so that config_print shows the resolved
+ * run. A default of "" is no value: all bits zero, "" for strings; nothing is put into the tree.
+ * Unknown keys are errors, except those listed in `other` (NULL-terminated, may be NULL), which somebody
+ * else reads. A scalar node is read as the table's first option ("dense: 10"), a null node as all
+ * defaults. Strings in *out are owned by it: options_free; after an error there is nothing to free. */
 bool options_read(const Config *config, ConfigNode *node, const Option *table,
                   const char *const *other, void *out, Err *err);
 void options_free(const Option *table, void *out);
 
-/* The tree as YAML that reads back as itself; with `origins` each line ends in "# default", "# file:7",
- * "# LOCKSTEP_SEED" or "# command line". */
+/* "128 to 4096", "a, b or c", "a whole number", ...: what an option accepts, into buffer. */
+char *option_wanted(const Option *option, char *buffer, size_t size);
+
+/* The tree as YAML that reads back as itself; with `origins` each line of a value ends in "# default",
+ * "# configs/a.yaml:7", "# LOCKSTEP_SEED" or "# command line". */
 void config_print(const Config *config, FILE *out, bool origins);
 
 #endif
