@@ -50,6 +50,11 @@ typedef struct LayerType {
      * sets flops. The error says what the layer needs; the caller adds its name and input shape. */
     bool (*plan)(Layer *layer, Layout *layout, Err *err);
 
+    /* The lanes of the coming training have lane_size samples: checks what depends on it (a ghost batch
+     * must divide a lane) and remembers it. After plan, before allocate; the caller adds the layer's
+     * name. Not called: a lane is max_batch samples. NULL: nothing depends on it. */
+    bool (*check_lane)(Layer *layer, int lane_size, Err *err);
+
     /* Allocates what the layer keeps (saved values, packed weights, scratch) for batches of up to
      * max_batch samples. NULL: nothing. Memory of layer->state is freed by `release`. */
     void (*allocate)(Layer *layer, int max_batch);
