@@ -86,9 +86,10 @@ char *config_path(const ConfigNode *node, char *buffer, size_t size);
 bool config_error(const Config *config, const ConfigNode *node, Err *err, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* err = "<place>: <path>: <formatted text>; did you mean "<nearest name>"? (<plural>: a, b, c)", where
- * place is the node's key if `at_key`, else its value, and "nearest" is to the key or the value; returns
- * false. For every "unknown ..." message. */
+/* For every "unknown ..." message; returns false. With at_key the node's key is unknown, else its text:
+ *   a.yaml:7:3: optimizer.momentun: unknown option; did you mean "momentum"? (options here: lr, momentum)
+ *   a.yaml:6:9: optimizer.type: unknown optimizer "sgdd"; did you mean "sgd"? (optimizers: lars, sgd)
+ * what = "option" or "optimizer", plural = "options here" or "optimizers". */
 bool config_unknown(const Config *config, const ConfigNode *node, bool at_key, const char *what,
                     const char *plural, const char *const *names, size_t count, Err *err);
 

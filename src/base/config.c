@@ -280,10 +280,14 @@ bool config_unknown(const Config *config, const ConfigNode *node, bool at_key, c
 {
     if (!err)
         return false;
+    char quoted[PATH_BYTES];
     const char *word = at_key ? node->key : node->text;
     const char *nearest = text_nearest(word ? word : "", names, count);
     start_message(config, node, at_key, err);
-    text_append(err->text, sizeof err->text, "%s", what);
+    text_append(err->text, sizeof err->text, "unknown %s", what);
+    if (!at_key)
+        text_append(err->text, sizeof err->text, " %s",
+                    text_quoted(quoted, sizeof quoted, word ? word : ""));
     if (nearest)
         text_append(err->text, sizeof err->text, "; did you mean \"%s\"?", nearest);
     text_append(err->text, sizeof err->text, "%s (%s:", nearest ? "" : ";", plural);

@@ -219,7 +219,7 @@ static bool read_string(const Reader *reader, const ConfigNode *node)
 
 static bool read_choice(const Reader *reader, const ConfigNode *node)
 {
-    char buffer[MESSAGE_BYTES], quoted[256], what[512];
+    char buffer[MESSAGE_BYTES];
     const char *words[CHOICES_MAX];
     expect(reader->option->size == sizeof(int));
     if (node->kind != CONFIG_SCALAR)
@@ -231,9 +231,8 @@ static bool read_choice(const Reader *reader, const ConfigNode *node)
             memcpy(reader->member, &value, sizeof value);
             return true;
         }
-    snprintf(what, sizeof what, "unknown choice %s",
-             text_quoted(quoted, sizeof quoted, node->text));
-    return config_unknown(reader->config, node, false, what, "choices", words, count, reader->err);
+    return config_unknown(reader->config, node, false, "choice", "choices", words, count,
+                          reader->err);
 }
 
 static bool read_span(const Reader *reader, const ConfigNode *node)
@@ -307,8 +306,7 @@ static bool check_keys(const Config *config, const ConfigNode *map, const Option
         while (found < count && strcmp(child->key, names[found]) != 0)
             found++;
         if (found == count)
-            return config_unknown(config, child, true, "unknown option", "options here", names,
-                                  count, err);
+            return config_unknown(config, child, true, "option", "options here", names, count, err);
     }
     return true;
 }
