@@ -50,6 +50,10 @@ typedef struct LayerType {
      * sets flops. The error says what the layer needs; the caller adds its name and input shape. */
     bool (*plan)(Layer *layer, Layout *layout, Err *err);
 
+    /* Whether lanes of `lane_size` samples suit the options (ghost batches have to divide a lane). NULL:
+     * always. */
+    bool (*check_lane)(const Layer *layer, int lane_size, Err *err);
+
     /* The lanes of the coming training have lane_size samples: checks what depends on it (a ghost batch
      * must divide a lane) and remembers it. After plan, before allocate; the caller adds the layer's
      * name. Not called: a lane is max_batch samples. NULL: nothing depends on it. */
@@ -91,19 +95,36 @@ struct Layer {
     int max_batch;
     bool first;     /* no data gradient will be asked for */
     bool zero_init; /* zero_gamma: this norm's gain starts at 0 (last norm of a residual body) */
-    char *init;     /* initialiser asked for by this layer's config, or NULL; borrowed */
+    char *init;     /* initialiser asked for by this layer's config, or NULL; owned */
     void *state;    /* private to the type */
-    size_t state_bytes_total; /* floats and bytes the layer keeps, for --dry-run, in bytes */
+    size_t state_bytes_total; /* memory the layer keeps beside its options, in bytes; set by allocate */
 };
+
+/* A layer from its options (`node` may be a map, a scalar for the first option, or null for the
+ * defaults): reads them, plans, adds its tensors to the layout. `first`: no data gradient will be asked
+ * for. NULL and err if the options or the shape do not fit. Freed with layer_free (NULL is fine). */
+Layer *layer_create(const LayerType *type, const Config *config, ConfigNode *node, const char *name,
+                    int index, Shape in, bool first, Layout *layout, Err *err);
+void layer_free(Layer *layer);
+
+/* {name, init}: options that every layer has. name is read by the model. */
+extern const Option layer_common_options[];
+extern const Option layer_no_options[]; /* an empty table, for types without options */
 
 /* Floats stored per sample (images padded to whole channel blocks), and the number of values. */
 size_t shape_stored(Shape shape);
 size_t shape_values(Shape shape);
 char *shape_text(Shape shape, char *buffer, size_t size); /* "(64, 8, 8)" */
 int shape_blocks(Shape shape);                            /* ceil(C / 16) of an image */
+bool shape_equal(Shape a, Shape b);
 
-/* Adds "<layer>.<name>" to the layout; returns the index into layer->tensors. Tensors of one dimension
- * get neither decay nor adaptation unless flags say so. */
+/* One sample between plain (C, H, W) and stored (C/16, H, W, 16) order; missing channels are written as
+ * zeros. Features are copied. */
+void shape_pack(Shape shape, const float *plain, float *stored);
+void shape_unpack(Shape shape, const float *stored, float *plain);
+
+/* Adds "<layer>.<name>" to the layout; returns the index into layer->tensors. Trained tensors of two and
+ * more dimensions get decay and adaptation, tensors of one dimension only what `flags` says. */
 int layer_add_tensor(Layer *layer, Layout *layout, const char *name, int ndim, const int *shape,
                      unsigned flags, int fan_in, int fan_out, const char *initializer);
 

@@ -12,8 +12,8 @@ typedef struct LossType {
     size_t options_bytes;
     bool wants_labels; /* class numbers; otherwise targets of the output's shape */
 
-    /* y (B, F) network outputs. Returns sums over the B samples. If dy is not NULL it is set to the
-     * gradient of (sum of the losses) / pass->global_batch. Label out of range: checked by data. */
+    /* y (B, F) network outputs. Returns sums over the B samples. If dy (B, F) is not NULL it is set to the
+     * gradient of (sum of the losses) / pass->global_batch. Labels out of range are refused by data. */
     Tally (*evaluate)(const Loss *loss, const Pass *pass, const Batch *batch, const float *y,
                       float *dy);
 } LossType;
@@ -27,7 +27,9 @@ struct Loss {
 const LossType *loss_find(const char *name);
 const LossType *const *loss_all(int *count);
 
-/* Reads {type: ..., options} (NULL node: softmax_cross_entropy). */
+extern const Option loss_common_options[]; /* {type}, for `lockstep list` */
+
+/* Reads {type: ..., options} or just the type's name (NULL node: softmax_cross_entropy). */
 bool loss_init(Loss *loss, const Config *config, ConfigNode *node, int outputs, Err *err);
 void loss_free(Loss *loss);
 
