@@ -4,6 +4,7 @@
 #include "lockstep/memory.h"
 
 #include <ftw.h>
+#include <limits.h>
 #include <math.h>
 #include <mpi.h>
 #include <stdio.h>
@@ -28,15 +29,22 @@ static int mpi_rank(void)
     return rank;
 }
 
+/* The lowest rank that is not ok, or -1. */
+static int first_failing_rank(bool ok)
+{
+    int mine = ok ? INT_MAX : mpi_rank();
+    int lowest = mine;
+    if (mpi_is_running())
+        MPI_Allreduce(&mine, &lowest, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
+    return lowest == INT_MAX ? -1 : lowest;
+}
+
 bool agree(bool ok, const char *condition, const char *file, int line)
 {
-    int mine = ok;
-    int all = ok;
-    if (mpi_is_running())
-        MPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
-    if (!ok)
-        fprintf(stderr, "%s:%d: rank %d: failed: %s\n", file, line, mpi_rank(), condition);
-    return all != 0;
+    int failing = first_failing_rank(ok);
+    if (failing == mpi_rank())
+        fprintf(stderr, "%s:%d: rank %d: failed: %s\n", file, line, failing, condition);
+    return failing < 0;
 }
 
 void add_named_test(Suite *suite, const char *name, const TTest *test)
@@ -60,7 +68,7 @@ int run_suite(Suite *suite)
                 blocks, mem_use().blocks);
         passed = false;
     }
-    return agree(passed, "the suite passed", __FILE__, __LINE__) ? 0 : 1;
+    return first_failing_rank(passed) < 0 ? 0 : 1;
 }
 
 size_t first_difference(const float *a, const float *b, size_t n)

@@ -25,7 +25,7 @@ int run_suite(Suite *suite);
 #define add_test(suite, function) add_named_test(suite, #function, function)
 void add_named_test(Suite *suite, const char *name, const TTest *test);
 
-/* True if the condition holds on every rank; ranks where it does not say so. Without MPI: the
+/* True if the condition holds on every rank; the lowest rank where it does not says so. Without MPI: the
  * condition. Collective when MPI is running. */
 bool agree(bool ok, const char *condition, const char *file, int line);
 

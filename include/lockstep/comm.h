@@ -30,7 +30,7 @@ void comm_broadcast(Comm *comm, void *data, size_t bytes, int root); /* collecti
 void comm_broadcast_text(Comm *comm, char **data, size_t *bytes);
 
 /* True everywhere if `ok` everywhere. Otherwise false everywhere and err holds the message of the lowest
- * rank that failed, prefixed by its rank if not all failed. Collective. */
+ * rank that failed, prefixed by "rank R on HOST: " if not all failed. Collective. */
 bool comm_all_ok(Comm *comm, bool ok, Err *err);
 
 /* True anywhere -> true everywhere. Collective. */
@@ -44,7 +44,7 @@ void comm_allgather(Comm *comm, void *array, const size_t *bounds, size_t bytes)
 void comm_gather(Comm *comm, const void *mine, void *all, size_t bytes);
 
 /* Compares `text` (kernel family, versions, config digest: one "key: value" per line) across ranks: if a
- * rank differs from rank 0, err names the line, the rank, its host and both values. Collective. */
+ * rank differs from rank 0, err names the line, the rank, both hosts and both values. Collective. */
 bool comm_same(Comm *comm, const char *text, Err *err);
 
 /* An Exchange over slices: rank r owns layout_slice(layout, r, size). Borrows comm and layout. */

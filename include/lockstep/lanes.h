@@ -34,6 +34,9 @@ typedef struct Subtree {
     int first, width;
 } Subtree;
 
+/* Are these the two halves of a larger subtree, in order? */
+bool lanes_siblings(Subtree left, Subtree right);
+
 /* Cuts [first, last) into its maximal complete subtrees, left to right; returns how many (at most
  * 2 log2 L). `subtrees` has room for 64. */
 int lanes_subtrees(int first, int last, Subtree subtrees[64]);

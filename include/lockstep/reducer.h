@@ -19,10 +19,16 @@
 
 typedef struct Reducer Reducer;
 
-/* The slice exchange decides who owns which slice. All arguments are borrowed. Collective. */
+/* The slice exchange decides who owns which slice. All arguments are borrowed. */
 Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
                       const SliceExchange *exchange);
 void reducer_free(Reducer *reducer);
+
+/* For tests, which show by it that their digests can tell: ARRIVAL adds lanes to a running sum, each
+ * rank for itself, and then the ranks' sums in rank order, as programs without a tree do, so the result
+ * depends on the rank count. Before the first lane, all ranks alike. */
+typedef enum ReducerOrder { REDUCER_ORDER_TREE, REDUCER_ORDER_ARRIVAL } ReducerOrder;
+void reducer_set_order(Reducer *reducer, ReducerOrder order);
 
 /* Where the next lane's gradient is to be written (layout->n floats, padding zero). Lanes are added in
  * order, lanes->first .. lanes->last - 1. An empty lane's buffer must be cleared by the caller. */

@@ -1,0 +1,291 @@
+/* The sum over lanes along the fixed tree (reducer.h has the picture).
+ *
+ * Both halves of the work, a rank's lanes and the subtrees of all ranks, are one algorithm: a carry stack
+ * of sums, leftmost at the bottom. A new sum goes on top; while the two on top are sibling subtrees, they
+ * are added. Whatever is split between ranks, the same pairs are added in the same operand order, and
+ * one float addition has one result. Everything is added in tiles that stay in the L1 cache, so a run of
+ * additions reads each sum once and writes one.
+ *
+ * Between ranks, all at once and without a middle stage (slice s of rank r's subtree t is r.t[s]):
+ *
+ *   rank 0 {01, 2}   slice 0: 01[0]  2[0] <- 3[0] 4[0] 5[0] 67[0]     (01 + (2 + 3)) + ((4 + 5) + 67)
+ *   rank 1 {3, 4}    slice 1:  3[1]  4[1] <- 01[1] 2[1] 5[1] 67[1]    the same over slice 1
+ *   rank 2 {5, 67}   slice 2:  5[2] 67[2] <- 01[2] 2[2] 3[2] 4[2]     the same over slice 2
+ *
+ * With S subtrees in all and n floats a rank receives at most (S - 1) n / P floats: n (P - 1) / P, the
+ * least possible, when P is a power of two. */
+#include "lockstep/reducer.h"
+#include "world.h"
+
+#include "lockstep/kernels.h"
+#include "lockstep/memory.h"
+
+#define TILE 1024 /* floats; a handful of tiles fit in 32 KB */
+#define MAX_SUBTREES 64
+#define MAX_DEPTH 32 /* of a stack that starts at lane 0: log2 of an int, and one */
+
+/* A sum over the lanes of `node`. */
+typedef struct Sum {
+    Subtree node;
+    float *x; /* (layout->n) in a rank's stack, (slice) among the sources */
+} Sum;
+
+typedef struct Source {
+    int rank, number; /* whose, and which of its subtrees */
+    Sum sum;          /* of our slice; x is borrowed from `received`, or NULL for our own */
+} Source;
+
+struct Reducer {
+    Comm *comm;
+    const Lanes *lanes;
+    const Layout *layout;
+    size_t *bounds; /* floats; of the slice exchange, borrowed */
+    ReducerOrder order;
+
+    float **buffers; /* each layout->n floats; stack[i].x is buffers[i] */
+    int buffer_count;
+    Sum stack[MAX_SUBTREES];
+    int depth, added; /* sums alive, lanes added */
+
+    Source *sources; /* the subtrees of all ranks, left to right */
+    int source_count;
+    float *received, *tiles;
+    size_t received_floats, tile_floats;
+};
+
+static bool joins(ReducerOrder order, Subtree left, Subtree right)
+{
+    return order == REDUCER_ORDER_ARRIVAL || lanes_siblings(left, right);
+}
+
+static Subtree join(Subtree left, Subtree right)
+{
+    return (Subtree){ .first = left.first, .width = left.width + right.width };
+}
+
+/* What a rank's lanes have become when the last one is in. */
+static int rank_subtrees(const Reducer *reducer, int rank, Subtree subtrees[MAX_SUBTREES])
+{
+    int first = lanes_first(reducer->lanes->count, rank, reducer->lanes->ranks);
+    int last = lanes_first(reducer->lanes->count, rank + 1, reducer->lanes->ranks);
+    if (reducer->order == REDUCER_ORDER_TREE)
+        return lanes_subtrees(first, last, subtrees);
+    subtrees[0] = (Subtree){ .first = first, .width = last - first };
+    return 1;
+}
+
+/* Most sums alive at once while this rank adds its lanes, the new lane included. */
+static int deepest_stack(const Lanes *lanes)
+{
+    Subtree subtrees[MAX_SUBTREES];
+    int deepest = 0;
+    for (int lane = lanes->first; lane < lanes->last; lane++) {
+        int depth = 1 + lanes_subtrees(lanes->first, lane, subtrees);
+        deepest = depth > deepest ? depth : deepest;
+    }
+    return deepest;
+}
+
+/* Lists every rank's subtrees and gives each one of another rank room for our slice of it. */
+static void plan_sources(Reducer *reducer)
+{
+    Subtree subtrees[MAX_SUBTREES];
+    int rank = reducer->comm->rank;
+    size_t slice = reducer->bounds[rank + 1] - reducer->bounds[rank];
+    size_t used = 0;
+    reducer->source_count = 0;
+    for (int r = 0; r < reducer->comm->size; r++) {
+        int count = rank_subtrees(reducer, r, subtrees);
+        for (int i = 0; i < count; i++) {
+            Source source = { .rank = r, .number = i, .sum.node = subtrees[i] };
+            if (r != rank) {
+                source.sum.x = reducer->received + used;
+                used += slice;
+            }
+            reducer->sources[reducer->source_count++] = source;
+        }
+    }
+    expect(used <= reducer->received_floats);
+}
+
+static int count_subtrees(const Reducer *reducer, bool others_only)
+{
+    Subtree subtrees[MAX_SUBTREES];
+    int count = 0;
+    for (int r = 0; r < reducer->comm->size; r++)
+        if (!others_only || r != reducer->comm->rank)
+            count += rank_subtrees(reducer, r, subtrees);
+    return count;
+}
+
+Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
+                      const SliceExchange *exchange)
+{
+    expect(lanes->rank == comm->rank && lanes->ranks == comm->size);
+    Reducer *reducer = mem_new(Reducer);
+    reducer->comm = comm;
+    reducer->lanes = lanes;
+    reducer->layout = layout;
+    reducer->bounds = exchange->float_bounds;
+    reducer->buffer_count = deepest_stack(lanes);
+    reducer->buffers = mem_array(float *, reducer->buffer_count);
+    for (int i = 0; i < reducer->buffer_count; i++)
+        reducer->buffers[i] = mem_array(float, layout->n);
+
+    size_t slice = reducer->bounds[comm->rank + 1] - reducer->bounds[comm->rank];
+    reducer->received_floats = (size_t)count_subtrees(reducer, true) * slice;
+    reducer->received = mem_array(float, reducer->received_floats);
+    reducer->tile_floats = (size_t)MAX_DEPTH * TILE;
+    reducer->tiles = mem_array(float, reducer->tile_floats);
+    reducer->sources = mem_array(Source, count_subtrees(reducer, false));
+    plan_sources(reducer);
+    messages_reserve(comm, (size_t)reducer->source_count +
+                               (size_t)reducer->buffer_count * (size_t)comm->size);
+    return reducer;
+}
+
+void reducer_free(Reducer *reducer)
+{
+    if (!reducer)
+        return;
+    for (int i = 0; i < reducer->buffer_count; i++)
+        mem_free(reducer->buffers[i]);
+    mem_free(reducer->buffers);
+    mem_free(reducer->received);
+    mem_free(reducer->tiles);
+    mem_free(reducer->sources);
+    mem_free(reducer);
+}
+
+void reducer_set_order(Reducer *reducer, ReducerOrder order)
+{
+    expect(reducer->depth == 0);
+    reducer->order = order;
+    plan_sources(reducer);
+}
+
+/* Additions of the sums on top of the stack: stack[bottom] += ... + stack[depth - 1], right to left. */
+static void add_down_to(Reducer *reducer, int bottom)
+{
+    const Kernels *k = kernels();
+    for (size_t at = 0; at < reducer->layout->n; at += TILE) {
+        size_t left = reducer->layout->n - at;
+        size_t n = left < TILE ? left : TILE;
+        const float *right = reducer->stack[reducer->depth - 1].x + at;
+        for (int i = reducer->depth - 2; i >= bottom; i--) {
+            float *sum = i == bottom ? reducer->stack[i].x + at : reducer->tiles;
+            k->add(sum, reducer->stack[i].x + at, right, n);
+            right = sum;
+        }
+    }
+}
+
+/* Adds the sum on top of the stack to its siblings, as far as they are complete. */
+static void carry(Reducer *reducer)
+{
+    int bottom = reducer->depth - 1;
+    Subtree node = reducer->stack[bottom].node;
+    while (bottom > 0 && joins(reducer->order, reducer->stack[bottom - 1].node, node))
+        node = join(reducer->stack[--bottom].node, node);
+    add_down_to(reducer, bottom);
+    reducer->stack[bottom].node = node;
+    reducer->depth = bottom + 1;
+}
+
+float *reducer_lane(Reducer *reducer)
+{
+    if (reducer->added == reducer->lanes->last - reducer->lanes->first)
+        reducer->depth = reducer->added = 0;
+    return reducer->buffers[reducer->depth];
+}
+
+void reducer_add_lane(Reducer *reducer, int lane)
+{
+    expect(lane == reducer->lanes->first + reducer->added && lane < reducer->lanes->last);
+    reducer->stack[reducer->depth] =
+        (Sum){ .node = { .first = lane, .width = 1 }, .x = reducer->buffers[reducer->depth] };
+    reducer->depth++;
+    reducer->added++;
+    carry(reducer);
+}
+
+/* Every rank sends slice s of each of its sums to rank s. */
+static void exchange_subtrees(Reducer *reducer)
+{
+    Comm *comm = reducer->comm;
+    const size_t *bounds = reducer->bounds;
+    size_t slice = bounds[comm->rank + 1] - bounds[comm->rank];
+    for (int i = 0; i < reducer->source_count; i++) {
+        const Source *source = &reducer->sources[i];
+        if (source->rank != comm->rank)
+            messages_receive(comm, source->sum.x, slice * sizeof(float), source->rank,
+                             TAG_SUBTREE + source->number);
+    }
+    for (int k = 1; k < comm->size; k++) {
+        int to = (comm->rank + k) % comm->size;
+        for (int i = 0; i < reducer->depth; i++)
+            messages_send(comm, reducer->stack[i].x + bounds[to],
+                          (bounds[to + 1] - bounds[to]) * sizeof(float), to, TAG_SUBTREE + i);
+    }
+    messages_finish(comm);
+}
+
+/* The carry stack over the sources of one tile of our slice, `at` floats from its start. The last sum
+ * goes to `result`, which may be one of the sources: all are read by then. */
+static void fold_tile(Reducer *reducer, size_t at, size_t n, float *result)
+{
+    const Kernels *k = kernels();
+    Sum stack[MAX_DEPTH];
+    int depth = 0;
+    for (int i = 0; i < reducer->source_count; i++) {
+        Sum sum = reducer->sources[i].sum;
+        sum.x += at;
+        stack[depth++] = sum;
+        while (depth > 1 && joins(reducer->order, stack[depth - 2].node, stack[depth - 1].node)) {
+            Sum *left = &stack[depth - 2];
+            bool last = depth == 2 && i + 1 == reducer->source_count;
+            float *out = last ? result : reducer->tiles + (size_t)(depth - 2) * TILE;
+            k->add(out, left->x, stack[depth - 1].x, n);
+            *left = (Sum){ .node = join(left->node, stack[depth - 1].node), .x = out };
+            depth--;
+        }
+    }
+    expect(depth == 1);
+}
+
+float *reducer_reduce(Reducer *reducer)
+{
+    int rank = reducer->comm->rank;
+    expect(reducer->added == reducer->lanes->last - reducer->lanes->first);
+    if (reducer->comm->size == 1)
+        return reducer->stack[0].x;
+    for (int i = 0; i < reducer->source_count; i++) {
+        Source *source = &reducer->sources[i];
+        if (source->rank != rank)
+            continue;
+        expect(source->number < reducer->depth &&
+               source->sum.node.width == reducer->stack[source->number].node.width);
+        source->sum.x = reducer->stack[source->number].x + reducer->bounds[rank];
+    }
+    exchange_subtrees(reducer);
+    size_t slice = reducer->bounds[rank + 1] - reducer->bounds[rank];
+    float *result = reducer->stack[0].x + reducer->bounds[rank];
+    for (size_t at = 0; at < slice; at += TILE)
+        fold_tile(reducer, at, slice - at < TILE ? slice - at : TILE, result + at);
+    return reducer->stack[0].x;
+}
+
+size_t reducer_bytes(const Reducer *reducer)
+{
+    size_t floats = (size_t)reducer->buffer_count * reducer->layout->n;
+    return (floats + reducer->received_floats + reducer->tile_floats) * sizeof(float);
+}
+
+double reducer_step_bytes(const Reducer *reducer)
+{
+    Subtree subtrees[MAX_SUBTREES];
+    int rank = reducer->comm->rank;
+    size_t slice = reducer->bounds[rank + 1] - reducer->bounds[rank];
+    int sums = rank_subtrees(reducer, rank, subtrees);
+    return (double)sums * (double)(reducer->layout->n - slice) * sizeof(float);
+}

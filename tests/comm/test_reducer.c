@@ -1,0 +1,257 @@
+/* ranks: 1 2 3 4 5 7 8
+ * The reduction's law: for every rank count its bits are those of one serial sum over the lane tree. */
+#include "support.h"
+
+#include "../../src/comm/world.h"
+#include "lockstep/memory.h"
+#include "lockstep/reducer.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+static Comm *comm;
+
+/* A float whose exponent lies anywhere in -20 .. 19, so that every order of additions rounds otherwise. */
+static float leaf(int step, int lane, size_t i)
+{
+    uint64_t x = ((uint64_t)step << 52) ^ ((uint64_t)lane << 40) ^ i;
+    for (int round = 0; round < 3; round++) { /* Steele et al. 2014, splitmix64 */
+        x += 0x9e3779b97f4a7c15u;
+        x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+        x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+        x ^= x >> 31;
+    }
+    float mantissa = (float)((int32_t)(x & 0xffffff) - 0x800000) / (float)0x800000;
+    int exponent = (int)(x >> 32 & 0xffff) % 40 - 20;
+    return exponent < 0 ? mantissa / (float)(1 << -exponent) : mantissa * (float)(1 << exponent);
+}
+
+/* What is to be reduced. Lanes from `filled` on are empty: their gradient is zero. */
+typedef struct Job {
+    int lanes, filled, step;
+    Layout layout;
+} Job;
+
+static float job_leaf(const Job *job, int lane, size_t i)
+{
+    return lane < job->filled ? leaf(job->step, lane, i) : 0.0f;
+}
+
+static float serial_tree(const Job *job, int first, int width, size_t i)
+{
+    if (width == 1)
+        return job_leaf(job, first, i);
+    return serial_tree(job, first, width / 2, i) +
+           serial_tree(job, first + width / 2, width / 2, i);
+}
+
+/* Running sums inside each of `ranks` ranks, then over the ranks. */
+static float serial_arrival(const Job *job, int ranks, size_t i)
+{
+    float all = 0;
+    for (int rank = 0; rank < ranks; rank++) {
+        int first = lanes_first(job->lanes, rank, ranks);
+        float sum = job_leaf(job, first, i);
+        for (int lane = first + 1; lane < lanes_first(job->lanes, rank + 1, ranks); lane++)
+            sum += job_leaf(job, lane, i);
+        all = rank == 0 ? sum : all + sum;
+    }
+    return all;
+}
+
+/* The wanted sum; padding is zero. ranks 0: over the tree. */
+static float *serial_sum(const Job *job, int ranks)
+{
+    float *sum = mem_array(float, job->layout.n);
+    for (int t = 0; t < job->layout.count; t++) {
+        const LayoutTensor *tensor = &job->layout.tensors[t];
+        for (size_t i = tensor->offset; i < tensor->offset + tensor->n; i++)
+            sum[i] = ranks ? serial_arrival(job, ranks, i) : serial_tree(job, 0, job->lanes, i);
+    }
+    return sum;
+}
+
+static void write_lane(const Job *job, int lane, float *gradient)
+{
+    memset(gradient, 0, job->layout.n * sizeof *gradient);
+    for (int t = 0; t < job->layout.count; t++) {
+        const LayoutTensor *tensor = &job->layout.tensors[t];
+        for (size_t i = tensor->offset; i < tensor->offset + tensor->n; i++)
+            gradient[i] = job_leaf(job, lane, i);
+    }
+}
+
+static Job new_job(int lanes, const int *sizes, int count)
+{
+    Job job = { .lanes = lanes, .filled = lanes };
+    for (int i = 0; i < count; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "tensor%d", i);
+        layout_add(&job.layout, name, 1, &sizes[i], i % 5 == 4 ? LAYOUT_STATISTIC : 0);
+    }
+    layout_seal(&job.layout);
+    return job;
+}
+
+static const float *run_step(const Job *job, const Lanes *lanes, Reducer *reducer)
+{
+    for (int lane = lanes->first; lane < lanes->last; lane++) {
+        write_lane(job, lane, reducer_lane(reducer));
+        reducer_add_lane(reducer, lane);
+    }
+    return reducer_reduce(reducer);
+}
+
+/* One step; each rank's slice and the published arena have the bits of `wanted`. */
+static bool step_gives(const Job *job, const Lanes *lanes, Reducer *reducer,
+                       SliceExchange *exchange, const float *wanted)
+{
+    int rank = comm_rank(comm);
+    size_t lo = exchange->float_bounds[rank];
+    size_t hi = exchange->float_bounds[rank + 1];
+    const float *sum = run_step(job, lanes, reducer);
+    bool mine = same_bits(sum + lo, wanted + lo, hi - lo);
+    float *arena = mem_array(float, job->layout.n);
+    memcpy(arena + lo, sum + lo, (hi - lo) * sizeof *arena);
+    comm_publish(exchange, arena);
+    bool published = same_bits(arena, wanted, job->layout.n);
+    mem_free(arena);
+    return mine && published;
+}
+
+/* `steps` steps with new numbers, each equal to the serial sum; steps of odd number are short batches. */
+static bool job_holds(Job *job, int steps, ReducerOrder order)
+{
+    Lanes lanes;
+    SliceExchange exchange;
+    bool holds = true;
+    ck_assert(lanes_init(&lanes, job->lanes, job->lanes, comm_rank(comm), comm_size(comm), NULL));
+    slice_exchange_init(&exchange, comm, &job->layout);
+    Reducer *reducer = reducer_init(comm, &lanes, &job->layout, &exchange);
+    reducer_set_order(reducer, order);
+    for (job->step = 0; job->step < steps; job->step++) {
+        job->filled = job->step % 2 == 1 ? job->lanes / 3 : job->lanes;
+        float *wanted = serial_sum(job, order == REDUCER_ORDER_ARRIVAL ? comm_size(comm) : 0);
+        holds &= step_gives(job, &lanes, reducer, &exchange, wanted);
+        mem_free(wanted);
+    }
+    reducer_free(reducer);
+    slice_exchange_free(&exchange);
+    return holds;
+}
+
+static bool sizes_hold(int lanes, const int *sizes, int count, int steps)
+{
+    Job job = new_job(lanes, sizes, count);
+    bool holds = job_holds(&job, steps, REDUCER_ORDER_TREE);
+    layout_free(&job.layout);
+    return holds;
+}
+
+static const int mixed_sizes[] = { 1, 4096, 17, 4097, 640, 3, 9000 };
+
+START_TEST(test_every_lane_count)
+{
+    for (int lanes = 1; lanes <= 64; lanes *= 2)
+        if (lanes >= comm_size(comm))
+            assert_all(sizes_hold(lanes, mixed_sizes, 7, 3));
+}
+END_TEST
+
+START_TEST(test_one_big_tensor)
+{
+    int size = 100003;
+    assert_all(sizes_hold(16, &size, 1, 1));
+}
+END_TEST
+
+START_TEST(test_many_tiny_tensors)
+{
+    int sizes[150];
+    for (int i = 0; i < 150; i++)
+        sizes[i] = 1 + i % 37;
+    assert_all(sizes_hold(8, sizes, 150, 2));
+}
+END_TEST
+
+/* One block only: all ranks but one own nothing. */
+START_TEST(test_more_ranks_than_blocks)
+{
+    int size = 5;
+    assert_all(sizes_hold(8, &size, 1, 2));
+}
+END_TEST
+
+/* Messages cut into parts, at a limit that divides nothing. */
+START_TEST(test_parts)
+{
+    comm_set_message_bytes(comm, 1001);
+    assert_all(sizes_hold(8, mixed_sizes, 7, 2));
+    comm_set_message_bytes(comm, (size_t)1 << 30);
+}
+END_TEST
+
+/* The test of the tests: without the tree the sum is another one, and it depends on the rank count. */
+START_TEST(test_arrival_order_depends_on_ranks)
+{
+    Job job = new_job(16, mixed_sizes, 7);
+    assert_all(job_holds(&job, 1, REDUCER_ORDER_ARRIVAL));
+    job.step = 0;
+    job.filled = job.lanes;
+    float *tree = serial_sum(&job, 0);
+    float *one = serial_sum(&job, 1);
+    float *some = serial_sum(&job, comm_size(comm));
+    assert_all(!same_bits(some, tree, job.layout.n));
+    assert_all(comm_size(comm) == 1 || !same_bits(some, one, job.layout.n));
+    mem_free(tree);
+    mem_free(one);
+    mem_free(some);
+    layout_free(&job.layout);
+}
+END_TEST
+
+/* At most log2 L + 1 arenas, and room for our slice of everybody else's subtrees. */
+START_TEST(test_memory_and_traffic)
+{
+    int size = 1 << 20;
+    int ranks = comm_size(comm);
+    Job job = new_job(64, &size, 1);
+    Lanes lanes;
+    SliceExchange exchange;
+    ck_assert(lanes_init(&lanes, 64, 64, comm_rank(comm), ranks, NULL));
+    slice_exchange_init(&exchange, comm, &job.layout);
+    Reducer *reducer = reducer_init(comm, &lanes, &job.layout, &exchange);
+    int subtrees = 0;
+    Subtree list[64];
+    for (int rank = 0; rank < ranks; rank++)
+        subtrees +=
+            lanes_subtrees(lanes_first(64, rank, ranks), lanes_first(64, rank + 1, ranks), list);
+    int mine = lanes_subtrees(lanes.first, lanes.last, list);
+    size_t slice = exchange.float_bounds[lanes.rank + 1] - exchange.float_bounds[lanes.rank];
+    size_t tiles = 1 << 17;
+    size_t most = 7 * (size_t)size * 4 + (size_t)(subtrees - mine) * slice * 4 + tiles;
+    assert_all(reducer_bytes(reducer) <= most);
+    double sent = (double)mine * (double)(job.layout.n - slice) * 4;
+    assert_all(reducer_step_bytes(reducer) <= sent && reducer_step_bytes(reducer) >= sent);
+    reducer_free(reducer);
+    slice_exchange_free(&exchange);
+    layout_free(&job.layout);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    comm = comm_init(&argc, &argv);
+    Suite *suite = suite_create("reducer");
+    add_test(suite, test_every_lane_count);
+    add_test(suite, test_one_big_tensor);
+    add_test(suite, test_many_tiny_tensors);
+    add_test(suite, test_more_ranks_than_blocks);
+    add_test(suite, test_parts);
+    add_test(suite, test_arrival_order_depends_on_ranks);
+    add_test(suite, test_memory_and_traffic);
+    int result = run_suite(suite);
+    comm_free(comm);
+    return result;
+}
