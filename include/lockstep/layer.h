@@ -50,10 +50,6 @@ typedef struct LayerType {
      * sets flops. The error says what the layer needs; the caller adds its name and input shape. */
     bool (*plan)(Layer *layer, Layout *layout, Err *err);
 
-    /* Whether lanes of `lane_size` samples suit the options (ghost batches have to divide a lane). NULL:
-     * always. */
-    bool (*check_lane)(const Layer *layer, int lane_size, Err *err);
-
     /* The lanes of the coming training have lane_size samples: checks what depends on it (a ghost batch
      * must divide a lane) and remembers it. After plan, before allocate; the caller adds the layer's
      * name. Not called: a lane is max_batch samples. NULL: nothing depends on it. */
