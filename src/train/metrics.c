@@ -1,0 +1,152 @@
+/* metrics.jsonl, one JSON object a line, and metrics.csv, the same records as a table. Each record is
+ * one write to each file, so a run that is killed keeps every line it has logged. */
+#include "run_parts.h"
+
+#include "lockstep/version.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define LINE_SIZE 2048
+
+static const char csv_header[] = "event,step,epoch,samples,time_s,loss,accuracy,lr,grad_norm,clip,"
+                                 "samples_per_second,count,digest,trajectory\n";
+
+bool metrics_open(Metrics *metrics, const char *folder, Err *err)
+{
+    *metrics = (Metrics){ 0 };
+    if (!output_open(&metrics->jsonl, folder, "metrics.jsonl", err))
+        return false;
+    if (!output_open(&metrics->csv, folder, "metrics.csv", err)) {
+        output_close(&metrics->jsonl, NULL);
+        return false;
+    }
+    output_write(&metrics->csv, csv_header, strlen(csv_header), 0);
+    return true;
+}
+
+static double or_nothing(double accuracy)
+{
+    return accuracy < 0 ? (double)NAN : accuracy;
+}
+
+static void write_json(Metrics *metrics, JsonText *json)
+{
+    json_finish(json);
+    expect(!json->full);
+    output_write(&metrics->jsonl, json->text, json->used, 1);
+}
+
+void metrics_start(Metrics *metrics, const char *name)
+{
+    char line[LINE_SIZE], time_now[32];
+    JsonText json;
+    json_start(&json, line, sizeof line, false);
+    json_add_text(&json, "event", "start");
+    json_add_text(&json, "name", strlen(name) < LINE_SIZE / 8 ? name : "");
+    json_add_text(&json, "version", version_string());
+    json_add_text(&json, "time", time_text(time_now, sizeof time_now, time(NULL)));
+    write_json(metrics, &json);
+}
+
+static void step_json(Metrics *metrics, const StepRecord *record)
+{
+    char line[LINE_SIZE];
+    JsonText json;
+    json_start(&json, line, sizeof line, false);
+    json_add_text(&json, "event", "step");
+    json_add_integer(&json, "step", record->step);
+    json_add_fixed(&json, "epoch", record->epoch, 6);
+    json_add_integer(&json, "samples", record->samples);
+    json_add_fixed(&json, "time_s", record->seconds, 6);
+    json_add_number(&json, "loss", record->loss);
+    json_add_number(&json, "accuracy", or_nothing(record->accuracy));
+    json_add_number(&json, "lr", record->lr);
+    json_add_number(&json, "grad_norm", record->grad_norm);
+    json_add_number(&json, "clip", record->clip_factor);
+    json_add_fixed(&json, "samples_per_second", record->samples_per_second, 1);
+    json_add_hex(&json, "digest", record->digest);
+    json_add_hex(&json, "trajectory", record->trajectory);
+    json_add_hex(&json, "loss_bits", double_bits(record->loss));
+    write_json(metrics, &json);
+}
+
+/* "" where accuracy means nothing. */
+static char *accuracy_text(char buffer[NUMBER_SIZE], double accuracy)
+{
+    if (accuracy < 0)
+        return strcpy(buffer, "");
+    return number_text(buffer, accuracy);
+}
+
+static void write_csv(Metrics *metrics, const char *line, int length)
+{
+    expect(length > 0 && length < LINE_SIZE);
+    output_write(&metrics->csv, line, (size_t)length, 1);
+}
+
+static void step_csv(Metrics *metrics, const StepRecord *record)
+{
+    char line[LINE_SIZE], loss[NUMBER_SIZE], accuracy[NUMBER_SIZE], lr[NUMBER_SIZE];
+    char grad_norm[NUMBER_SIZE], clip[NUMBER_SIZE];
+    int length = snprintf(
+        line, sizeof line, "step,%lld,%.6f,%lld,%.6f,%s,%s,%s,%s,%s,%.1f,,%016llx,%016llx\n",
+        (long long)record->step, record->epoch, (long long)record->samples, record->seconds,
+        number_text(loss, record->loss), accuracy_text(accuracy, record->accuracy),
+        number_text(lr, record->lr), number_text(grad_norm, record->grad_norm),
+        number_text(clip, record->clip_factor), record->samples_per_second,
+        (unsigned long long)record->digest, (unsigned long long)record->trajectory);
+    write_csv(metrics, line, length);
+}
+
+void metrics_step(Metrics *metrics, const StepRecord *record)
+{
+    step_json(metrics, record);
+    step_csv(metrics, record);
+}
+
+static void eval_json(Metrics *metrics, const EvalRecord *record)
+{
+    char line[LINE_SIZE];
+    JsonText json;
+    json_start(&json, line, sizeof line, false);
+    json_add_text(&json, "event", "eval");
+    json_add_integer(&json, "step", record->step);
+    json_add_fixed(&json, "epoch", record->epoch, 6);
+    json_add_integer(&json, "samples", record->samples);
+    json_add_fixed(&json, "time_s", record->seconds, 6);
+    json_add_number(&json, "loss", record->loss);
+    json_add_number(&json, "accuracy", or_nothing(record->accuracy));
+    json_add_integer(&json, "count", record->count);
+    json_add_hex(&json, "loss_bits", double_bits(record->loss));
+    write_json(metrics, &json);
+}
+
+void metrics_eval(Metrics *metrics, const EvalRecord *record)
+{
+    char line[LINE_SIZE], loss[NUMBER_SIZE], accuracy[NUMBER_SIZE];
+    eval_json(metrics, record);
+    int length = snprintf(line, sizeof line, "eval,%lld,%.6f,%lld,%.6f,%s,%s,,,,,%lld,,\n",
+                          (long long)record->step, record->epoch, (long long)record->samples,
+                          record->seconds, number_text(loss, record->loss),
+                          accuracy_text(accuracy, record->accuracy), (long long)record->count);
+    write_csv(metrics, line, length);
+}
+
+void metrics_end(Metrics *metrics, const Summary *summary)
+{
+    char line[LINE_SIZE];
+    JsonText json;
+    json_start(&json, line, sizeof line, false);
+    json_add_text(&json, "event", "end");
+    json_add_text(&json, "status", summary->status);
+    json_add_integer(&json, "step", summary->steps);
+    json_add_fixed(&json, "epoch", summary->epochs, 6);
+    json_add_integer(&json, "samples", summary->samples);
+    json_add_fixed(&json, "time_s", summary->seconds, 6);
+    json_add_hex(&json, "digest", summary->digest);
+    json_add_hex(&json, "trajectory", summary->trajectory);
+    write_json(metrics, &json);
+}

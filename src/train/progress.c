@@ -1,0 +1,259 @@
+/* Progress for the person who waits: one updating line on a terminal, plain lines in a log file. */
+#include "run_parts.h"
+
+#include "lockstep/log.h"
+#include "lockstep/memory.h"
+#include "lockstep/text.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LINE_SIZE 512
+#define BAR_MAX 30
+#define BAR_MIN 8
+#define UPDATE_SECONDS 0.1
+
+struct Progress {
+    ProgressView view;
+    int64_t plain_every;
+    bool silent, updating; /* updating: one line on a terminal */
+    bool drawn;            /* the cursor stands behind a progress line */
+    int drawn_columns;
+    double next_update; /* seconds */
+    double best;        /* accuracy so far, or -1 */
+};
+
+static double clock_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* ---- the line ---- */
+
+/* "0.2317", "12.3", "1.23e+06": enough to watch, never wide. */
+static void append_number(char *line, size_t size, const char *name, double value)
+{
+    text_append(line, size, "  %s %.4g", name, value);
+}
+
+static void append_eta(char *line, size_t size, const ProgressView *view, const StepRecord *record)
+{
+    char text[48];
+    if (record->step <= 0 || record->step >= view->steps)
+        return;
+    double per_step = record->seconds / (double)record->step;
+    double left = per_step * (double)(view->steps - record->step);
+    text_append(line, size, "  ETA %s", text_seconds(text, sizeof text, left));
+}
+
+/* What follows the epoch and the bar, most wanted first; the line takes as many as fit. */
+enum Part { PART_LOSS, PART_ACCURACY, PART_ETA, PART_RATE, PART_LR, PART_COUNT };
+
+static void part_text(enum Part part, const ProgressView *view, const StepRecord *record,
+                      char *text, size_t size)
+{
+    char number[32];
+    text[0] = '\0';
+    if (part == PART_LOSS)
+        append_number(text, size, "loss", record->loss);
+    else if (part == PART_ACCURACY && record->accuracy >= 0)
+        text_append(text, size, "  accuracy %.4f", record->accuracy);
+    else if (part == PART_ETA)
+        append_eta(text, size, view, record);
+    else if (part == PART_RATE && isfinite(record->samples_per_second))
+        text_append(text, size, "  %s samples/s",
+                    text_count(number, sizeof number, llround(record->samples_per_second)));
+    else if (part == PART_LR)
+        append_number(text, size, "lr", record->lr);
+}
+
+/* The order on the line; which parts are there was decided by importance. */
+static void append_parts(char *line, size_t size, const ProgressView *view,
+                         const StepRecord *record, unsigned parts)
+{
+    static const enum Part order[] = { PART_LOSS, PART_ACCURACY, PART_LR, PART_RATE, PART_ETA };
+    char text[96];
+    for (size_t i = 0; i < PART_COUNT; i++)
+        if (parts & 1u << order[i]) {
+            part_text(order[i], view, record, text, sizeof text);
+            text_append(line, size, "%s", text);
+        }
+}
+
+static int64_t epochs_in(const ProgressView *view)
+{
+    int64_t per_epoch = view->steps_per_epoch > 0 ? view->steps_per_epoch : 1;
+    return (view->steps + per_epoch - 1) / per_epoch;
+}
+
+/* The epoch that a step belongs to, 1-based, and the part of it that is done. */
+static int64_t epoch_of(const ProgressView *view, int64_t step, double *done)
+{
+    int64_t per_epoch = view->steps_per_epoch > 0 ? view->steps_per_epoch : 1;
+    int64_t before = step > 0 ? (step - 1) / per_epoch : 0;
+    int64_t begin = before * per_epoch, end = begin + per_epoch;
+    if (end > view->steps && view->steps > begin)
+        end = view->steps; /* a run that stops inside its last epoch */
+    *done = (double)(step - begin) / (double)(end - begin);
+    return before + 1;
+}
+
+static void append_bar(char *line, size_t size, double done, int columns, bool color)
+{
+    char bar[BAR_MAX + 1];
+    int full = (int)(fmin(fmax(done, 0.0), 1.0) * columns + 0.5);
+    for (int i = 0; i < columns; i++)
+        bar[i] = i < full ? '=' : i == full ? '>' : ' ';
+    bar[columns] = '\0';
+    text_append(line, size, color ? "  [\033[32m%s\033[0m]" : "  [%s]", bar);
+}
+
+static void plain_line(const ProgressView *view, const StepRecord *record, char *line, size_t size)
+{
+    snprintf(line, size, "step %lld/%lld  epoch %.2f", (long long)record->step,
+             (long long)view->steps, record->epoch);
+    append_parts(line, size, view, record, ~0u);
+}
+
+void progress_line(const ProgressView *view, const StepRecord *record, char *line, size_t size)
+{
+    if (view->width == 0) {
+        plain_line(view, record, line, size);
+        return;
+    }
+    char head[64], text[96];
+    double done;
+    int64_t epoch = epoch_of(view, record->step, &done);
+    snprintf(head, sizeof head, "epoch %lld/%lld", (long long)epoch, (long long)epochs_in(view));
+    int free_columns = view->width - (int)strlen(head);
+    unsigned parts = 0;
+    for (enum Part part = 0; part < PART_COUNT; part++) {
+        part_text(part, view, record, text, sizeof text);
+        if ((int)strlen(text) > free_columns)
+            break;
+        free_columns -= (int)strlen(text);
+        parts |= 1u << part;
+    }
+    snprintf(line, size, "%.*s", view->width, head);
+    int bar = free_columns - 4 < BAR_MAX ? free_columns - 4 : BAR_MAX; /* two blanks, brackets */
+    if (bar >= BAR_MIN)
+        append_bar(line, size, done, bar, view->color);
+    append_parts(line, size, view, record, parts);
+}
+
+/* ---- where it goes ---- */
+
+static int terminal_width(void)
+{
+    struct winsize window;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_col == 0)
+        return 79;
+    return window.ws_col - 1; /* the last column would wrap */
+}
+
+Progress *progress_new(int64_t steps, int64_t steps_per_epoch, int64_t plain_every)
+{
+    const char *term = getenv("TERM");
+    Progress *progress = mem_new(Progress);
+    progress->view = (ProgressView){ .steps = steps, .steps_per_epoch = steps_per_epoch };
+    progress->plain_every = plain_every;
+    progress->silent = log_get_rank() != 0 || log_get_level() == LOG_QUIET;
+    /* A carriage return is all that the line needs; NO_COLOR forbids the colour only. */
+    progress->updating = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
+    progress->view.color = progress->updating && log_is_terminal(STDERR_FILENO);
+    progress->best = -1;
+    return progress;
+}
+
+/* Columns, not bytes: the colour of the bar takes none. */
+static int columns_of(const char *line)
+{
+    int columns = 0;
+    for (const char *next = line; *next; next++)
+        if (*next == '\033')
+            next += strcspn(next, "m");
+        else
+            columns++;
+    return columns;
+}
+
+/* Blanks wipe what is left of a longer line before; works on every terminal. */
+static void draw(Progress *progress, const char *line)
+{
+    int columns = columns_of(line);
+    int blanks = progress->drawn_columns > columns ? progress->drawn_columns - columns : 0;
+    fprintf(stderr, "\r%s%*s", line, blanks, "");
+    fflush(stderr);
+    progress->drawn = true;
+    progress->drawn_columns = columns;
+}
+
+static void wipe(Progress *progress)
+{
+    if (!progress->drawn)
+        return;
+    fprintf(stderr, "\r%*s\r", progress->drawn_columns, "");
+    progress->drawn = false;
+    progress->drawn_columns = 0;
+}
+
+static void update(Progress *progress, const StepRecord *record)
+{
+    char line[LINE_SIZE];
+    double now = clock_seconds();
+    if (now < progress->next_update && record->step != progress->view.steps)
+        return;
+    progress->next_update = now + UPDATE_SECONDS;
+    progress->view.width = terminal_width();
+    progress_line(&progress->view, record, line, sizeof line);
+    draw(progress, line);
+}
+
+void progress_step(Progress *progress, const StepRecord *record)
+{
+    char line[LINE_SIZE];
+    if (progress->silent)
+        return;
+    if (progress->updating) {
+        update(progress, record);
+        return;
+    }
+    bool due = progress->plain_every > 0 &&
+               (record->step % progress->plain_every == 0 || record->step == progress->view.steps);
+    if (!due)
+        return;
+    progress_line(&progress->view, record, line, sizeof line);
+    log_info("%s", line);
+}
+
+void progress_eval(Progress *progress, const EvalRecord *record)
+{
+    char line[LINE_SIZE] = "", text[48];
+    if (progress->silent)
+        return;
+    wipe(progress);
+    text_append(line, sizeof line, "step %lld/%lld  epoch %.2f  test loss %.4g",
+                (long long)record->step, (long long)progress->view.steps, record->epoch,
+                record->loss);
+    if (record->accuracy >= 0) {
+        progress->best = fmax(progress->best, record->accuracy);
+        text_append(line, sizeof line, "  test accuracy %.4f  best %.4f", record->accuracy,
+                    progress->best);
+    }
+    text_append(line, sizeof line, "  after %s", text_seconds(text, sizeof text, record->seconds));
+    log_info("%s", line);
+}
+
+void progress_free(Progress *progress)
+{
+    if (progress->drawn)
+        fputc('\n', stderr);
+    mem_free(progress);
+}

@@ -1,0 +1,102 @@
+/* What the writers of a run folder share: paths, append-only and atomically replaced files, JSON text,
+ * the pieces of a progress line. Private to src/train. */
+#ifndef LOCKSTEP_TRAIN_RUN_PARTS_H
+#define LOCKSTEP_TRAIN_RUN_PARTS_H
+
+#include "lockstep/run.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- run_files.c ---- */
+
+/* "folder/name", mem_alloc'ed. */
+char *path_join(const char *folder, const char *name);
+
+/* The folder and all above it that are missing. Fine if it is there. */
+bool folder_make(const char *path, Err *err);
+
+/* A file that grows by whole records. A record that does not fit on the disk is cut off again and
+ * counted, so that the file always ends with a whole record, and the next record is tried anew. */
+typedef struct Output {
+    char *path; /* owned; NULL: closed */
+    int fd;
+    int error;     /* errno of the first record that was lost, or 0 */
+    int64_t bytes; /* of the whole records so far */
+    int64_t lost;  /* records */
+} Output;
+
+bool output_open(Output *output, const char *folder, const char *name, Err *err);
+void output_write(Output *output, const void *data, size_t bytes, int64_t records);
+bool output_close(Output *output, Err *err); /* false if records were lost; frees path */
+
+/* Replaces the file by way of path.tmp, fsync and rename: whole or not at all. */
+bool file_replace(const char *path, const void *data, size_t bytes, Err *err);
+
+/* A text file of at most `limit` bytes, NUL-terminated, mem_alloc'ed. The message begins with path. */
+bool file_text(const char *path, size_t limit, char **text, size_t *bytes, Err *err);
+
+/* ---- run_json.c ---- */
+
+/* One flat JSON object as text, in a fixed buffer: no allocation and a fraction of a microsecond a
+ * number. Without `indent` it is one line. Text that is not UTF-8 gets '?' for its bytes. */
+typedef struct JsonText {
+    char *text;
+    size_t size, used;
+    bool indent, full; /* full: it did not fit, the text is cut */
+} JsonText;
+
+void json_start(JsonText *json, char *buffer, size_t size, bool indent);
+void json_add_text(JsonText *json, const char *key, const char *value);
+void json_add_integer(JsonText *json, const char *key, int64_t value);
+void json_add_hex(JsonText *json, const char *key, uint64_t value);  /* "0123456789abcdef" */
+void json_add_number(JsonText *json, const char *key, double value); /* reads back as itself; */
+void json_add_fixed(JsonText *json, const char *key, double value, int digits); /* 1.250; */
+void json_finish(JsonText *json); /* closes the object and the line; nan and inf are null above */
+
+/* The shortest of %.15g and %.17g that reads back as the same double, "nan", "inf" or "-inf". */
+#define NUMBER_SIZE 32
+char *number_text(char buffer[NUMBER_SIZE], double value);
+
+/* `text` if it is UTF-8, else a copy in buffer whose bytes above 127 are '?'. */
+const char *utf8_text(const char *text, char *buffer, size_t size);
+
+uint64_t double_bits(double value);
+
+/* ---- metrics.c ---- */
+
+typedef struct Metrics {
+    Output jsonl, csv;
+} Metrics;
+
+bool metrics_open(Metrics *metrics, const char *folder, Err *err);
+void metrics_start(Metrics *metrics, const char *name);
+void metrics_step(Metrics *metrics, const StepRecord *record);
+void metrics_eval(Metrics *metrics, const EvalRecord *record);
+void metrics_end(Metrics *metrics, const Summary *summary);
+
+/* ---- summary.c, meta.c ---- */
+
+bool summary_write(const char *path, const Summary *summary, Err *err);
+
+/* hosts: `ranks` names of HOST_SIZE bytes, by rank. */
+#define HOST_SIZE 256
+bool meta_write(const char *path, int argc, char *const *argv, const char *hosts, int ranks,
+                const RunFacts *facts, Err *err);
+
+/* ISO 8601 in UTC, "2025-01-31T12:00:00Z". */
+char *time_text(char *buffer, size_t size, int64_t unix_seconds);
+
+/* ---- progress.c ---- */
+
+typedef struct ProgressView {
+    int64_t steps, steps_per_epoch; /* of the whole run; per epoch */
+    int width;                      /* columns of the terminal; 0: a plain line */
+    bool color;
+} ProgressView;
+
+/* The progress line for a record, without line end, at most `width` columns if that is not 0. */
+void progress_line(const ProgressView *view, const StepRecord *record, char *line, size_t size);
+
+#endif

@@ -1,0 +1,47 @@
+/* summary.json: how a run ended, for people and for scripts that compare runs. Written in one piece at
+ * the end, so its presence means that the run has ended. */
+#include "run_parts.h"
+
+#include <math.h>
+
+static void add_results(JsonText *json, const Summary *summary)
+{
+    json_add_text(json, "status", summary->status);
+    if (summary->diverged_step >= 0)
+        json_add_integer(json, "diverged_step", summary->diverged_step);
+    json_add_number(json, "test_loss", summary->test_loss);
+    if (summary->test_accuracy >= 0) {
+        json_add_number(json, "test_accuracy", summary->test_accuracy);
+        json_add_number(json, "best_accuracy", summary->best_accuracy);
+    }
+    json_add_number(json, "train_loss", summary->train_loss);
+}
+
+static void add_run(JsonText *json, const Summary *summary)
+{
+    json_add_integer(json, "steps", summary->steps);
+    json_add_number(json, "epochs", summary->epochs);
+    json_add_integer(json, "samples", summary->samples);
+    json_add_integer(json, "global_batch", summary->global_batch);
+    json_add_integer(json, "lanes", summary->lanes);
+    json_add_integer(json, "ranks", summary->ranks);
+    json_add_fixed(json, "seconds", summary->seconds, 6);
+    json_add_fixed(json, "samples_per_second", summary->samples_per_second, 1);
+    json_add_text(json, "optimizer", summary->optimizer);
+    json_add_integer(json, "seed", summary->seed);
+    json_add_integer(json, "parameters", summary->parameters);
+    json_add_hex(json, "digest", summary->digest);
+    json_add_hex(json, "trajectory", summary->trajectory);
+}
+
+bool summary_write(const char *path, const Summary *summary, Err *err)
+{
+    char text[4096];
+    JsonText json;
+    json_start(&json, text, sizeof text, true);
+    add_results(&json, summary);
+    add_run(&json, summary);
+    json_finish(&json);
+    expect(!json.full);
+    return file_replace(path, text, json.used, err);
+}
