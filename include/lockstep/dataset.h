@@ -7,30 +7,56 @@
 #include "lockstep/batch.h"
 #include "lockstep/config.h"
 
+#define DATASET_MAX_CHANNELS OPTION_FLOATS_MAX
+
 typedef struct Dataset {
-    Shape shape;     /* of a sample: (C, H, W) or (F) */
+    Shape shape;     /* of a sample: (C, H, W), C <= DATASET_MAX_CHANNELS, or (F) */
     int64_t count;   /* samples */
     int classes;     /* 0: regression */
-    uint8_t *bytes;  /* (count, C, H, W) pixels, or NULL */
-    float *values;   /* (count, F), or NULL */
-    int32_t *labels; /* (count), or NULL */
-    float *targets;  /* (count, K), or NULL */
+    uint8_t *bytes;  /* (count, C, H, W) or (count, F), or NULL */
+    float *values;   /* (count, F), or NULL; exactly one of bytes and values is there */
+    int32_t *labels; /* (count), all in 0 .. classes-1, or NULL */
+    float *targets;  /* (count, K), or NULL; exactly one of labels and targets is there */
     int target_size; /* K */
-    uint64_t digest; /* of pixels and labels */
+    uint64_t digest; /* XXH3 of shape, samples and labels or targets */
 } Dataset;
+
+/* What a loader asks for. A type may stop reading after the limits; the caller cuts what is more. */
+typedef struct DatasetRequest {
+    uint64_t seed;
+    int64_t train_limit, test_limit; /* samples; INT64_MAX: all */
+} DatasetRequest;
 
 typedef struct DatasetType {
     const char *name, *help, *source;
     const Option *options;
     size_t options_bytes;
-    /* Loads both splits. Messages name the file, what was found and what was wanted. */
-    bool (*load)(const void *options, uint64_t seed, Dataset *train, Dataset *test, Err *err);
-    /* The same shapes and class count without reading the sample files, for --dry-run; NULL: load. */
+    /* Cross-checks options without touching files; NULL: nothing to check. */
+    bool (*check)(const void *options, Err *err);
+    /* Loads both splits, all members but the digest. Messages name the file, what was found and what was
+     * wanted. After an error the caller still calls dataset_free on both. */
+    bool (*load)(const void *options, const DatasetRequest *request, Dataset *train, Dataset *test,
+                 Err *err);
 } DatasetType;
 
-const DatasetType *dataset_find(const char *name);
+const DatasetType *dataset_find(const char *name); /* NULL if there is none */
 const DatasetType *const *dataset_all(int *count);
 void dataset_free(Dataset *dataset);
+
+/* Values in one sample. */
+size_t dataset_sample_size(const Dataset *dataset);
+
+/* Memory it takes. */
+size_t dataset_bytes(const Dataset *dataset);
+
+/* Keeps the first `limit` samples. */
+void dataset_limit(Dataset *dataset, int64_t limit);
+
+/* Both splits: same sample shape, same classes and target size. */
+bool dataset_check_pair(const Dataset *train, const Dataset *test, Err *err);
+
+/* Sets dataset->digest. */
+void dataset_set_digest(Dataset *dataset);
 
 /* Reads a whole file, inflating .gz (zlib) and .xz (liblzma) by magic number; the result has at most
  * `limit` bytes (more is an error). *data is mem_alloc'ed, owned by the caller. */

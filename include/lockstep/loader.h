@@ -1,5 +1,7 @@
 /* From data set to micro-batch: sample order, normalisation, augmentation. Everything random is a
- * function of (seed, epoch, sample), so a sample looks the same whichever rank or lane shows it. */
+ * function of (seed, epoch, sample), so a sample looks the same whichever rank or lane shows it.
+ *
+ * Nothing here is collective. */
 #ifndef LOCKSTEP_LOADER_H
 #define LOCKSTEP_LOADER_H
 
@@ -7,47 +9,67 @@
 #include "lockstep/dataset.h"
 #include "lockstep/lanes.h"
 
-/* One augmentation: one file in src/data, one line in src/data/augmentations.def. */
+/* What an augmentation gets. */
+typedef struct AugmentSample {
+    Shape shape;    /* (C, H, W) */
+    float *x;       /* (C, H, W), normalised; changed in place */
+    float *scratch; /* as large as x */
+    uint32_t
+        random[4]; /* words of (seed, RANDOM_AUGMENT, epoch, sample), number 4 * position .. + 3,
+                           position being the augmentation's place in the list */
+} AugmentSample;
+
+/* One augmentation of images: one file in src/data, one line in src/data/augmentations.def. */
 typedef struct AugmentType {
     const char *name, *help, *source;
     const Option *options;
     size_t options_bytes;
     bool (*check)(const void *options, Shape shape, Err *err); /* or NULL */
-    /* Changes one normalised sample (C, H, W) in place; `scratch` has as many floats as the sample;
-     * key: (seed, RANDOM_AUGMENT + position of the augmentation, epoch, sample). */
-    void (*apply)(const void *options, uint64_t seed, int position, int64_t epoch, int64_t sample,
-                  Shape shape, float *x, float *scratch);
+    void (*apply)(const void *options, const AugmentSample *sample);
 } AugmentType;
 const AugmentType *augment_find(const char *name);
 const AugmentType *const *augment_all(int *count);
 
 #define LOADER_MAX_AUGMENT 8
 
+typedef struct Augmentation {
+    const AugmentType *type;
+    void *options;
+    ConfigNode *node; /* for messages; borrowed from the config */
+} Augmentation;
+
 typedef struct Loader {
+    const DatasetType *type;
     Dataset train, test;
     Shape shape;
+    size_t sample_size; /* values in a sample */
     uint64_t seed;
     int64_t steps_per_epoch;
     int64_t epoch_samples; /* samples used per epoch: train.count, or less with last_batch: drop */
     const Lanes *lanes;    /* borrowed */
-    int normalize;         /* none | auto | given */
-    float mean[4], std[4]; /* per channel; features use entry 0 */
-    struct {
-        const AugmentType *type;
-        void *options;
-    } augment[LOADER_MAX_AUGMENT];
+    bool normalize;        /* false: bytes / 255, floats as they are */
+    int channels;          /* entries of mean and std: C of images, 1 of features */
+    float mean[DATASET_MAX_CHANNELS], std[DATASET_MAX_CHANNELS]; /* of bytes / 255, or of floats */
+    float *table; /* (channels, 256): byte -> normalised value; NULL for float data */
+    Augmentation augment[LOADER_MAX_AUGMENT];
     int augment_count;
     bool shuffle, drop_last;
-    float *x, *scratch, *targets; /* one lane; owned */
-    int32_t *labels;
-    int max_batch;
+    Batch batch;                  /* handed out; points at the four below */
+    float *x, *scratch, *targets; /* (max_batch, sample), (sample), (max_batch, K); owned */
+    int32_t *labels;              /* (max_batch) */
+    int max_batch;                /* samples of a full lane */
+    bool data_error;              /* an error of loader_init was about files, not config */
 } Loader;
 
-/* Reads the `data` section {type: ..., normalize, shuffle, last_batch, augment: [...], train_limit,
- * test_limit, type's options} and loads the files. lanes is borrowed. */
+/* Reads the `data` section {type: ..., normalize, mean, std, shuffle, last_batch, augment: [...],
+ * train_limit, test_limit, type's options} and loads the files. config and lanes are borrowed. After an
+ * error nothing has to be freed, and loader->data_error tells files from config. */
 bool loader_init(Loader *loader, const Config *config, ConfigNode *node, uint64_t seed,
                  const Lanes *lanes, Err *err);
 void loader_free(Loader *loader);
+
+/* "normalize mean 0.286041, std 0.353024; augment flip, crop" into buffer; returns buffer. */
+char *loader_text(const Loader *loader, char *buffer, size_t size);
 
 /* Samples in the global batch of step (0-based): the full batch, or less at the end of an epoch. */
 int loader_batch_size(const Loader *loader, int64_t step);
@@ -63,5 +85,8 @@ const Batch *loader_chunk(Loader *loader, int64_t chunk);
 
 /* Data-set index of position `position` of epoch `epoch`: a pure function of (seed, epoch, position). */
 int64_t loader_sample(const Loader *loader, int64_t epoch, int64_t position);
+
+/* The options that every data set has, for `lockstep list`. */
+extern const Option loader_common_options[];
 
 #endif
