@@ -1,0 +1,484 @@
+/* batchnorm: each channel is normalised over a ghost batch, an explicit number of samples that divides a
+ * lane, so the result does not depend on how lanes are spread over ranks.
+ *
+ *   y = (x - mean) / sqrt(var + eps) * gain + bias          mean, biased var over the ghost batch
+ *
+ * Running statistics are statistic tensors of the layout, w = keep * w + increment. backward writes a
+ * lane's increment in the place of their gradient, and the lane tree adds them up. With G ghost batches
+ * in the step and momentum m:
+ *   mean        keep = 1 - m       ghost j adds  m / G * (mean_j, unbiased var_j)
+ *   sequential  keep = (1 - m)^G   ghost j adds  m (1 - m)^(G-1-j) * (mean_j, unbiased var_j)
+ * `sequential` is what one update per ghost batch, in order, would give (PyTorch on one device). */
+#include "../image.h"
+#include "lockstep/cpu.h"
+#include "lockstep/memory.h"
+
+#include <math.h>
+
+enum { RUNNING_MEAN, RUNNING_SEQUENTIAL };
+
+typedef struct BatchNormOptions {
+    double momentum, eps;
+    int ghost, running;
+    bool affine;
+    int lane_size; /* samples; not an option: told by check_lane, 0 before */
+} BatchNormOptions;
+
+static const Option batchnorm_options[] = {
+    { "momentum", OPTION_FLOAT, OPTION_AT(BatchNormOptions, momentum), 0, 1, NULL, "0.1",
+      "weight of a step's statistics in the running ones" },
+    { "eps", OPTION_FLOAT, OPTION_AT(BatchNormOptions, eps), 1e-12, 1, NULL, "1e-5",
+      "added to the variance" },
+    { "affine", OPTION_BOOL, OPTION_AT(BatchNormOptions, affine), 0, 0, NULL, "true",
+      "learn a gain and a bias per channel" },
+    { "ghost", OPTION_INT, OPTION_AT(BatchNormOptions, ghost), 0, 1 << 30, NULL, "0",
+      "samples normalised together; must divide the lane; 0: the lane" },
+    { "running", OPTION_CHOICE, OPTION_AT(BatchNormOptions, running), 0, 0, "mean|sequential",
+      "mean", "running statistics: mean over the step's ghost batches, or one after another" },
+    OPTION_END,
+};
+
+typedef struct BatchNormState {
+    int ghost_size;        /* samples of a full ghost batch */
+    int ghosts;            /* room for so many ghost batches */
+    size_t stride;         /* channels rounded up to CHANNEL_BLOCK */
+    float *mean, *var;     /* (ghosts, stride) of the last training forward */
+    double *dgain, *dbias; /* (stride) */
+} BatchNormState;
+
+/* Sixteen channels of some samples: `runs` runs, `run_stride` floats apart, of `items` items, `stride`
+ * floats apart, of `width` channels. An image has a run per sample, features have one run in all. */
+typedef struct Slab {
+    size_t start, runs, run_stride, items, stride;
+    int width;
+} Slab;
+
+/* One number per channel of a slab. */
+typedef struct Channels {
+    float value[CHANNEL_BLOCK];
+} Channels;
+
+static int channels_of(const Layer *layer)
+{
+    return layer->in.dim[0];
+}
+
+static int slab_count(const Layer *layer)
+{
+    return (channels_of(layer) + CHANNEL_BLOCK - 1) / CHANNEL_BLOCK;
+}
+
+static Slab slab_of(const Layer *layer, int number, int first_sample, int samples)
+{
+    size_t C = (size_t)channels_of(layer);
+    if (layer->in.ndim == 1)
+        return (Slab){
+            .start = (size_t)first_sample * C + (size_t)number * CHANNEL_BLOCK,
+            .runs = 1,
+            .items = (size_t)samples,
+            .stride = C,
+            .width = least(CHANNEL_BLOCK, (int)C - number * CHANNEL_BLOCK),
+        };
+    size_t plane = plane_floats(layer->in), image = image_floats(layer->in);
+    return (Slab){
+        .start = (size_t)first_sample * image + (size_t)number * plane,
+        .runs = (size_t)samples,
+        .run_stride = image,
+        .items = plane / CHANNEL_BLOCK,
+        .stride = CHANNEL_BLOCK,
+        .width = CHANNEL_BLOCK,
+    };
+}
+
+static double slab_values(const Slab *slab)
+{
+    return (double)slab->runs * (double)slab->items;
+}
+
+static bool plan(Layer *layer, Layout *layout, Err *err)
+{
+    (void)err;
+    const BatchNormOptions *options = layer->options;
+    int C = channels_of(layer);
+    layer->out = layer->in;
+    if (options->affine) {
+        layer_add_tensor(layer, layout, "weight", 1, &C, 0, C, C,
+                         layer->zero_init ? "zeros" : "ones");
+        layer_add_tensor(layer, layout, "bias", 1, &C, 0, C, C, "zeros");
+    }
+    layer_add_tensor(layer, layout, "running_mean", 1, &C, LAYOUT_STATISTIC, C, C, "zeros");
+    layer_add_tensor(layer, layout, "running_var", 1, &C, LAYOUT_STATISTIC, C, C, "ones");
+    layer->flops = 4 * (double)shape_values(layer->in);
+    return true;
+}
+
+static bool check_lane(Layer *layer, int lane_size, Err *err)
+{
+    BatchNormOptions *options = layer->options;
+    if (options->ghost && lane_size % options->ghost != 0)
+        return err_set(err, "ghost: %d samples do not divide a lane of %d samples", options->ghost,
+                       lane_size);
+    options->lane_size = lane_size;
+    return true;
+}
+
+static LayerTensor *running_mean(Layer *layer)
+{
+    return &layer->tensors[layer->tensor_count - 2];
+}
+
+static LayerTensor *running_var(Layer *layer)
+{
+    return &layer->tensors[layer->tensor_count - 1];
+}
+
+static void allocate(Layer *layer, int max_batch)
+{
+    const BatchNormOptions *options = layer->options;
+    BatchNormState *state = mem_new(BatchNormState);
+    int lane_size = options->lane_size ? options->lane_size : max_batch;
+    state->ghost_size = options->ghost ? options->ghost : lane_size;
+    state->ghosts = (max_batch - 1) / state->ghost_size + 1;
+    state->stride = (size_t)slab_count(layer) * CHANNEL_BLOCK;
+    state->mean = mem_array(float, (size_t)state->ghosts * state->stride);
+    state->var = mem_array(float, (size_t)state->ghosts * state->stride);
+    state->dgain = mem_array(double, state->stride);
+    state->dbias = mem_array(double, state->stride);
+    layer->state = state;
+    layer->state_bytes_total = sizeof *state +
+                               2 * (size_t)state->ghosts * state->stride * sizeof(float) +
+                               2 * state->stride * sizeof(double);
+}
+
+static void release(Layer *layer)
+{
+    BatchNormState *state = layer->state;
+    if (!state)
+        return;
+    mem_free(state->mean);
+    mem_free(state->var);
+    mem_free(state->dgain);
+    mem_free(state->dbias);
+    mem_free(state);
+    layer->state = NULL;
+}
+
+/* Ghost batches in so many samples. */
+static int ghost_count(const Layer *layer, int samples)
+{
+    const BatchNormState *state = layer->state;
+    return (samples - 1) / state->ghost_size + 1;
+}
+
+/* By repeated squaring: libm's pow may differ from host to host. */
+static double power(double base, int exponent)
+{
+    double result = 1;
+    for (; exponent > 0; exponent /= 2, base *= base)
+        if (exponent % 2)
+            result *= base;
+    return result;
+}
+
+static void begin_step(Layer *layer, Layout *layout, int global_batch)
+{
+    const BatchNormOptions *options = layer->options;
+    double keep = 1 - options->momentum;
+    if (global_batch == 0)
+        keep = 1;
+    else if (options->running == RUNNING_SEQUENTIAL)
+        keep = power(keep, ghost_count(layer, global_batch));
+    layout->tensors[running_mean(layer)->index].keep = (float)keep;
+    layout->tensors[running_var(layer)->index].keep = (float)keep;
+}
+
+/* sum[c] += the sum of (x - mean)^2 */
+static void run_squares(const float *x, const Slab *slab, const Channels *mean, double *sum)
+{
+    enum { CHUNK = 64 };
+    for (int c = 0; c < slab->width; c += VECTOR) {
+        int part = least(VECTOR, slab->width - c);
+        Vector center = vector_load(mean->value + c);
+        for (size_t first = 0; first < slab->items; first += CHUNK) {
+            size_t last = first + CHUNK < slab->items ? first + CHUNK : slab->items;
+            Vector total = { 0 };
+            for (size_t i = first; i < last; i++) {
+                Vector distance = vector_load_part(x + i * slab->stride + c, part) - center;
+                total += distance * distance;
+            }
+            for (int k = 0; k < part; k++)
+                sum[c + k] += (double)total[k];
+        }
+    }
+}
+
+/* sum[c] += the sum of dy, product[c] += the sum of dy (x - mean) */
+static void run_products(const float *x, const float *dy, const Slab *slab, const Channels *mean,
+                         double *sum, double *product)
+{
+    enum { CHUNK = 64 };
+    for (int c = 0; c < slab->width; c += VECTOR) {
+        int part = least(VECTOR, slab->width - c);
+        Vector center = vector_load(mean->value + c);
+        for (size_t first = 0; first < slab->items; first += CHUNK) {
+            size_t last = first + CHUNK < slab->items ? first + CHUNK : slab->items;
+            Vector total = { 0 }, products = { 0 };
+            for (size_t i = first; i < last; i++) {
+                Vector d = vector_load_part(dy + i * slab->stride + c, part);
+                total += d;
+                products += d * (vector_load_part(x + i * slab->stride + c, part) - center);
+            }
+            for (int k = 0; k < part; k++) {
+                sum[c + k] += (double)total[k];
+                product[c + k] += (double)products[k];
+            }
+        }
+    }
+}
+
+/* y = (x - mean) * scale + shift */
+static void run_normalise(const float *x, float *y, const Slab *slab, const Channels *mean,
+                          const Channels *scale, const Channels *shift)
+{
+    for (int c = 0; c < slab->width; c += VECTOR) {
+        int part = least(VECTOR, slab->width - c);
+        Vector center = vector_load(mean->value + c), factor = vector_load(scale->value + c),
+               offset = vector_load(shift->value + c);
+        for (size_t i = 0; i < slab->items; i++) {
+            Vector value = vector_load_part(x + i * slab->stride + c, part);
+            vector_store_part(y + i * slab->stride + c, (value - center) * factor + offset, part);
+        }
+    }
+}
+
+/* dx = scale * (dy - shift - (x - mean) * slope) */
+static void run_gradient(const float *x, const float *dy, float *dx, const Slab *slab,
+                         const Channels *mean, const Channels *scale, const Channels *shift,
+                         const Channels *slope)
+{
+    for (int c = 0; c < slab->width; c += VECTOR) {
+        int part = least(VECTOR, slab->width - c);
+        Vector center = vector_load(mean->value + c), factor = vector_load(scale->value + c),
+               offset = vector_load(shift->value + c), tilt = vector_load(slope->value + c);
+        for (size_t i = 0; i < slab->items; i++) {
+            Vector value = vector_load_part(x + i * slab->stride + c, part);
+            Vector d = vector_load_part(dy + i * slab->stride + c, part);
+            vector_store_part(dx + i * slab->stride + c,
+                              factor * (d - offset - (value - center) * tilt), part);
+        }
+    }
+}
+
+/* Mean and biased variance of a slab, in two passes: the second is over distances to the mean. */
+static void measure(const float *x, const Slab *slab, Channels *mean, Channels *var)
+{
+    double sum[CHANNEL_BLOCK] = { 0 }, squares[CHANNEL_BLOCK] = { 0 };
+    double values = slab_values(slab);
+    for (size_t r = 0; r < slab->runs; r++)
+        run_sum(x + slab->start + r * slab->run_stride, slab->items, slab->stride, slab->width,
+                sum);
+    for (int c = 0; c < CHANNEL_BLOCK; c++)
+        mean->value[c] = (float)(sum[c] / values);
+    for (size_t r = 0; r < slab->runs; r++)
+        run_squares(x + slab->start + r * slab->run_stride, slab, mean, squares);
+    for (int c = 0; c < CHANNEL_BLOCK; c++)
+        var->value[c] = (float)(squares[c] / values);
+}
+
+static Channels inverse_deviation(const Layer *layer, const Channels *var)
+{
+    const BatchNormOptions *options = layer->options;
+    Channels inverse;
+    for (int c = 0; c < CHANNEL_BLOCK; c++)
+        inverse.value[c] = (float)(1 / sqrt((double)var->value[c] + options->eps));
+    return inverse;
+}
+
+/* Numbers 16 * slab .. of a tensor; its padding is zero, and so stay the missing channels. */
+static Channels slab_channels(const float *values, int slab)
+{
+    Channels channels;
+    memcpy(channels.value, values + (size_t)slab * CHANNEL_BLOCK, sizeof channels.value);
+    return channels;
+}
+
+static Channels slab_gain(const Layer *layer, int slab)
+{
+    const BatchNormOptions *options = layer->options;
+    if (options->affine)
+        return slab_channels(layer->tensors[0].w, slab);
+    Channels ones;
+    for (int c = 0; c < CHANNEL_BLOCK; c++)
+        ones.value[c] = 1;
+    return ones;
+}
+
+static Channels slab_bias(const Layer *layer, int slab)
+{
+    const BatchNormOptions *options = layer->options;
+    return options->affine ? slab_channels(layer->tensors[1].w, slab) : (Channels){ { 0 } };
+}
+
+static void normalise(const Layer *layer, int number, const Slab *slab, const Channels *mean,
+                      const Channels *var, const float *x, float *y)
+{
+    Channels scale = inverse_deviation(layer, var), gain = slab_gain(layer, number),
+             bias = slab_bias(layer, number);
+    for (int c = 0; c < CHANNEL_BLOCK; c++)
+        scale.value[c] *= gain.value[c];
+    for (size_t r = 0; r < slab->runs; r++) {
+        size_t run = slab->start + r * slab->run_stride;
+        run_normalise(x + run, y + run, slab, mean, &scale, &bias);
+    }
+}
+
+static void forward_evaluate(Layer *layer, int batch, const float *x, float *y)
+{
+    for (int number = 0; number < slab_count(layer); number++) {
+        Slab slab = slab_of(layer, number, 0, batch);
+        Channels mean = slab_channels(running_mean(layer)->w, number);
+        Channels var = slab_channels(running_var(layer)->w, number);
+        normalise(layer, number, &slab, &mean, &var, x, y);
+    }
+}
+
+static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
+{
+    if (!pass->train) {
+        forward_evaluate(layer, pass->batch, x, y);
+        return;
+    }
+    const BatchNormState *state = layer->state;
+    int ghosts = ghost_count(layer, pass->batch), size = state->ghost_size;
+    expect(ghosts <= state->ghosts);
+    for (int ghost = 0; ghost < ghosts; ghost++)
+        for (int number = 0; number < slab_count(layer); number++) {
+            int first = ghost * size;
+            Slab slab = slab_of(layer, number, first, least(size, pass->batch - first));
+            size_t place = (size_t)ghost * state->stride + (size_t)number * CHANNEL_BLOCK;
+            Channels mean, var;
+            measure(x, &slab, &mean, &var);
+            memcpy(state->mean + place, mean.value, sizeof mean.value);
+            memcpy(state->var + place, var.value, sizeof var.value);
+            normalise(layer, number, &slab, &mean, &var, x, y);
+        }
+}
+
+/* One slab of one ghost batch. With h = (x - mean) / deviation and n values per channel:
+ *   dbias = sum dy     dgain = sum dy h     dx = gain / deviation * (dy - dbias / n - h dgain / n)
+ * Fixed statistics (evaluation) drop the last two terms of dx. Ioffe and Szegedy 2015, section 3. */
+static void backward_slab(const Layer *layer, bool fixed, int number, const Slab *slab,
+                          const Channels *mean, const Channels *var, const float *x,
+                          const float *dy, float *dx)
+{
+    const BatchNormState *state = layer->state;
+    double sum[CHANNEL_BLOCK] = { 0 }, product[CHANNEL_BLOCK] = { 0 };
+    for (size_t r = 0; r < slab->runs; r++) {
+        size_t run = slab->start + r * slab->run_stride;
+        run_products(x + run, dy + run, slab, mean, sum, product);
+    }
+    Channels inverse = inverse_deviation(layer, var), gain = slab_gain(layer, number);
+    Channels scale, shift, slope;
+    double values = slab_values(slab);
+    for (int c = 0; c < CHANNEL_BLOCK; c++) {
+        double deviation = (double)inverse.value[c];
+        state->dbias[number * CHANNEL_BLOCK + c] += sum[c];
+        state->dgain[number * CHANNEL_BLOCK + c] += product[c] * deviation;
+        scale.value[c] = gain.value[c] * inverse.value[c];
+        shift.value[c] = fixed ? 0 : (float)(sum[c] / values);
+        slope.value[c] = fixed ? 0 : (float)(product[c] * deviation * deviation / values);
+    }
+    for (size_t r = 0; dx && r < slab->runs; r++) {
+        size_t run = slab->start + r * slab->run_stride;
+        run_gradient(x + run, dy + run, dx + run, slab, mean, &scale, &shift, &slope);
+    }
+}
+
+static void backward_evaluate(Layer *layer, int batch, const float *x, const float *dy, float *dx)
+{
+    for (int number = 0; number < slab_count(layer); number++) {
+        Slab slab = slab_of(layer, number, 0, batch);
+        Channels mean = slab_channels(running_mean(layer)->w, number);
+        Channels var = slab_channels(running_var(layer)->w, number);
+        backward_slab(layer, true, number, &slab, &mean, &var, x, dy, dx);
+    }
+}
+
+static void backward_train(Layer *layer, int batch, const float *x, const float *dy, float *dx)
+{
+    const BatchNormState *state = layer->state;
+    int ghosts = ghost_count(layer, batch), size = state->ghost_size;
+    for (int ghost = 0; ghost < ghosts; ghost++)
+        for (int number = 0; number < slab_count(layer); number++) {
+            int first = ghost * size;
+            Slab slab = slab_of(layer, number, first, least(size, batch - first));
+            const float *mean_row = state->mean + (size_t)ghost * state->stride;
+            const float *var_row = state->var + (size_t)ghost * state->stride;
+            Channels mean = slab_channels(mean_row, number), var = slab_channels(var_row, number);
+            backward_slab(layer, false, number, &slab, &mean, &var, x, dy, dx);
+        }
+}
+
+/* The lane's part of the running statistics. */
+static void write_increments(Layer *layer, const Pass *pass)
+{
+    const BatchNormOptions *options = layer->options;
+    const BatchNormState *state = layer->state;
+    int size = state->ghost_size, all = ghost_count(layer, pass->global_batch);
+    size_t C = (size_t)channels_of(layer);
+    float *mean = running_mean(layer)->dw, *var = running_var(layer)->dw;
+    double plane = (double)shape_values(layer->in) / (double)C;
+    memset(mean, 0, C * sizeof *mean);
+    memset(var, 0, C * sizeof *var);
+    for (int ghost = 0; pass->train && ghost < ghost_count(layer, pass->batch); ghost++) {
+        double n = least(size, pass->batch - ghost * size) * plane;
+        double unbiased = n / (n > 1 ? n - 1 : 1);
+        double weight = options->momentum / all;
+        if (options->running == RUNNING_SEQUENTIAL)
+            weight = options->momentum *
+                     power(1 - options->momentum, all - 1 - (pass->first_sample / size + ghost));
+        const float *ghost_mean = state->mean + (size_t)ghost * state->stride;
+        const float *ghost_var = state->var + (size_t)ghost * state->stride;
+        for (size_t c = 0; c < C; c++) {
+            mean[c] += (float)(weight * (double)ghost_mean[c]);
+            var[c] += (float)(weight * unbiased * (double)ghost_var[c]);
+        }
+    }
+}
+
+static void backward(Layer *layer, const Pass *pass, const float *x, const float *y,
+                     const float *dy, float *dx)
+{
+    (void)y;
+    const BatchNormOptions *options = layer->options;
+    const BatchNormState *state = layer->state;
+    memset(state->dgain, 0, state->stride * sizeof *state->dgain);
+    memset(state->dbias, 0, state->stride * sizeof *state->dbias);
+    if (pass->train)
+        backward_train(layer, pass->batch, x, dy, dx);
+    else
+        backward_evaluate(layer, pass->batch, x, dy, dx);
+    write_increments(layer, pass);
+    for (int c = 0; options->affine && c < channels_of(layer); c++) {
+        layer->tensors[0].dw[c] = (float)state->dgain[c];
+        layer->tensors[1].dw[c] = (float)state->dbias[c];
+    }
+}
+
+extern const LayerType ISA_NAME(layer_batchnorm);
+const LayerType ISA_NAME(layer_batchnorm) = {
+    .name = "batchnorm",
+    .help = "batch normalisation per channel or feature, over ghost batches",
+    .formula = "y = (x - mean) / sqrt(var + eps) * weight + bias",
+    .source = "Ioffe and Szegedy 2015; ghost batches: Hoffer et al. 2017",
+    .options = batchnorm_options,
+    .options_bytes = sizeof(BatchNormOptions),
+    .plan = plan,
+    .allocate = allocate,
+    .release = release,
+    .check_lane = check_lane,
+    .begin_step = begin_step,
+    .forward = forward,
+    .backward = backward,
+    .keep_x = true,
+};

@@ -1,0 +1,226 @@
+/* conv2d against seven loops in double, over shapes, strides, padding, dilation and groups, at every
+ * instruction-set level. */
+#include "image_case.h"
+
+#include "lockstep/cpu.h"
+
+typedef struct ConvShape {
+    int C, H, W, OC, KH, KW, stride, padding, dilation, groups, batch;
+} ConvShape;
+
+typedef struct NaiveConv {
+    double *y, *dx, *dw, *db;
+} NaiveConv;
+
+/* y and all gradients at once: each product w * x of the sum for y is a term of two derivatives. */
+static NaiveConv naive_conv(const ImageCase *test, const ConvShape *s, int batch)
+{
+    Shape in = test->layer.in, out = test->layer.out;
+    double *x = plain_copy(in, batch, test->x), *dy = plain_copy(out, batch, test->dy);
+    int C = s->C / s->groups, OC = s->OC / s->groups;
+    NaiveConv naive = {
+        .y = mem_array(double, (size_t)batch *shape_values(out)),
+        .dx = mem_array(double, (size_t)batch *shape_values(in)),
+        .dw = mem_array(double, (size_t)(s->OC * C * s->KH * s->KW)),
+        .db = mem_array(double, (size_t)s->OC),
+    };
+    for (int n = 0; n < batch; n++)
+        for (int o = 0; o < s->OC; o++)
+            for (int oh = 0; oh < out.dim[1]; oh++)
+                for (int ow = 0; ow < out.dim[2]; ow++) {
+                    size_t at = plain_at(out, n, o, oh, ow);
+                    naive.db[o] += dy[at];
+                    if (test->layer.tensor_count > 1)
+                        naive.y[at] = (double)test->layer.tensors[1].w[o];
+                    for (int c = 0; c < C; c++)
+                        for (int i = 0; i < s->KH; i++)
+                            for (int j = 0; j < s->KW; j++) {
+                                int h = oh * s->stride - s->padding + i * s->dilation;
+                                int w = ow * s->stride - s->padding + j * s->dilation;
+                                if (h < 0 || h >= s->H || w < 0 || w >= s->W)
+                                    continue;
+                                size_t from = plain_at(in, n, o / OC * C + c, h, w);
+                                size_t tap = (size_t)(((o * C + c) * s->KH + i) * s->KW + j);
+                                double weight = (double)test->layer.tensors[0].w[tap];
+                                naive.y[at] += weight * x[from];
+                                naive.dx[from] += weight * dy[at];
+                                naive.dw[tap] += x[from] * dy[at];
+                            }
+                }
+    mem_free(x);
+    mem_free(dy);
+    return naive;
+}
+
+static void naive_free(NaiveConv *naive)
+{
+    mem_free(naive->y);
+    mem_free(naive->dx);
+    mem_free(naive->dw);
+    mem_free(naive->db);
+}
+
+static void open_shape(ImageCase *test, const ConvShape *s, bool bias)
+{
+    char options[256];
+    snprintf(options, sizeof options,
+             "channels: %d, kernel: %d, kernel_w: %d, stride: %d, padding: %d, dilation: %d, "
+             "groups: %d, bias: %s",
+             s->OC, s->KH, s->KW == s->KH ? 0 : s->KW, s->stride, s->padding, s->dilation,
+             s->groups, bias ? "true" : "false");
+    case_open(test, "conv2d", options, image(s->C, s->H, s->W), s->batch);
+}
+
+static void check_pass(ImageCase *test, const ConvShape *s)
+{
+    int batch = test->pass.batch;
+    NaiveConv naive = naive_conv(test, s, batch);
+    case_run(test);
+    assert_stored(test, "y", test->layer.out, batch, test->y, naive.y, 3e-6);
+    if (!test->layer.first)
+        assert_stored(test, "dx", test->layer.in, batch, test->dx, naive.dx, 3e-6);
+    assert_tensor(test, 0, naive.dw, 3e-6);
+    if (test->layer.tensor_count > 1)
+        assert_tensor(test, 1, naive.db, 3e-6);
+    naive_free(&naive);
+}
+
+static void check_shape(const ConvShape *s, bool bias)
+{
+    ImageCase test;
+    open_shape(&test, s, bias);
+    check_pass(&test, s);
+    if (s->batch > 1) { /* a short lane in the same buffers */
+        test.pass.batch = s->batch - 1;
+        check_pass(&test, s);
+    }
+    case_close(&test);
+}
+
+static const ConvShape shapes[] = {
+    /* C, H, W, OC, KH, KW, stride, padding, dilation, groups, batch */
+    { 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1 },
+    { 1, 12, 11, 32, 5, 5, 1, 2, 1, 1, 3 },
+    { 3, 9, 10, 16, 3, 3, 1, 1, 1, 1, 2 },
+    { 3, 33, 29, 24, 7, 7, 2, 3, 1, 1, 2 },
+    { 16, 7, 5, 17, 3, 3, 1, 1, 1, 1, 3 },
+    { 17, 6, 9, 16, 3, 3, 2, 1, 1, 1, 2 },
+    { 40, 5, 5, 33, 3, 3, 1, 0, 1, 1, 2 },
+    { 40, 8, 7, 48, 1, 1, 2, 0, 1, 1, 2 },
+    { 16, 9, 9, 16, 3, 3, 1, 2, 2, 1, 2 },
+    { 5, 11, 8, 6, 3, 2, 3, 4, 3, 1, 2 },
+    { 32, 6, 6, 32, 3, 3, 1, 1, 1, 2, 2 },
+    { 12, 7, 7, 18, 3, 3, 2, 1, 1, 3, 2 },
+    { 20, 6, 5, 20, 3, 3, 1, 1, 1, 20, 2 },
+    { 40, 6, 6, 80, 3, 5, 1, 2, 1, 4, 2 },
+    { 48, 4, 4, 64, 4, 4, 4, 0, 1, 1, 2 },
+    { 33, 30, 30, 20, 5, 5, 1, 2, 1, 1, 1 }, /* some rows of an image at a time */
+    { 16, 4, 4, 16, 3, 3, 1, 1, 1, 1, 90 },  /* many images at a time, and a rest */
+};
+
+START_TEST(test_shapes)
+{
+    static const char *levels[] = { "v2", "v3", "v4" };
+    for (int level = 0; level < 3; level++) {
+        Err err;
+        if (!cpu_set_isa(levels[level], &err))
+            continue;
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+            check_shape(&shapes[i], i % 2 == 0);
+    }
+    cpu_set_isa("auto", NULL);
+}
+END_TEST
+
+START_TEST(test_first_layer)
+{
+    ConvShape s = { 3, 8, 8, 16, 3, 3, 1, 1, 1, 1, 2 };
+    ImageCase test;
+    Err err;
+    ck_assert(
+        case_plan(&test, "conv2d", "channels: 16, kernel: 3, padding: 1", image(3, 8, 8), &err));
+    test.layer.first = true;
+    case_fill(&test, 2);
+    check_pass(&test, &s);
+    case_close(&test);
+}
+END_TEST
+
+/* What a pass gives does not depend on what the layer did before. */
+START_TEST(test_repeat)
+{
+    ConvShape s = { 20, 9, 9, 24, 3, 3, 1, 1, 1, 1, 4 };
+    ImageCase test;
+    open_shape(&test, &s, true);
+    size_t in = (size_t)s.batch * shape_stored(test.layer.in);
+    size_t out = (size_t)s.batch * shape_stored(test.layer.out);
+    case_run(&test);
+    float *y = mem_array(float, out), *dx = mem_array(float, in);
+    float *dw = mem_array(float, test.layout.n);
+    memcpy(y, test.y, out * sizeof *y);
+    memcpy(dx, test.dx, in * sizeof *dx);
+    memcpy(dw, test.dw, test.layout.n * sizeof *dw);
+    fill_stored(test.layer.in, s.batch, 3, test.x);
+    case_run(&test);
+    ck_assert(!same_bits(y, test.y, out));
+    fill_stored(test.layer.in, s.batch, 1, test.x);
+    case_run(&test);
+    ck_assert(same_bits(y, test.y, out));
+    ck_assert(same_bits(dx, test.dx, in));
+    ck_assert(same_bits(dw, test.dw, test.layout.n));
+    mem_free(y);
+    mem_free(dx);
+    mem_free(dw);
+    case_close(&test);
+}
+END_TEST
+
+START_TEST(test_plan)
+{
+    ImageCase test;
+    Err err;
+    ck_assert(case_plan(&test, "conv2d", "channels: 64, kernel: 5, stride: 2, padding: 2",
+                        image(32, 14, 15), &err));
+    ck_assert_int_eq(test.layer.out.dim[0], 64);
+    ck_assert_int_eq(test.layer.out.dim[1], 7);
+    ck_assert_int_eq(test.layer.out.dim[2], 8);
+    ck_assert(test.layer.flops == 2.0 * 25 * 32 * 64 * 7 * 8);
+    ck_assert_int_eq(test.layer.tensors[0].fan_in, 800);
+    ck_assert_int_eq(test.layer.tensors[0].fan_out, 1600);
+    ck_assert_str_eq(test.layout.tensors[0].name, "it.weight");
+    ck_assert_str_eq(test.layout.tensors[1].name, "it.bias");
+    case_close(&test);
+}
+END_TEST
+
+static void check_refused(const char *options, Shape in, const char *message)
+{
+    ImageCase test;
+    Err err;
+    ck_assert(!case_plan(&test, "conv2d", options, in, &err));
+    ck_assert_str_eq(err.text, message);
+    case_close(&test);
+}
+
+START_TEST(test_refused)
+{
+    check_refused("channels: 8", features(10), "it needs an image (C, H, W)");
+    check_refused("channels: 8, kernel: 5", image(3, 4, 9),
+                  "a 5 x 5 kernel with padding 0 and dilation 1 needs a larger image");
+    check_refused("channels: 9, groups: 3", image(4, 8, 8),
+                  "groups: 3 must divide the 4 input and 9 output channels");
+    check_refused("channels: 65536, kernel: 255, padding: 200", image(4, 8, 8),
+                  "1.7e+10 weights are too many");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("conv2d");
+    add_test(suite, test_shapes);
+    add_test(suite, test_first_layer);
+    add_test(suite, test_repeat);
+    add_test(suite, test_plan);
+    add_test(suite, test_refused);
+    return run_suite(suite);
+}
