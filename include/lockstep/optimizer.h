@@ -5,10 +5,13 @@
  * are the same bits for every slice cut. All scalar coefficients are doubles.
  *
  * One step (optimizer_step):
- *   1. block squares of g and, if asked for, of w           -> complete -> clip factor, tensor norms
- *   2. `direction` (methods whose norm is over the update, e.g. LAMB): writes block squares of its own
- *                                                            -> complete -> tensor norms of the direction
- *   3. `update` of every range of the slice, with the tensor's scalars. */
+ *   1. clip_value: g is clamped. Global norm, tensor norms of g and w where clipping or the method needs
+ *      them                                                  -> complete -> clip factor, trust ratios
+ *   2. `direction` (methods whose trust ratio is over their own direction, e.g. LAMB): moments, block
+ *      squares of the direction and of w                     -> complete -> trust ratios
+ *   3. `update` of every block of the slice, with its tensor's scalars.
+ * When nothing is needed beforehand, the squares of g (for the log) are taken in pass 3, while a block
+ * is in cache. */
 #ifndef LOCKSTEP_OPTIMIZER_H
 #define LOCKSTEP_OPTIMIZER_H
 
@@ -23,20 +26,24 @@ typedef struct Rates {
     int64_t step; /* 0-based; methods that count from 1 use step + 1 */
 } Rates;
 
-/* What a method may use about one tensor in one step. */
+/* What a method may use about one tensor in one step. Norms are there if `needs` asks for them, from
+ * the moment that the table above says. */
 typedef struct TensorStep {
     double lr;
     int64_t t;           /* 1-based step number */
     double weight_decay; /* of this tensor */
     bool adapt;          /* trust ratio applies to this tensor */
-    double norm_w;       /* |w| before the update, if needs_norms has OPTIMIZER_NORM_W */
-    double norm_g;       /* |g| after clipping, if OPTIMIZER_NORM_G */
-    double norm_u;       /* |direction|, if the method has one */
+    double scale;        /* to multiply every g by: the clip factor, negative when maximizing */
+    double norm_w;       /* |w| before the update; not yet known in `direction` */
+    double norm_g;       /* |scale * g| */
+    double norm_u;       /* |direction|; known in `update` only */
+    double trust;        /* trust_ratio of this step, 1 where there is none */
 } TensorStep;
 
-enum OptimizerNorms { OPTIMIZER_NORM_W = 1, OPTIMIZER_NORM_G = 2 };
+enum OptimizerNorms { OPTIMIZER_NORM_W = 1, OPTIMIZER_NORM_G = 2, OPTIMIZER_NORM_U = 4 };
 
-/* A range of one tensor: 64-byte aligned, n a multiple of 16 (padding is zero in and zero out). */
+/* A range of one tensor, at most a block: 64-byte aligned, n a multiple of 16 (padding is zero in and
+ * has to be zero out). */
 typedef struct OptimizerRange {
     float *w;
     const float *g;
@@ -50,49 +57,58 @@ typedef struct OptimizerType {
     size_t options_bytes;
     int states; /* floats of state per parameter */
     const char *state_names[OPTIMIZER_MAX_STATES];
-    unsigned needs_norms;
     double default_lr, default_weight_decay; /* when the config gives none */
     double default_clip_norm;                /* 0: off */
+    double clip_epsilon; /* clip factor = min(1, clip_norm / (norm + clip_epsilon)) */
 
     /* Cross-checks options. NULL: nothing to check. */
     bool (*check)(const void *options, Err *err);
-    /* First pass over a range of at most one block: updates moments, returns the sum of squares of the
-     * direction (fixed order). NULL if the method has no direction pass. */
+    /* Which norms these options make the method need. NULL: none. */
+    unsigned (*needs)(const void *options);
+    /* First pass over a range, if OPTIMIZER_NORM_U is needed: updates moments, returns the sum of squares
+     * of the direction (fixed order). */
     double (*direction)(const void *options, const TensorStep *step, const OptimizerRange *range);
-    void (*update)(const void *options, const TensorStep *step, const OptimizerRange *range);
-    /* The trust ratio of a tensor, for logs. NULL if the method has none. */
+    /* Of a tensor with `adapt`. NULL if the method has none. */
     double (*trust_ratio)(const void *options, const TensorStep *step);
+    void (*update)(const void *options, const TensorStep *step, const OptimizerRange *range);
 } OptimizerType;
 
 typedef struct Optimizer {
     const OptimizerType *type;
     void *options;
-    double lr, weight_decay;            /* lr: the config's base lr, before scaling */
-    double clip_norm, clip_value;       /* 0: off */
+    double lr, weight_decay;      /* lr: the config's base lr, before scaling */
+    double clip_norm, clip_value; /* 0: off */
+    bool maximize;
+    unsigned needs;                     /* enum OptimizerNorms */
     const Layout *layout;               /* borrowed */
     Slice slice;                        /* what this rank updates */
-    float *state[OPTIMIZER_MAX_STATES]; /* each layout->n floats; owned; valid inside the slice */
-    double *tensor_decay;               /* per tensor */
-    bool *tensor_adapt;                 /* per tensor */
-    double *squares_w, *squares_g, *squares_u; /* per block; owned */
-    double grad_norm;                          /* last step: global norm before clipping */
-    double clip_factor;                        /* last step: 1 if nothing was clipped */
-    double *trust; /* last step, per tensor: trust ratio, 1 where there is none */
+    float *state[OPTIMIZER_MAX_STATES]; /* owned; element i of the arena is at [i - slice.lo] */
+    double *tensor_decay;               /* per tensor; owned */
+    bool *tensor_adapt;                 /* per tensor; owned */
+    double *squares_w, *squares_g, *squares_u, *squares_pairs; /* per block; owned */
+    TensorStep *steps;  /* per tensor, of the last step; owned */
+    double grad_norm;   /* last step: global norm before any clipping */
+    double clip_factor; /* last step: 1 if nothing was clipped */
+    double *trust;      /* last step, per tensor: trust ratio, 1 where there is none; owned */
 } Optimizer;
 
-/* Reads {type: ..., lr, weight_decay, clip_norm, clip_value, decay_all, adapt_all, method options}.
- * Allocates state for `slice`. layout and config must outlive the optimizer. */
+/* Reads {type, lr, weight_decay, clip_norm, clip_value, decay_all, adapt_all, maximize, method options}.
+ * Allocates state for `slice`. layout must outlive the optimizer. Statistics in the layout are passed over
+ * by everything here. Afterwards the caller may set tensor_decay and tensor_adapt one by one. Always
+ * optimizer_free, also after an error. Not collective. */
 bool optimizer_init(Optimizer *optimizer, const Config *config, ConfigNode *node,
                     const Layout *layout, Slice slice, Err *err);
 void optimizer_free(Optimizer *optimizer);
 
-/* One update of the slice: w by the mean gradient g (both whole arenas; g may be scaled in place by
- * clipping). Collective if exchange has a function. */
-void optimizer_step(Optimizer *optimizer, const Rates *rates, float *w, float *g,
+/* One update of the slice: w by the mean gradient g (both whole arenas; the slice of g is changed by
+ * clip_value only). False, on every rank alike, if the gradient's norm is not finite: training has
+ * diverged and the weights are not to be used. No allocation. Collective if exchange has a function. */
+bool optimizer_step(Optimizer *optimizer, const Rates *rates, float *w, float *g,
                     Exchange exchange);
 
 const OptimizerType *optimizer_find(const char *name);
 const OptimizerType *const *optimizer_all(int *count);
-extern const Option optimizer_common_options[]; /* for `lockstep list` */
+/* For `lockstep list`. The defaults of lr, weight_decay and clip_norm are those of the method. */
+extern const Option optimizer_common_options[];
 
 #endif

@@ -1,9 +1,13 @@
 /* Learning-rate schedules: pure functions of the step number, without state. One file in
  * src/opt/schedules, one line in src/opt/schedules.def.
  *
- * lr(step) = peak * warm-up ramp        for step < warm-up steps
- *          = peak * shape(step)         after it
- * Row t of the golden schedules is schedule_lr(t): the value used by 0-based optimizer step t. */
+ *   lr(t) = peak * ramp(t)                      for t < W, the warm-up steps (t = 0 is the first step)
+ *         = max(min_lr, peak * shape(t - s))    from then on; s = W or 0: see `clock`
+ *   peak  = optimizer.lr * (1 | batch / base_batch | sqrt(batch / base_batch))
+ *   ramp  = start + (1 - start) * (t or t + 1) / W, or the constant start
+ *
+ * The linear scaling rule and warming up from the unscaled lr: Goyal et al. 2017; the square root:
+ * Krizhevsky 2014, Hoffer et al. 2017. Row t of the golden schedules is schedule_lr(t). */
 #ifndef LOCKSTEP_SCHEDULE_H
 #define LOCKSTEP_SCHEDULE_H
 
@@ -21,17 +25,19 @@ typedef struct ScheduleRun {
 
 typedef struct ScheduleClock {
     int64_t step;  /* steps since the shape began (after warm-up if it waits for it) */
-    int64_t steps; /* steps that the shape lasts */
-    int64_t steps_per_epoch, batch;
+    int64_t steps; /* steps that the shape lasts, at least 1; `step` may be past it */
 } ScheduleClock;
 
 typedef struct ScheduleType {
     const char *name, *help, *formula, *source;
     const Option *options;
     size_t options_bytes;
+    bool after_warmup; /* `clock: auto`: the shape begins when the warm-up ends */
     /* Multiple of the peak lr at a clock. */
     double (*factor)(const void *options, const ScheduleClock *clock);
-    bool (*check)(const void *options, const ScheduleRun *run, Err *err); /* or NULL */
+    /* Checks options and turns spans into steps inside them. NULL: nothing to do. The option at fault is
+     * named by the message. */
+    bool (*resolve)(void *options, const ScheduleRun *run, Err *err);
 } ScheduleType;
 
 typedef struct Schedule {
@@ -41,14 +47,17 @@ typedef struct Schedule {
     LrScaling scaling;
     double base_batch, factor, peak; /* peak = base_lr * factor */
     int64_t warmup_steps;
-    double warmup_start; /* fraction of the peak that the ramp starts from */
-    int warmup_first;    /* 0: step 0 uses warmup_start; 1: step 0 is already one rung up (t+1)/W */
-    bool warmup_shifts;  /* the shape's clock starts after the warm-up */
-    double min_lr;       /* floor, absolute */
+    double warmup_start;  /* fraction of the peak that the ramp starts from */
+    bool warmup_constant; /* the ramp is flat: warmup_start all the way */
+    int warmup_first; /* 0: step 0 uses warmup_start; 1: step 0 is already one rung up, (t+1)/W */
+    bool shifted;     /* the shape's clock starts after the warm-up */
+    int64_t length;   /* steps of the shape */
+    double min_lr;    /* floor after the warm-up, absolute */
 } Schedule;
 
-/* Reads {type: ..., warmup: 5ep, warmup_start: 0.1, lr_scaling: linear, base_batch: 256, ...}; a NULL
- * node is a constant schedule. lr_scaling other than none needs base_batch. */
+/* Reads {type, warmup, warmup_start, warmup_from, warmup_count, warmup_shape, clock, length, lr_scaling,
+ * base_batch, min_lr, options of the type}; a NULL node is a constant schedule. lr_scaling other than none
+ * needs base_batch. Always schedule_free, also after an error. Not collective. */
 bool schedule_init(Schedule *schedule, const Config *config, ConfigNode *node,
                    const ScheduleRun *run, Err *err);
 void schedule_free(Schedule *schedule);
