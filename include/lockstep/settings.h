@@ -6,11 +6,16 @@
 #include "lockstep/config.h"
 #include "lockstep/text.h"
 
+#define SETTINGS_MAX_BATCH 1048576
+#define SETTINGS_MAX_LANES 4096
+#define SETTINGS_AUTO_LANES 8
+
 typedef struct TrainSettings {
-    int64_t batch;
+    int64_t batch;    /* global, samples */
     char *lanes_text; /* "auto" or a power of two */
     int lanes;        /* resolved: auto is the largest power of two <= 8 that divides batch */
-    Span length;      /* how long to train */
+    double epochs;    /* how long to train: one of the two, the other is 0 */
+    int64_t steps;
 } TrainSettings;
 
 typedef struct EvalSettings {
@@ -24,33 +29,40 @@ typedef struct LogSettings {
 } LogSettings;
 
 typedef struct ComputeSettings {
-    char *blas_core, *isa;
+    char *blas_core; /* auto, keep or a name: cpu_blas_setup */
+    char *isa;       /* auto, v2, v3 or v4: cpu_set_isa */
 } ComputeSettings;
 
 typedef struct Settings {
     Config config; /* owned; resolved after settings_read and the families' init */
-    char *name, *folder;
+    char *name;    /* of the run folder; default: the config file's name without .yaml */
+    char *folder;  /* option `output`: where run folders are made */
     int64_t seed;
     TrainSettings train;
     EvalSettings eval;
     LogSettings log;
     ComputeSettings compute;
-    ConfigNode *data, *model, *loss, *optimizer, *schedule;
+    ConfigNode *data, *model;                /* as the config has them */
+    ConfigNode *loss, *optimizer, *schedule; /* never NULL: made if the config has none */
+    bool dry_run;                            /* set by the command line, not by the config */
 } Settings;
 
-/* Reads the top level of settings->config (already parsed and overridden). */
+/* Reads the top level of settings->config (already parsed and overridden): own sections into the struct,
+ * the families' as nodes. train.epochs and train.steps exclude one another; given at different places,
+ * the one with precedence wins. After an error settings_free is still to be called. */
 bool settings_read(Settings *settings, Err *err);
 void settings_free(Settings *settings);
 
-/* Every option path there is ("train.batch", "optimizer.momentum", ...): for LOCKSTEP_* names and for
- * docs/options.md. The array ends with NULL; freed by settings_paths_free. */
+/* Every option path there is ("train.batch", "optimizer.momentum", ...), options of all members of the
+ * families included, each once: for LOCKSTEP_* names. The array ends with NULL; freed by
+ * settings_paths_free. */
 char **settings_paths(size_t *count);
 void settings_paths_free(char **paths);
 
 /* A section of the config and its table, for `lockstep list` and docs. Ends with a NULL name. */
 typedef struct SettingsSection {
     const char *name, *help; /* "train"; "" is the top level */
-    const Option *options;
+    const Option *options;   /* of a family's section: the options all its members share, or NULL */
 } SettingsSection;
 extern const SettingsSection settings_sections[];
 

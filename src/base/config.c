@@ -290,7 +290,7 @@ bool config_unknown(const Config *config, const ConfigNode *node, bool at_key, c
                     text_quoted(quoted, sizeof quoted, word ? word : ""));
     if (nearest)
         text_append(err->text, sizeof err->text, "; did you mean \"%s\"?", nearest);
-    text_append(err->text, sizeof err->text, "%s (%s:", nearest ? "" : ";", plural);
+    text_append(err->text, sizeof err->text, " (%s:", plural);
     for (size_t i = 0; i < count; i++)
         text_append(err->text, sizeof err->text, "%s %s", i ? "," : "", names[i]);
     text_append(err->text, sizeof err->text, "%s)", count ? "" : " none");

@@ -46,17 +46,23 @@ static bool fail(Parser *parser, int line, int column, const char *format, ...)
     return err_set(parser->err, "%s:%d:%d: %s", parser->file, line, column, text);
 }
 
-/* Start of an event or token, 1-based. libfyaml gives none for implicit events. */
-static void position(const struct fy_mark *mark, int *line, int *column)
+/* Start of an event, 1-based. libfyaml gives none for implicit events, and for quoted scalars and
+ * aliases the character behind the quote or star. */
+static void position(const Parser *parser, struct fy_event *event, int *line, int *column)
 {
+    const struct fy_mark *mark = fy_event_start_mark(event);
     *line = mark ? mark->line + 1 : 1;
     *column = mark ? mark->column + 1 : 1;
+    bool marked = event->type == FYET_ALIAS || event->type == FYET_SCALAR;
+    if (mark && marked && mark->column > 0 && mark->input_pos <= parser->length &&
+        strchr("\"'*", parser->text[mark->input_pos - 1]))
+        *column -= 1;
 }
 
 static bool fail_event(Parser *parser, struct fy_event *event, const char *message)
 {
     int line, column;
-    position(fy_event_start_mark(event), &line, &column);
+    position(parser, event, &line, &column);
     return fail(parser, line, column, "%s", message);
 }
 
@@ -265,7 +271,7 @@ static bool parse_pair(Parser *parser, ConfigNode *map, int depth, bool *end)
     *end = event->type == FYET_MAPPING_END;
     char *key = *end ? NULL : parse_key(parser, event, map);
     int line, column;
-    position(fy_event_start_mark(event), &line, &column);
+    position(parser, event, &line, &column);
     fy_parser_event_free(parser->fy, event);
     if (!key)
         return *end;
@@ -343,7 +349,7 @@ static ConfigNode *parse_node(Parser *parser, struct fy_event *event, int depth)
     if (!node)
         return NULL;
     node->origin = ORIGIN_FILE;
-    position(fy_event_start_mark(event), &node->line, &node->column);
+    position(parser, event, &node->line, &node->column);
     if (event->type != FYET_ALIAS && !remember_anchor(parser, event, node)) {
         node_free(node);
         return NULL;

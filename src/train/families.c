@@ -1,0 +1,124 @@
+/* The registries, each as a count and a member by number. */
+#include "families.h"
+#include "lockstep/initializer.h"
+#include "lockstep/loader.h"
+#include "lockstep/model.h"
+#include "lockstep/optimizer.h"
+#include "lockstep/schedule.h"
+
+static int layer_count(void)
+{
+    int count;
+    layer_all(&count);
+    return count;
+}
+
+static Member layer_member(int index)
+{
+    int count;
+    const LayerType *type = layer_all(&count)[index];
+    return (Member){ type->name, type->help, type->formula, type->source, type->options };
+}
+
+static int loss_count(void)
+{
+    int count;
+    loss_all(&count);
+    return count;
+}
+
+static Member loss_member(int index)
+{
+    int count;
+    const LossType *type = loss_all(&count)[index];
+    return (Member){ type->name, type->help, type->formula, type->source, type->options };
+}
+
+static int optimizer_count(void)
+{
+    int count;
+    optimizer_all(&count);
+    return count;
+}
+
+static Member optimizer_member(int index)
+{
+    int count;
+    const OptimizerType *type = optimizer_all(&count)[index];
+    return (Member){ type->name, type->help, type->formula, type->source, type->options };
+}
+
+static int schedule_count(void)
+{
+    int count;
+    schedule_all(&count);
+    return count;
+}
+
+static Member schedule_member(int index)
+{
+    int count;
+    const ScheduleType *type = schedule_all(&count)[index];
+    return (Member){ type->name, type->help, type->formula, type->source, type->options };
+}
+
+static int dataset_count(void)
+{
+    int count;
+    dataset_all(&count);
+    return count;
+}
+
+static Member dataset_member(int index)
+{
+    int count;
+    const DatasetType *type = dataset_all(&count)[index];
+    return (Member){ type->name, type->help, NULL, type->source, type->options };
+}
+
+static int augment_count(void)
+{
+    int count;
+    augment_all(&count);
+    return count;
+}
+
+static Member augment_member(int index)
+{
+    int count;
+    const AugmentType *type = augment_all(&count)[index];
+    return (Member){ type->name, type->help, NULL, type->source, type->options };
+}
+
+static int initializer_count(void)
+{
+    int count = 0;
+    while (initializer_all()[count].name)
+        count++;
+    return count;
+}
+
+static Member initializer_member(int index)
+{
+    const InitializerInfo *info = &initializer_all()[index];
+    return (Member){ info->name, info->help, NULL, NULL, NULL };
+}
+
+const Family families[] = {
+    { "layers", "layer", NULL,
+      "Entries of `model.layers`: `- relu`, `- dense: 10`, `- dense: {units: 10}`.", layer_count,
+      layer_member },
+    { "losses", "loss", "loss", "`loss: mse` or `loss: {type: mse}`.", loss_count, loss_member },
+    { "initializers", "initializer", NULL,
+      "Values of `model.init` and of a layer's `init`; a factor may follow: `he_normal*0.5`.",
+      initializer_count, initializer_member },
+    { "optimizers", "optimizer", "optimizer", "`optimizer: {type: lars, lr: 2.0}`.",
+      optimizer_count, optimizer_member },
+    { "schedules", "schedule", "schedule", "`schedule: {type: cosine, warmup: 5ep}`.",
+      schedule_count, schedule_member },
+    { "datasets", "dataset", "data", "`data: {type: idx, folder: ...}`.", dataset_count,
+      dataset_member },
+    { "augmentations", "augmentation", NULL,
+      "Entries of `data.augment`: `- flip`, `- crop: {pad: 4}`.", augment_count, augment_member },
+    { NULL, NULL, NULL, NULL, NULL, NULL },
+};

@@ -1,0 +1,239 @@
+/* A run's settings: the config's own sections as structs, the families' sections as nodes. */
+#include "lockstep/settings.h"
+#include "lockstep/loader.h"
+#include "lockstep/memory.h"
+#include "lockstep/model.h"
+#include "lockstep/optimizer.h"
+#include "lockstep/schedule.h"
+
+#include <string.h>
+
+#define NAME_MAX_BYTES 100
+
+static const Option top_options[] = {
+    { "name", OPTION_STRING, OPTION_AT(Settings, name), 0, 0, NULL, "",
+      "the run's name and folder below output; default: the config file's name without .yaml" },
+    { "seed", OPTION_INT, OPTION_AT(Settings, seed), 0, 9007199254740992.0, NULL, "1",
+      "of everything random: initial weights, sample order, augmentation, dropout" },
+    { "output", OPTION_STRING, OPTION_AT(Settings, folder), 0, 0, NULL, "runs",
+      "folder in which run folders are made" },
+    { "data", OPTION_NODE, OPTION_AT(Settings, data), 0, 0, NULL, NULL, "the data set, see below" },
+    { "model", OPTION_NODE, OPTION_AT(Settings, model), 0, 0, NULL, NULL,
+      "the network, see below" },
+    OPTION_END,
+};
+enum { TOP_NAME = 0 };
+
+static const Option train_options[] = {
+    { "batch", OPTION_INT, OPTION_AT(TrainSettings, batch), 1, SETTINGS_MAX_BATCH, NULL, NULL,
+      "global batch: samples of a step, over all ranks" },
+    { "lanes", OPTION_STRING, OPTION_AT(TrainSettings, lanes_text), 0, 0, NULL, "auto",
+      "parts of the batch, a power of two up to 4096 that divides it; at most so many ranks; auto: "
+      "the largest up to 8" },
+    { "epochs", OPTION_FLOAT, OPTION_AT(TrainSettings, epochs), 1e-6, 1e6, NULL, "",
+      "length of the training in passes over the training set; this or steps" },
+    { "steps", OPTION_INT, OPTION_AT(TrainSettings, steps), 1, 1e12, NULL, "",
+      "length of the training in optimizer steps; this or epochs" },
+    OPTION_END,
+};
+
+static const Option eval_options[] = {
+    { "every", OPTION_SPAN, OPTION_AT(EvalSettings, every), 0, 0, NULL, "1ep",
+      "how often the test set is evaluated; 0: only at the end" },
+    OPTION_END,
+};
+
+static const Option log_options[] = {
+    { "every", OPTION_SPAN, OPTION_AT(LogSettings, every), 0, 0, NULL, "50st",
+      "how often a line is printed when the output is not a terminal; 0: never" },
+    { "metrics", OPTION_SPAN, OPTION_AT(LogSettings, metrics), 0, 0, NULL, "1st",
+      "how often a step is recorded in metrics.jsonl and metrics.csv; 0: never" },
+    { "tensorboard", OPTION_BOOL, OPTION_AT(LogSettings, tensorboard), 0, 0, NULL, "true",
+      "write TensorBoard event files" },
+    OPTION_END,
+};
+
+static const Option compute_options[] = {
+    { "blas_core", OPTION_STRING, OPTION_AT(ComputeSettings, blas_core), 0, 0, NULL, "auto",
+      "OpenBLAS kernels: auto (the CPU's best), keep (as inherited) or a name such as SkylakeX" },
+    { "isa", OPTION_STRING, OPTION_AT(ComputeSettings, isa), 0, 0, NULL, "auto",
+      "level of our own kernels: auto (the CPU's best), v2, v3 or v4" },
+    OPTION_END,
+};
+
+const SettingsSection settings_sections[] = {
+    { "", "The top level.", top_options },
+    { "train", "How much to train, in which batches.", train_options },
+    { "eval", "Evaluation on the test set.", eval_options },
+    { "log", "What is printed and recorded.", log_options },
+    { "compute", "Kernels.", compute_options },
+    { "data", "The data set: its type, options of all types, and the type's own.",
+      loader_common_options },
+    { "model", "The network: a list of layers.", model_options },
+    { "loss", "The loss: its type and the type's own options.", NULL },
+    { "optimizer", "The optimizer: its type, options of all types, and the type's own.",
+      optimizer_common_options },
+    { "schedule",
+      "The learning rate over time: its type, options of all types, and the type's own.",
+      schedule_common_options },
+    { NULL, NULL, NULL },
+};
+
+/* Sections that are read one by one, beside top_options. */
+static const char *const other_sections[] = { "train", "eval",      "log",      "compute",
+                                              "loss",  "optimizer", "schedule", NULL };
+
+/* ---- checks that a table cannot say ---- */
+
+/* A name is one folder below `output`. */
+static bool is_name(const char *name)
+{
+    for (const char *c = name; *c; c++)
+        if ((unsigned char)*c < 0x21 || *c == 0x7f || *c == '/' || *c == '\\')
+            return false;
+    return *name && *name != '.' && *name != '-' && strlen(name) <= NAME_MAX_BYTES;
+}
+
+/* "configs/fashion_cnn.yaml" -> "fashion_cnn"; "run" if that is no name. */
+static void default_name(const char *file, char *name, size_t size)
+{
+    const char *slash = strrchr(file, '/');
+    snprintf(name, size, "%s", slash ? slash + 1 : file);
+    char *dot = strrchr(name, '.');
+    if (dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0))
+        *dot = '\0';
+    bool plain = is_name(name);
+    for (const char *c = name; *c; c++)
+        plain = plain && (unsigned char)*c < 0x80 && !strchr("[{", *c);
+    if (!plain)
+        snprintf(name, size, "run");
+}
+
+static bool read_top(Settings *settings, Err *err)
+{
+    const Config *config = &settings->config;
+    char name[256], quoted[256];
+    Option table[sizeof top_options / sizeof *top_options];
+    memcpy(table, top_options, sizeof table);
+    default_name(config->file, name, sizeof name);
+    table[TOP_NAME].def = name;
+    if (!options_read(config, config->root, table, other_sections, settings, err))
+        return false;
+    if (!is_name(settings->name))
+        return config_error(config, config_get(config->root, "name"), err,
+                            "%s is not a folder name: 1 to %d characters without / or blanks, not "
+                            "beginning with . or -",
+                            text_quoted(quoted, sizeof quoted, settings->name), NAME_MAX_BYTES);
+    return true;
+}
+
+static bool read_section(Settings *settings, const char *name, const Option *table, void *out,
+                         Err *err)
+{
+    ConfigNode *node = config_section(settings->config.root, name);
+    if (node->kind == CONFIG_SCALAR)
+        return config_error(&settings->config, node, err, "a map of options is wanted (%s: ...)",
+                            table->name);
+    return options_read(&settings->config, node, table, NULL, out, err);
+}
+
+/* Of train.epochs and train.steps the one with precedence stays: `lockstep train a.yaml train.steps=5`
+ * works whatever the file says. */
+static bool choose_length(const Settings *settings, Err *err)
+{
+    ConfigNode *train = config_get(settings->config.root, "train");
+    ConfigNode *epochs = config_get(train, "epochs");
+    ConfigNode *steps = config_get(train, "steps");
+    bool has_epochs = epochs && epochs->kind != CONFIG_NULL;
+    bool has_steps = steps && steps->kind != CONFIG_NULL;
+    if (has_epochs && has_steps && epochs->origin == steps->origin)
+        return config_error(&settings->config, steps, err,
+                            "train.epochs is given as well; one of the two says how long to train");
+    if (has_epochs && has_steps)
+        config_remove(epochs->origin > steps->origin ? steps : epochs);
+    return true;
+}
+
+static bool read_train(Settings *settings, Err *err)
+{
+    TrainSettings *train = &settings->train;
+    if (!choose_length(settings, err) ||
+        !read_section(settings, "train", train_options, train, err))
+        return false;
+    if (train->steps == 0 && train->epochs <= 0.0)
+        return config_error(&settings->config, config_get(settings->config.root, "train"), err,
+                            "epochs or steps is missing: how long to train");
+    return true;
+}
+
+static int auto_lanes(int64_t batch)
+{
+    int lanes = SETTINGS_AUTO_LANES;
+    while (batch % lanes != 0)
+        lanes /= 2;
+    return lanes;
+}
+
+static bool check_lanes(Settings *settings, Err *err)
+{
+    const Config *config = &settings->config;
+    TrainSettings *train = &settings->train;
+    const ConfigNode *node = config_get(config->root, "train");
+    char quoted[256];
+    int64_t lanes = 0;
+    if (strcmp(train->lanes_text, "auto") == 0) {
+        train->lanes = auto_lanes(train->batch);
+        return true;
+    }
+    bool number = text_to_int(train->lanes_text, &lanes);
+    bool power = number && lanes >= 1 && lanes <= SETTINGS_MAX_LANES && (lanes & (lanes - 1)) == 0;
+    if (!power)
+        return config_error(config, config_get(node, "lanes"), err,
+                            "%s is neither auto nor a power of two from 1 to %d",
+                            number ? train->lanes_text
+                                   : text_quoted(quoted, sizeof quoted, train->lanes_text),
+                            SETTINGS_MAX_LANES);
+    if (train->batch % lanes != 0)
+        return config_error(config, config_get(node, "batch"), err,
+                            "%lld found, a multiple of the %lld lanes wanted",
+                            (long long)train->batch, (long long)lanes);
+    train->lanes = (int)lanes;
+    return true;
+}
+
+static bool check_isa(const Settings *settings, Err *err)
+{
+    static const char *const names[] = { "auto", "v2", "v3", "v4" };
+    const ConfigNode *compute = config_get(settings->config.root, "compute");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(settings->compute.isa, names[i]) == 0)
+            return true;
+    return config_unknown(&settings->config, config_get(compute, "isa"), false, "level", "levels",
+                          names, sizeof names / sizeof *names, err);
+}
+
+/* ---- the module's functions ---- */
+
+bool settings_read(Settings *settings, Err *err)
+{
+    ConfigNode *root = settings->config.root;
+    if (!read_top(settings, err) || !read_train(settings, err) ||
+        !read_section(settings, "eval", eval_options, &settings->eval, err) ||
+        !read_section(settings, "log", log_options, &settings->log, err) ||
+        !read_section(settings, "compute", compute_options, &settings->compute, err) ||
+        !check_lanes(settings, err) || !check_isa(settings, err))
+        return false;
+    settings->loss = config_section(root, "loss");
+    settings->optimizer = config_section(root, "optimizer");
+    settings->schedule = config_section(root, "schedule");
+    return true;
+}
+
+void settings_free(Settings *settings)
+{
+    options_free(top_options, settings);
+    options_free(train_options, &settings->train);
+    options_free(compute_options, &settings->compute);
+    config_free(&settings->config);
+    *settings = (Settings){ 0 };
+}
