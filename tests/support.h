@@ -8,7 +8,8 @@
  *       return run_suite(suite);
  *   }
  *
- * A test with ranks calls comm_init first and comm_free after run_suite, and asserts with assert_all. */
+ * A test with ranks calls comm_init first and comm_free after run_suite, and asserts with
+ * assert_all. */
 #ifndef LOCKSTEP_TESTS_SUPPORT_H
 #define LOCKSTEP_TESTS_SUPPORT_H
 
@@ -16,17 +17,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Runs the suite in this process (a forked child's first collective would crash) and frees it. Rank 0
- * prints Check's summary. Returns main's exit code: 1 everywhere if a test failed on any rank, or if more
- * memory blocks are alive than before. Collective when MPI is running. */
+/* Runs the suite in this process (a forked child's first collective would crash) and frees it. Rank
+ * 0 prints Check's summary. Returns main's exit code: 1 everywhere if a test failed on any rank, or
+ * if more memory blocks are alive than before. Collective when MPI is running. */
 int run_suite(Suite *suite);
 
-/* One test function as a test case of its own, named after it; no time limit (the runner has one). */
+/* One test function as a test case of its own, named after it; no time limit (the runner has
+ * one). */
 #define add_test(suite, function) add_named_test(suite, #function, function)
 void add_named_test(Suite *suite, const char *name, const TTest *test);
 
-/* True if the condition holds on every rank; the lowest rank where it does not says so. Without MPI: the
- * condition. Collective when MPI is running. */
+/* True if the condition holds on every rank; the lowest rank where it does not says so. Without
+ * MPI: the condition. Collective when MPI is running. */
 bool agree(bool ok, const char *condition, const char *file, int line);
 
 /* Fails on every rank or on none, so that nobody is left alone in the next collective. */

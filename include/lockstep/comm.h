@@ -1,5 +1,5 @@
-/* Ranks: the only module that includes mpi.h. Works without mpirun as one rank. Counts are size_t and
- * cut into messages that MPI's int counts can hold. */
+/* Ranks: the only module that includes mpi.h. Works without mpirun as one rank. Counts are size_t
+ * and cut into messages that MPI's int counts can hold. */
 #ifndef LOCKSTEP_COMM_H
 #define LOCKSTEP_COMM_H
 
@@ -11,8 +11,8 @@
 
 typedef struct Comm Comm;
 
-/* Starts MPI (FUNNELED), duplicates the world, installs the error exits and the log's rank. Collective.
- * Never fails: without mpirun it is one rank. */
+/* Starts MPI (FUNNELED), duplicates the world, installs the error exits and the log's rank.
+ * Collective. Never fails: without mpirun it is one rank. */
 Comm *comm_init(int *argc, char ***argv);
 void comm_free(Comm *comm); /* collective; finalizes MPI */
 
@@ -26,25 +26,25 @@ void comm_barrier(Comm *comm);                                       /* collecti
 void comm_broadcast(Comm *comm, void *data, size_t bytes, int root); /* collective */
 
 /* Rank 0's buffer of unknown size to all: on return *data (mem_alloc, NUL-terminated, owned by the
- * caller) and *bytes are set everywhere. On rank 0 they are input and left as they are. Collective. */
+ * caller) and *bytes are set everywhere; on rank 0 they are input and stay. Collective. */
 void comm_broadcast_text(Comm *comm, char **data, size_t *bytes);
 
-/* True everywhere if `ok` everywhere. Otherwise false everywhere and err holds the message of the lowest
- * rank that failed, prefixed by "rank R on HOST: " if not all failed. Collective. */
+/* True everywhere if `ok` everywhere. Otherwise false everywhere and err holds the message of the
+ * lowest rank that failed, prefixed by "rank R on HOST: " if not all failed. Collective. */
 bool comm_all_ok(Comm *comm, bool ok, Err *err);
 
 /* True anywhere -> true everywhere. Collective. */
 bool comm_any(Comm *comm, bool flag);
 
-/* Each rank r contributes elements [bounds[r], bounds[r+1]) of `array` (`bytes` per element); on return
- * every rank has all of them. Data movement only, no arithmetic. bounds has size+1 entries. Collective. */
+/* Each rank r contributes elements [bounds[r], bounds[r+1]) of `array` (`bytes` per element); on
+ * return every rank has all of them. Moves data, adds nothing. bounds: size + 1 entries. Collective. */
 void comm_allgather(Comm *comm, void *array, const size_t *bounds, size_t bytes);
 
 /* Rank 0 receives `bytes` from every rank into `all` (size * bytes; rank 0 only). Collective. */
 void comm_gather(Comm *comm, const void *mine, void *all, size_t bytes);
 
-/* Compares `text` (kernel family, versions, config digest: one "key: value" per line) across ranks: if a
- * rank differs from rank 0, err names the line, the rank, both hosts and both values. Collective. */
+/* Compares `text` (kernel family, versions, config digest: one "key: value" per line) across ranks:
+ * if a rank differs from rank 0, err names line, rank, both hosts and both values. Collective. */
 bool comm_same(Comm *comm, const char *text, Err *err);
 
 /* An Exchange over slices: rank r owns layout_slice(layout, r, size). Borrows comm and layout. */

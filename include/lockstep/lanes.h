@@ -1,7 +1,7 @@
-/* Lanes: the global batch cut into L micro-batches, L a power of two. A lane is the unit of computation
- * whose shapes never depend on the rank count; ranks own contiguous runs of lanes.
+/* Lanes: the global batch cut into L micro-batches, L a power of two. A lane is the unit of
+ * computation whose shapes never depend on the rank count; ranks own contiguous runs of lanes.
  *
- * A short batch (the end of an epoch) fills lanes in order: full lanes, one partial, then empty ones. */
+ * A short batch (the end of an epoch) fills lanes in order: full ones, a partial one, empty ones. */
 #ifndef LOCKSTEP_LANES_H
 #define LOCKSTEP_LANES_H
 
@@ -23,13 +23,13 @@ bool lanes_init(Lanes *lanes, int batch, int count, int rank, int ranks, Err *er
 /* First lane of rank r among P ranks and L lanes: r*L/P. */
 int lanes_first(int count, int rank, int ranks);
 
-/* Samples of `lane` when the step's batch holds `batch` samples (<= lanes->batch), and the position of
- * its first sample in the batch. */
+/* Samples of `lane` when the step's batch holds `batch` samples (<= lanes->batch), and the position
+ * of its first sample in the batch. */
 int lanes_samples(const Lanes *lanes, int lane, int batch);
 int lanes_offset(const Lanes *lanes, int lane);
 
-/* A complete subtree of the binary tree over lanes: lanes [first, first + width), width a power of two
- * that divides first. */
+/* A complete subtree of the binary tree over lanes: lanes [first, first + width), width a power of
+ * two that divides first. */
 typedef struct Subtree {
     int first, width;
 } Subtree;
@@ -41,8 +41,8 @@ bool lanes_siblings(Subtree left, Subtree right);
  * 2 log2 L). `subtrees` has room for 64. */
 int lanes_subtrees(int first, int last, Subtree subtrees[64]);
 
-/* Adds `count` doubles over the lane tree: values[i] belongs to lane i, count is a power of two or the
- * rest counts as absent. Overwrites values; returns the sum. */
+/* Adds `count` doubles over the lane tree: values[i] belongs to lane i, count is a power of two or
+ * the rest counts as absent. Overwrites values; returns the sum. */
 double lanes_tree_sum(double *values, int count);
 
 #endif

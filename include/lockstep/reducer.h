@@ -1,16 +1,17 @@
 /* The sum over lanes, along one fixed binary tree on the lane index, for any rank count.
  *
- *   lanes      0   1   2   3   4   5   6   7          rank 0 owns 0-2, rank 1 owns 3-4, rank 2 owns 5-7
- *               \ /     \ /     \ /     \ /
- *               01      23      45      67            a rank folds its lanes into maximal complete
- *                 \    /          \    /              subtrees: rank 0 {01, 2}, rank 1 {3, 4},
- *                  0123            4567               rank 2 {5, 67}
- *                      \          /
- *                        01234567                     across ranks the tree is finished in that order
+ *   0   1   2   3   4   5   6   7     rank 0 owns lanes 0-2, rank 1 owns 3-4, rank 2 owns 5-7
+ *    \ /     \ /     \ /     \ /
+ *    01      23      45      67       a rank folds its lanes into maximal complete subtrees:
+ *      \    /          \    /         rank 0 {01, 2}, rank 1 {3, 4}, rank 2 {5, 67}
+ *       0123            4567
+ *           \          /
+ *             01234567                across ranks the tree is finished in that order
  *
- * Inside a rank a carry stack works like a binary counter: after lane i, as many pairs of neighbouring
- * subtrees are merged as i + 1 has trailing zero bits, so at most log2 L + 1 buffers are alive.
- * Across ranks, slice s of every subtree sum goes to the owner of slice s, who adds them in tree order. */
+ * Inside a rank a carry stack works like a binary counter: after lane i, as many pairs of
+ * neighbouring subtrees are merged as i + 1 has trailing zero bits, so at most log2 L + 1 buffers
+ * are alive. Across ranks, slice s of every subtree sum goes to the owner of slice s, who adds them
+ * in tree order. */
 #ifndef LOCKSTEP_REDUCER_H
 #define LOCKSTEP_REDUCER_H
 
@@ -24,14 +25,14 @@ Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
                       const SliceExchange *exchange);
 void reducer_free(Reducer *reducer);
 
-/* For tests, which show by it that their digests can tell: ARRIVAL adds lanes to a running sum, each
- * rank for itself, and then the ranks' sums in rank order, as programs without a tree do, so the result
- * depends on the rank count. Before the first lane, all ranks alike. */
+/* For tests, which show by it that their digests can tell: ARRIVAL adds lanes to a running sum,
+ * each rank for itself, and then the ranks' sums in rank order, as programs without a tree do, so
+ * the result depends on the rank count. Before the first lane, all ranks alike. */
 typedef enum ReducerOrder { REDUCER_ORDER_TREE, REDUCER_ORDER_ARRIVAL } ReducerOrder;
 void reducer_set_order(Reducer *reducer, ReducerOrder order);
 
-/* Where the next lane's gradient is to be written (layout->n floats, padding zero). Lanes are added in
- * order, lanes->first .. lanes->last - 1. An empty lane's buffer must be cleared by the caller. */
+/* Where the next lane's gradient is to be written (layout->n floats, padding zero). Lanes are added
+ * in order, lanes->first .. lanes->last - 1. The caller clears an empty lane's buffer. */
 float *reducer_lane(Reducer *reducer);
 void reducer_add_lane(Reducer *reducer, int lane);
 

@@ -1,5 +1,5 @@
-/* Lanes: who computes which part of the global batch, and the binary tree over which everything that
- * lanes produce is added. The shape of that tree is decided here and nowhere else. */
+/* Lanes: who computes which part of the global batch, and the binary tree over which everything
+ * that lanes produce is added. The shape of that tree is decided here and nowhere else. */
 #include "lockstep/lanes.h"
 
 #include <stdint.h>

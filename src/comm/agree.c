@@ -1,5 +1,5 @@
-/* Agreement: what one rank knows becomes what all ranks know, so that all of them go on or all of them
- * stop, with one message. */
+/* Agreement: what one rank knows becomes what all ranks know, so that all of them go on or all of
+ * them stop, with one message. */
 #include "world.h"
 
 #include "lockstep/memory.h"

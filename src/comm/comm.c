@@ -32,8 +32,8 @@ static void abort_job(int code)
         MPI_Abort(MPI_COMM_WORLD, code);
 }
 
-/* A plain process needs neither Open MPI's daemon nor its search for network hardware: 0.35 s of MPI_Init
- * become 0.02 s (measured, 4.1.4). Settings of the user's own stand. */
+/* A plain process needs neither Open MPI's daemon nor its search for network hardware: 0.35 s of
+ * MPI_Init become 0.02 s (measured, 4.1.4). Settings of the user's own stand. */
 static void prepare_single_process(void)
 {
     static const char *const launchers[] = { "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK" };
@@ -109,7 +109,7 @@ int comm_hosts(const Comm *comm)
     return comm->hosts;
 }
 
-/* MPI says "Open MPI v4.1.4, package: Debian OpenMPI, ident: ..."; the name and the number are enough. */
+/* "Open MPI v4.1.4, package: Debian OpenMPI, ident: ..." becomes "Open MPI 4.1.4". */
 const char *comm_library(void)
 {
     static char name[64];
@@ -157,9 +157,12 @@ void comm_broadcast_text(Comm *comm, char **data, size_t *bytes)
     comm_broadcast(comm, *data, *bytes, 0);
 }
 
-/*   rank 0  aaa...      aaabbcc       Everybody sends to everybody. Rank r starts with r + 1, so that
- *   rank 1  ...bb..  ->  aaabbcc       not all of them write to rank 0 first. Each element crosses the
- *   rank 2  .....cc     aaabbcc       network size - 1 times, as in any all-gather. */
+/*   rank 0  aaa....       aaabbcc
+ *   rank 1  ...bb..   ->  aaabbcc
+ *   rank 2  .....cc       aaabbcc
+ *
+ * Everybody sends to everybody, rank r to r + 1 first, so that not all of them write to rank 0 at
+ * once. A rank receives what it lacks once, as in any all-gather. */
 void comm_allgather(Comm *comm, void *array, const size_t *bounds, size_t bytes)
 {
     char *all = array;

@@ -1,5 +1,5 @@
-/* Point-to-point messages of any length, cut into parts that an int can count. Both sides cut at the
- * same places because they know the length and the limit. */
+/* Point-to-point messages of any length, cut into parts that an int can count. Both sides cut at
+ * the same places because they know the length and the limit. */
 #include "world.h"
 
 #include "lockstep/memory.h"

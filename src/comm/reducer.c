@@ -1,19 +1,19 @@
 /* The sum over lanes along the fixed tree (reducer.h has the picture).
  *
- * Both halves of the work, a rank's lanes and the subtrees of all ranks, are one algorithm: a carry stack
- * of sums, leftmost at the bottom. A new sum goes on top; while the two on top are sibling subtrees, they
- * are added. Whatever is split between ranks, the same pairs are added in the same operand order, and
- * one float addition has one result. Everything is added in tiles that stay in the L1 cache, so a run of
- * additions reads each sum once and writes one.
+ * Both halves of the work, a rank's lanes and the subtrees of all ranks, are one algorithm: a carry
+ * stack of sums, leftmost at the bottom. A new sum goes on top; while the two on top are sibling
+ * subtrees, they are added. Whatever is split between ranks, the same pairs are added in the same
+ * operand order, and one float addition has one result. Everything is added in tiles that stay in
+ * the L1 cache, so a run of additions reads each sum once and writes one.
  *
  * Between ranks, all at once and without a middle stage (slice s of rank r's subtree t is r.t[s]):
  *
- *   rank 0 {01, 2}   slice 0: 01[0]  2[0] <- 3[0] 4[0] 5[0] 67[0]     (01 + (2 + 3)) + ((4 + 5) + 67)
- *   rank 1 {3, 4}    slice 1:  3[1]  4[1] <- 01[1] 2[1] 5[1] 67[1]    the same over slice 1
- *   rank 2 {5, 67}   slice 2:  5[2] 67[2] <- 01[2] 2[2] 3[2] 4[2]     the same over slice 2
+ *   rank 0 {01, 2}  has 01[0]  2[0], gets 3[0] 4[0] 5[0] 67[0]: (01 + (2 + 3)) + ((4 + 5) + 67)
+ *   rank 1 {3, 4}   has  3[1]  4[1], gets 01[1] 2[1] 5[1] 67[1]: the same over slice 1
+ *   rank 2 {5, 67}  has  5[2] 67[2], gets 01[2] 2[2] 3[2] 4[2]: the same over slice 2
  *
- * With S subtrees in all and n floats a rank receives at most (S - 1) n / P floats: n (P - 1) / P, the
- * least possible, when P is a power of two. */
+ * With S subtrees in all and n floats a rank receives at most (S - 1) n / P floats: n (P - 1) / P,
+ * the least possible, when P is a power of two. */
 #include "lockstep/reducer.h"
 #include "world.h"
 
@@ -164,7 +164,7 @@ void reducer_set_order(Reducer *reducer, ReducerOrder order)
     plan_sources(reducer);
 }
 
-/* Additions of the sums on top of the stack: stack[bottom] += ... + stack[depth - 1], right to left. */
+/* stack[bottom] += ... + stack[depth - 1], from the right: the additions of one carry. */
 static void add_down_to(Reducer *reducer, int bottom)
 {
     const Kernels *k = kernels();
@@ -230,8 +230,8 @@ static void exchange_subtrees(Reducer *reducer)
     messages_finish(comm);
 }
 
-/* The carry stack over the sources of one tile of our slice, `at` floats from its start. The last sum
- * goes to `result`, which may be one of the sources: all are read by then. */
+/* The carry stack over the sources of one tile of our slice, `at` floats from its start. The last
+ * sum goes to `result`, which may be one of the sources: all are read by then. */
 static void fold_tile(Reducer *reducer, size_t at, size_t n, float *result)
 {
     const Kernels *k = kernels();

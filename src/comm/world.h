@@ -1,5 +1,5 @@
-/* What the files of src/comm share: the struct behind Comm, and point-to-point messages that are posted
- * one by one and finished together. */
+/* What the files of src/comm share: the struct behind Comm, and point-to-point messages that are
+ * posted one by one and finished together. */
 #ifndef LOCKSTEP_COMM_WORLD_H
 #define LOCKSTEP_COMM_WORLD_H
 
@@ -18,8 +18,8 @@ struct Comm {
     size_t request_count, request_capacity;
 };
 
-/* Tags of messages. Messages of one sender and one tag arrive in the order they were posted in, so a
- * rank that runs ahead into the next call, and the parts of a long message, cannot be confused. */
+/* Tags of messages. Messages of one sender and one tag arrive in the order they were posted in, so
+ * neither the parts of a long message nor the next call of a rank ahead of us can be confused. */
 enum Tag { TAG_ALLGATHER = 1, TAG_GATHER = 2, TAG_SUBTREE = 64 /* + number of the subtree */ };
 
 /* Posts a message of any length (0: nothing is sent). The memory is the library's until

@@ -1,5 +1,5 @@
 /* ranks: 1 2 3 5
- * Moving data between ranks and agreeing: what arrives, for every length, and what the messages say. */
+ * Moving data between ranks and agreeing: what arrives, and what messages say. */
 #include "support.h"
 
 #include "../../src/comm/world.h"

@@ -1,5 +1,5 @@
-/* How a job ends when it must: the exit code of mpirun, and one message whoever found out. The program
- * starts mpirun with itself; a first argument makes it one of the ranks. */
+/* How a job ends when it must: the exit code of mpirun, and one message whoever found out. The
+ * program starts mpirun with itself; a first argument makes it one of the ranks. */
 #include "support.h"
 
 #include "lockstep/comm.h"

@@ -1,5 +1,5 @@
 /* ranks: 1 2 3 4 5 7 8
- * The reduction's law: for every rank count its bits are those of one serial sum over the lane tree. */
+ * The reduction's law: at every rank count its bits are those of a serial sum over the tree. */
 #include "support.h"
 
 #include "../../src/comm/world.h"
@@ -12,7 +12,7 @@
 
 static Comm *comm;
 
-/* A float whose exponent lies anywhere in -20 .. 19, so that every order of additions rounds otherwise. */
+/* A float whose exponent lies anywhere in -20 .. 19, so that every order rounds otherwise. */
 static float leaf(int step, int lane, size_t i)
 {
     uint64_t x = ((uint64_t)step << 52) ^ ((uint64_t)lane << 40) ^ i;
@@ -120,7 +120,7 @@ static bool step_gives(const Job *job, const Lanes *lanes, Reducer *reducer,
     return mine && published;
 }
 
-/* `steps` steps with new numbers, each equal to the serial sum; steps of odd number are short batches. */
+/* `steps` steps with new numbers, each equal to the serial sum; odd steps are short batches. */
 static bool job_holds(Job *job, int steps, ReducerOrder order)
 {
     Lanes lanes;
@@ -192,7 +192,7 @@ START_TEST(test_parts)
 }
 END_TEST
 
-/* The test of the tests: without the tree the sum is another one, and it depends on the rank count. */
+/* The test of the tests: without the tree the sum differs, and depends on the rank count. */
 START_TEST(test_arrival_order_depends_on_ranks)
 {
     Job job = new_job(16, mixed_sizes, 7);
