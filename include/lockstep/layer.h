@@ -93,7 +93,7 @@ struct Layer {
     bool zero_init; /* zero_gamma: this norm's gain starts at 0 (last norm of a residual body) */
     char *init;     /* initialiser asked for by this layer's config, or NULL; owned */
     void *state;    /* private to the type */
-    size_t state_bytes_total; /* memory the layer keeps beside its options, in bytes; set by allocate */
+    size_t state_bytes_total; /* memory the layer keeps beside its options; set by allocate */
 };
 
 /* A layer from its options (`node` may be a map, a scalar for the first option, or null for the

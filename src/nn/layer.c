@@ -1,0 +1,241 @@
+/* The list of layers, shapes, and what every layer's life begins and ends with. */
+#include "lockstep/layer.h"
+#include "lockstep/cpu.h"
+#include "lockstep/initializer.h"
+#include "lockstep/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- the registry: one table per ISA level ---- */
+
+#define LAYER(name) extern const LayerType layer_##name##_v2;
+#include "layers.def"
+#undef LAYER
+static const LayerType *const types_v2[] = {
+#define LAYER(name) &layer_##name##_v2,
+#include "layers.def"
+#undef LAYER
+};
+enum { TYPE_COUNT = sizeof types_v2 / sizeof *types_v2 };
+
+#ifdef __x86_64__
+#define LAYER(name) extern const LayerType layer_##name##_v3, layer_##name##_v4;
+#include "layers.def"
+#undef LAYER
+static const LayerType *const types_v3[] = {
+#define LAYER(name) &layer_##name##_v3,
+#include "layers.def"
+#undef LAYER
+};
+static const LayerType *const types_v4[] = {
+#define LAYER(name) &layer_##name##_v4,
+#include "layers.def"
+#undef LAYER
+};
+static const LayerType *const *const levels[ISA_COUNT] = { types_v2, types_v3, types_v4 };
+#else
+static const LayerType *const *const levels[ISA_COUNT] = { types_v2, types_v2, types_v2 };
+#endif
+
+const LayerType *const *layer_all(int *count)
+{
+    *count = TYPE_COUNT;
+    return levels[cpu_isa()];
+}
+
+const LayerType *layer_find(const char *name)
+{
+    const LayerType *const *types = levels[cpu_isa()];
+    for (int i = 0; i < TYPE_COUNT; i++)
+        if (strcmp(types[i]->name, name) == 0)
+            return types[i];
+    return NULL;
+}
+
+/* ---- shapes ---- */
+
+#define BLOCK 16 /* channels that stand next to each other in nChw16c */
+
+int shape_blocks(Shape shape)
+{
+    return (shape.dim[0] + BLOCK - 1) / BLOCK;
+}
+
+size_t shape_values(Shape shape)
+{
+    size_t values = (size_t)shape.dim[0];
+    for (int i = 1; i < shape.ndim; i++)
+        values *= (size_t)shape.dim[i];
+    return values;
+}
+
+size_t shape_stored(Shape shape)
+{
+    if (shape.ndim == 1)
+        return (size_t)shape.dim[0];
+    return (size_t)shape_blocks(shape) * BLOCK * (size_t)shape.dim[1] * (size_t)shape.dim[2];
+}
+
+bool shape_equal(Shape a, Shape b)
+{
+    return a.ndim == b.ndim && memcmp(a.dim, b.dim, (size_t)a.ndim * sizeof *a.dim) == 0;
+}
+
+char *shape_text(Shape shape, char *buffer, size_t size)
+{
+    if (shape.ndim == 1)
+        snprintf(buffer, size, "(%d)", shape.dim[0]);
+    else
+        snprintf(buffer, size, "(%d, %d, %d)", shape.dim[0], shape.dim[1], shape.dim[2]);
+    return buffer;
+}
+
+void shape_pack(Shape shape, const float *plain, float *stored)
+{
+    if (shape.ndim == 1) {
+        memcpy(stored, plain, shape_values(shape) * sizeof *plain);
+        return;
+    }
+    size_t pixels = (size_t)shape.dim[1] * (size_t)shape.dim[2];
+    for (int first = 0; first < shape.dim[0]; first += BLOCK) {
+        int channels = shape.dim[0] - first < BLOCK ? shape.dim[0] - first : BLOCK;
+        for (size_t p = 0; p < pixels; p++, stored += BLOCK) {
+            for (int c = 0; c < channels; c++)
+                stored[c] = plain[(size_t)(first + c) * pixels + p];
+            for (int c = channels; c < BLOCK; c++)
+                stored[c] = 0;
+        }
+    }
+}
+
+void shape_unpack(Shape shape, const float *stored, float *plain)
+{
+    if (shape.ndim == 1) {
+        memcpy(plain, stored, shape_values(shape) * sizeof *plain);
+        return;
+    }
+    size_t pixels = (size_t)shape.dim[1] * (size_t)shape.dim[2];
+    for (int c = 0; c < shape.dim[0]; c++) {
+        const float *from = stored + (size_t)(c / BLOCK) * pixels * BLOCK + c % BLOCK;
+        for (size_t p = 0; p < pixels; p++)
+            *plain++ = from[p * BLOCK];
+    }
+}
+
+/* ---- a layer ---- */
+
+typedef struct CommonOptions {
+    char *name, *init;
+} CommonOptions;
+
+const Option layer_common_options[] = {
+    { "name", OPTION_STRING, OPTION_AT(CommonOptions, name), 0, 0, NULL, "",
+      "name of the layer and of its tensors (\"stem\" gives \"stem.weight\"); default: its path" },
+    { "init", OPTION_STRING, OPTION_AT(CommonOptions, init), 0, 0, NULL, "",
+      "initialiser of its weights; default: the model's" },
+    OPTION_END,
+};
+
+const Option layer_no_options[] = { OPTION_END };
+
+enum { MAX_OPTIONS = 32 };
+
+static const Option *options_of(const LayerType *type)
+{
+    return type->options ? type->options : layer_no_options;
+}
+
+static bool read_common(Layer *layer, const Config *config, ConfigNode *node, Err *err)
+{
+    const char *own[MAX_OPTIONS + 1] = { NULL };
+    int count = 0;
+    for (const Option *option = options_of(layer->type); option->name; option++) {
+        expect(count < MAX_OPTIONS);
+        own[count++] = option->name;
+    }
+    CommonOptions common;
+    if (!options_read(config, node, layer_common_options, own, &common, err))
+        return false;
+    Err reason;
+    bool ok = !*common.init || initializer_check(common.init, &reason);
+    if (!ok)
+        config_error(config, config_get(node, "init"), err, "%s", reason.text);
+    else if (*common.init)
+        layer->init = mem_string(common.init);
+    options_free(layer_common_options, &common);
+    return ok;
+}
+
+static bool read_options(Layer *layer, const Config *config, ConfigNode *node, Err *err)
+{
+    static const char *const common[] = { "name", "init", NULL };
+    const Option *options = options_of(layer->type);
+    layer->options = mem_alloc(layer->type->options_bytes);
+    if (!options_read(config, node, options, common, layer->options, err)) {
+        mem_free(layer->options);
+        layer->options = NULL;
+        return false;
+    }
+    return read_common(layer, config, node, err);
+}
+
+static bool plan(Layer *layer, const Config *config, const ConfigNode *node, Layout *layout,
+                 Err *err)
+{
+    char in[48];
+    Err reason;
+    shape_text(layer->in, in, sizeof in);
+    if (!layer->type->plan(layer, layout, &reason))
+        return config_error(config, node, err, "layer %s gets %s: %s", layer->name, in,
+                            reason.text);
+    if (shape_stored(layer->out) > INT32_MAX / 2)
+        return config_error(config, node, err, "layer %s gets %s: its output is too large",
+                            layer->name, in);
+    return true;
+}
+
+Layer *layer_create(const LayerType *type, const Config *config, ConfigNode *node, const char *name,
+                    int index, Shape in, bool first, Layout *layout, Err *err)
+{
+    Layer *layer = mem_new(Layer);
+    layer->type = type;
+    layer->index = index;
+    layer->in = in;
+    layer->first = first;
+    snprintf(layer->name, sizeof layer->name, "%s", name);
+    if (read_options(layer, config, node, err) && plan(layer, config, node, layout, err))
+        return layer;
+    layer_free(layer);
+    return NULL;
+}
+
+void layer_free(Layer *layer)
+{
+    if (!layer)
+        return;
+    if (layer->type->release && layer->state)
+        layer->type->release(layer);
+    if (layer->options)
+        options_free(options_of(layer->type), layer->options);
+    mem_free(layer->options);
+    mem_free(layer->init);
+    mem_free(layer);
+}
+
+int layer_add_tensor(Layer *layer, Layout *layout, const char *name, int ndim, const int *shape,
+                     unsigned flags, int fan_in, int fan_out, const char *initializer)
+{
+    expect(layer->tensor_count < LAYER_MAX_TENSORS);
+    char full[sizeof layout->tensors->name];
+    snprintf(full, sizeof full, "%s.%s", layer->name, name);
+    if (ndim >= 2 && !(flags & LAYOUT_STATISTIC))
+        flags |= LAYOUT_DECAY | LAYOUT_ADAPT;
+    layer->tensors[layer->tensor_count] = (LayerTensor){
+        .index = layout_add(layout, full, ndim, shape, flags),
+        .fan_in = fan_in,
+        .fan_out = fan_out,
+        .initializer = initializer,
+    };
+    return layer->tensor_count++;
+}

@@ -1,0 +1,33 @@
+/* Rectified linear unit. NaN stays NaN, so that a network that diverges is seen to. */
+#include "../elementwise.h"
+#include "lockstep/cpu.h"
+
+static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
+{
+    size_t n = elementwise_floats(layer, pass);
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] < 0 ? 0 : x[i];
+}
+
+static void backward(Layer *layer, const Pass *pass, const float *x, const float *y,
+                     const float *dy, float *dx)
+{
+    (void)x;
+    size_t n = elementwise_floats(layer, pass);
+    for (size_t i = 0; dx && i < n; i++)
+        dx[i] = y[i] <= 0 ? 0 : dy[i];
+}
+
+extern const LayerType ISA_NAME(layer_relu);
+const LayerType ISA_NAME(layer_relu) = {
+    .name = "relu",
+    .help = "passes what is positive",
+    .formula = "y = max(x, 0)",
+    .source = "Nair and Hinton 2010",
+    .options = layer_no_options,
+    .plan = elementwise_plan,
+    .forward = forward,
+    .backward = backward,
+    .in_place = true,
+    .keep_y = true,
+};
