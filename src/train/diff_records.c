@@ -109,7 +109,7 @@ char *value_text(char buffer[VALUE_SIZE], const json_t *value)
     else if (json_is_integer(value))
         snprintf(buffer, VALUE_SIZE, "%lld", (long long)json_integer_value(value));
     else if (json_is_real(value))
-        snprintf(buffer, VALUE_SIZE, "%.17g", json_real_value(value));
+        number_text(buffer, json_real_value(value));
     else
         snprintf(buffer, VALUE_SIZE, "none");
     return buffer;

@@ -1,4 +1,4 @@
-/* Settings that differ between two runs, by their full path ("optimizer.lr"). Name and folder always
+/* Settings that differ between two runs, by their full path ("optimizer.lr"). Name and place always
  * differ and are left out. */
 #include "diff_parts.h"
 #include "run_parts.h"
@@ -33,7 +33,7 @@ static void collect(Leaves *leaves, const ConfigNode *node)
         return;
     char path[PATH_SIZE];
     config_path(node, path, sizeof path);
-    if (strcmp(path, "name") == 0 || strcmp(path, "folder") == 0)
+    if (strcmp(path, "name") == 0 || strcmp(path, "output") == 0)
         return;
     mem_grow(&leaves->leaf, leaves->count, &leaves->capacity, sizeof *leaves->leaf);
     leaves->leaf[leaves->count++] = (Leaf){ .path = mem_string(path),

@@ -16,6 +16,7 @@
 #define LINE_SIZE 512
 #define BAR_MAX 30
 #define BAR_MIN 8
+#define BAR_FRAME 4 /* two blanks, two brackets */
 #define UPDATE_SECONDS 0.1
 
 struct Progress {
@@ -53,8 +54,8 @@ static void append_eta(char *line, size_t size, const ProgressView *view, const 
     text_append(line, size, "  ETA %s", text_seconds(text, sizeof text, left));
 }
 
-/* What follows the epoch and the bar, most wanted first; the line takes as many as fit. */
-enum Part { PART_LOSS, PART_ACCURACY, PART_ETA, PART_RATE, PART_LR, PART_COUNT };
+/* What follows the epoch, most wanted first; the line takes what fits. The bar takes what is left. */
+enum Part { PART_LOSS, PART_ETA, PART_BAR, PART_ACCURACY, PART_RATE, PART_LR, PART_COUNT };
 
 static void part_text(enum Part part, const ProgressView *view, const StepRecord *record,
                       char *text, size_t size)
@@ -64,27 +65,16 @@ static void part_text(enum Part part, const ProgressView *view, const StepRecord
     if (part == PART_LOSS)
         append_number(text, size, "loss", record->loss);
     else if (part == PART_ACCURACY && record->accuracy >= 0)
-        text_append(text, size, "  accuracy %.4f", record->accuracy);
+        text_append(text, size, view->width ? "  acc %.4f" : "  accuracy %.4f", record->accuracy);
     else if (part == PART_ETA)
         append_eta(text, size, view, record);
     else if (part == PART_RATE && isfinite(record->samples_per_second))
-        text_append(text, size, "  %s samples/s",
+        text_append(text, size, view->width ? "  %s sa/s" : "  %s samples/s",
                     text_count(number, sizeof number, llround(record->samples_per_second)));
     else if (part == PART_LR)
         append_number(text, size, "lr", record->lr);
-}
-
-/* The order on the line; which parts are there was decided by importance. */
-static void append_parts(char *line, size_t size, const ProgressView *view,
-                         const StepRecord *record, unsigned parts)
-{
-    static const enum Part order[] = { PART_LOSS, PART_ACCURACY, PART_LR, PART_RATE, PART_ETA };
-    char text[96];
-    for (size_t i = 0; i < PART_COUNT; i++)
-        if (parts & 1u << order[i]) {
-            part_text(order[i], view, record, text, sizeof text);
-            text_append(line, size, "%s", text);
-        }
+    else if (part == PART_BAR)
+        text_append(text, size, "%*s", BAR_MIN + BAR_FRAME, ""); /* the room it needs */
 }
 
 static int64_t epochs_in(const ProgressView *view)
@@ -115,11 +105,39 @@ static void append_bar(char *line, size_t size, double done, int columns, bool c
     text_append(line, size, color ? "  [\033[32m%s\033[0m]" : "  [%s]", bar);
 }
 
+/* The order on the line; which parts are there was decided by importance. */
+static void append_parts(char *line, size_t size, const ProgressView *view,
+                         const StepRecord *record, unsigned parts)
+{
+    static const enum Part order[] = { PART_LOSS, PART_ACCURACY, PART_LR, PART_RATE, PART_ETA };
+    char text[96];
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++)
+        if (parts & 1u << order[i]) {
+            part_text(order[i], view, record, text, sizeof text);
+            text_append(line, size, "%s", text);
+        }
+}
+
 static void plain_line(const ProgressView *view, const StepRecord *record, char *line, size_t size)
 {
     snprintf(line, size, "step %lld/%lld  epoch %.2f", (long long)record->step,
              (long long)view->steps, record->epoch);
     append_parts(line, size, view, record, ~0u);
+}
+
+static unsigned choose_parts(const ProgressView *view, const StepRecord *record, int *free_columns)
+{
+    char text[96];
+    unsigned parts = 0;
+    for (enum Part part = 0; part < PART_COUNT; part++) {
+        part_text(part, view, record, text, sizeof text);
+        int columns = (int)strlen(text);
+        if (columns > *free_columns)
+            continue;
+        *free_columns -= columns;
+        parts |= 1u << part;
+    }
+    return parts;
 }
 
 void progress_line(const ProgressView *view, const StepRecord *record, char *line, size_t size)
@@ -128,22 +146,15 @@ void progress_line(const ProgressView *view, const StepRecord *record, char *lin
         plain_line(view, record, line, size);
         return;
     }
-    char head[64], text[96];
     double done;
     int64_t epoch = epoch_of(view, record->step, &done);
-    snprintf(head, sizeof head, "epoch %lld/%lld", (long long)epoch, (long long)epochs_in(view));
-    int free_columns = view->width - (int)strlen(head);
-    unsigned parts = 0;
-    for (enum Part part = 0; part < PART_COUNT; part++) {
-        part_text(part, view, record, text, sizeof text);
-        if ((int)strlen(text) > free_columns)
-            break;
-        free_columns -= (int)strlen(text);
-        parts |= 1u << part;
-    }
-    snprintf(line, size, "%.*s", view->width, head);
-    int bar = free_columns - 4 < BAR_MAX ? free_columns - 4 : BAR_MAX; /* two blanks, brackets */
-    if (bar >= BAR_MIN)
+    snprintf(line, size, "epoch %lld/%lld", (long long)epoch, (long long)epochs_in(view));
+    if (strlen(line) > (size_t)view->width)
+        line[view->width] = '\0';
+    int free_columns = view->width - (int)strlen(line);
+    unsigned parts = choose_parts(view, record, &free_columns);
+    int bar = BAR_MIN + free_columns < BAR_MAX ? BAR_MIN + free_columns : BAR_MAX;
+    if (parts & 1u << PART_BAR)
         append_bar(line, size, done, bar, view->color);
     append_parts(line, size, view, record, parts);
 }

@@ -27,7 +27,8 @@ static bool folder_make_one(const char *path, Err *err)
     int error = errno;
     if (error == EEXIST && stat(path, &status) == 0 && S_ISDIR(status.st_mode))
         return true;
-    return err_set(err, "%s: cannot make the folder: %s", path, strerror(error));
+    return err_set(err, "%s: cannot make the folder: %s", path,
+                   strerror(error == EEXIST ? ENOTDIR : error));
 }
 
 bool folder_make(const char *path, Err *err)
