@@ -1,5 +1,5 @@
-/* Helpers of the layers that work on images: vectors of the ISA level a file is compiled for, windows,
- * and moving channels between nChw16c planes and plain rows. Private to src/nn/layers. */
+/* Helpers of the layers that work on images: vectors of the ISA level a file is compiled for,
+ * windows, and moving channels between nChw16c planes and plain rows. Private to src/nn/layers. */
 #ifndef LOCKSTEP_NN_IMAGE_H
 #define LOCKSTEP_NN_IMAGE_H
 
@@ -56,8 +56,8 @@ static inline int least(int a, int b)
     return a < b ? a : b;
 }
 
-/* sum[c] += the sum of x[item * stride + c] over items, for c < width. Float sums of at most 64 items are
- * added in double, so long planes keep their digits. */
+/* sum[c] += the sum of x[item * stride + c] over items, for c < width. Float sums of at most 64
+ * items are added in double, so long planes keep their digits. */
 static inline void run_sum(const float *x, size_t items, size_t stride, int width, double *sum)
 {
     enum { CHUNK = 64 };
@@ -110,8 +110,8 @@ static inline bool window_slide(const Window *window, Shape in, int channels, Sh
     return true;
 }
 
-/* The taps [first, last) of a kernel, without dilation, that fall inside [0, length) when the window
- * starts at `start`. */
+/* The taps [first, last) of a kernel, without dilation, that fall inside [0, length) when the
+ * window starts at `start`. */
 typedef struct Taps {
     int first, last;
 } Taps;
@@ -121,8 +121,8 @@ static inline Taps window_taps(int start, int kernel, int length)
     return (Taps){ .first = start < 0 ? -start : 0, .last = least(kernel, length - start) };
 }
 
-/* rows[p * ld + i] = channel first_channel + i of pixel p. `pixel` points at the first pixel's place in
- * block 0; blocks are `plane` floats apart. */
+/* rows[p * ld + i] = channel first_channel + i of pixel p. `pixel` points at the first pixel's
+ * place in block 0; blocks are `plane` floats apart. */
 static inline void channels_to_rows(const float *pixel, size_t plane, int pixels, int first_channel,
                                     int channels, float *rows, size_t ld)
 {

@@ -1,5 +1,6 @@
-/* One layer on its own, made from the options a config would give, with random data, for comparison with
- * naive versions. Outputs start as NaN, so that everything a layer must write shows if it does not. */
+/* One layer on its own, made from the options a config would give, with random data, for
+ * comparison with naive versions. Outputs start as NaN, so that everything a layer must write
+ * shows if it does not. */
 #ifndef LOCKSTEP_TESTS_IMAGE_CASE_H
 #define LOCKSTEP_TESTS_IMAGE_CASE_H
 
@@ -166,8 +167,8 @@ static inline void case_close(ImageCase *test)
     config_free(&test->config);
 }
 
-/* Every value of a stored array against a (B, C, H, W) array of doubles, to `relative` of the largest
- * wanted value; missing channels must be zero. */
+/* Every value of a stored array against a (B, C, H, W) array of doubles, to `relative` of the
+ * largest wanted value; missing channels must be zero. */
 static inline void assert_stored(const ImageCase *test, const char *what, Shape shape, int batch,
                                  const float *got, const double *wanted, double relative)
 {

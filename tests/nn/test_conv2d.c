@@ -1,5 +1,5 @@
-/* conv2d against seven loops in double, over shapes, strides, padding, dilation and groups, at every
- * instruction-set level. */
+/* conv2d against seven loops in double, over shapes, strides, padding, dilation and groups, at
+ * every instruction-set level. */
 #include "image_case.h"
 
 #include "lockstep/cpu.h"

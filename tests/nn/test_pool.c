@@ -24,13 +24,14 @@ static NaivePool naive_new(const ImageCase *test, int batch)
                         .dx = mem_array(double, (size_t)batch *shape_values(test->layer.in)) };
 }
 
-/* One output of a maximum or mean over pixels [h0, h1) x [w0, w1) of channel c of sample n, which may
- * reach over the border. divisor: of a mean; 0: maximum, -1: mean over the pixels inside. */
+/* One output of a maximum or mean over pixels [h0, h1) x [w0, w1) of channel c of sample n,
+ * which may reach over the border. divisor: of a mean; 0: maximum, -1: mean over the pixels
+ * inside. */
 static void naive_window(const ImageCase *test, NaivePool *naive, const double *x, double dy,
                          size_t at, int n, int c, const int box[4], int divisor)
 {
     Shape in = test->layer.in;
-    double largest = -INFINITY, sum = 0;
+    double largest = -HUGE_VAL, sum = 0;
     size_t winner = 0;
     int inside = 0;
     for (int h = box[0]; h < box[1]; h++)

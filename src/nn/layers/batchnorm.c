@@ -1,11 +1,11 @@
-/* batchnorm: each channel is normalised over a ghost batch, an explicit number of samples that divides a
- * lane, so the result does not depend on how lanes are spread over ranks.
+/* batchnorm: each channel is normalised over a ghost batch, an explicit number of samples that
+ * divides a lane, so the result does not depend on how lanes are spread over ranks.
  *
  *   y = (x - mean) / sqrt(var + eps) * gain + bias          mean, biased var over the ghost batch
  *
- * Running statistics are statistic tensors of the layout, w = keep * w + increment. backward writes a
- * lane's increment in the place of their gradient, and the lane tree adds them up. With G ghost batches
- * in the step and momentum m:
+ * Running statistics are statistic tensors of the layout, w = keep * w + increment. backward
+ * writes a lane's increment in the place of their gradient, and the lane tree adds them up. With
+ * G ghost batches in the step and momentum m:
  *   mean        keep = 1 - m       ghost j adds  m / G * (mean_j, unbiased var_j)
  *   sequential  keep = (1 - m)^G   ghost j adds  m (1 - m)^(G-1-j) * (mean_j, unbiased var_j)
  * `sequential` is what one update per ghost batch, in order, would give (PyTorch on one device). */
@@ -46,8 +46,9 @@ typedef struct BatchNormState {
     double *dgain, *dbias; /* (stride) */
 } BatchNormState;
 
-/* Sixteen channels of some samples: `runs` runs, `run_stride` floats apart, of `items` items, `stride`
- * floats apart, of `width` channels. An image has a run per sample, features have one run in all. */
+/* Sixteen channels of some samples: `runs` runs, `run_stride` floats apart, of `items` items,
+ * `stride` floats apart, of `width` channels. An image has a run per sample, features have one
+ * run in all. */
 typedef struct Slab {
     size_t start, runs, run_stride, items, stride;
     int width;
@@ -102,8 +103,7 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
     int C = channels_of(layer);
     layer->out = layer->in;
     if (options->affine) {
-        layer_add_tensor(layer, layout, "weight", 1, &C, 0, C, C,
-                         layer->zero_init ? "zeros" : "ones");
+        layer_add_tensor(layer, layout, "weight", 1, &C, 0, C, C, "ones");
         layer_add_tensor(layer, layout, "bias", 1, &C, 0, C, C, "zeros");
     }
     layer_add_tensor(layer, layout, "running_mean", 1, &C, LAYOUT_STATISTIC, C, C, "zeros");
@@ -366,7 +366,8 @@ static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 
 /* One slab of one ghost batch. With h = (x - mean) / deviation and n values per channel:
  *   dbias = sum dy     dgain = sum dy h     dx = gain / deviation * (dy - dbias / n - h dgain / n)
- * Fixed statistics (evaluation) drop the last two terms of dx. Ioffe and Szegedy 2015, section 3. */
+ * Fixed statistics (evaluation) drop the last two terms of dx. Ioffe and Szegedy 2015, section
+ * 3. */
 static void backward_slab(const Layer *layer, bool fixed, int number, const Slab *slab,
                           const Channels *mean, const Channels *var, const float *x,
                           const float *dy, float *dx)

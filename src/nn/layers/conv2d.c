@@ -2,11 +2,11 @@
  *
  *   x (B, IC/16, H, W, 16)  ->  padded image (Hp, Wp, C)  ->  columns (M, K)  ->  GEMM  ->  y
  *
- * C = IC/groups channels of one group, K = KH * KW * C in the order (KH, KW, C): with dilation 1 a kernel
- * row is one run of KW * C floats of the padded image, so building columns needs no test for the border.
- * Only real channels enter the columns. They are built a few rows or images at a time (M pixels), so that
- * they are still in the L2 cache when the GEMM and, backward, the second GEMM read them. The cut depends
- * on the layer's shape alone, and so do the bits. */
+ * C = IC/groups channels of one group, K = KH * KW * C in the order (KH, KW, C): with dilation 1
+ * a kernel row is one run of KW * C floats of the padded image, so building columns needs no
+ * test for the border. Only real channels enter the columns. They are built a few rows or images
+ * at a time (M pixels), so that they are still in the L2 cache when the GEMM and, backward, the
+ * second GEMM read them. The cut depends on the layer's shape alone, and so do the bits. */
 #include "../image.h"
 #include "lockstep/cpu.h"
 #include "lockstep/gemm.h"
@@ -110,8 +110,7 @@ static void cut_blocks(Conv2dState *state)
 
 static float *scratch(Layer *layer, size_t floats)
 {
-    size_t bytes =
-        (floats + VECTOR) * sizeof(float); /* copy_run writes up to VECTOR - 1 too many */
+    size_t bytes = (floats + VECTOR) * sizeof(float); /* for copy_patch */
     layer->state_bytes_total += bytes;
     return mem_alloc(bytes);
 }
@@ -228,11 +227,35 @@ static void store_gradient(const Layer *layer, float *dx, int images, int group)
                 plane_floats(layer->in));
 }
 
-/* Copies n floats and up to VECTOR - 1 more: callers write in rising order and end in spare room. */
-static void copy_run(float *to, const float *from, size_t n)
+/* What one output pixel sees of a padded image, as runs of floats: `rows` kernel rows,
+ * `row_step` floats apart, each of `runs` runs, `run_step` apart, of `run` floats. */
+typedef struct Patch {
+    size_t rows, row_step, runs, run_step, run;
+} Patch;
+
+static Patch patch_of(const Conv2dState *state)
 {
-    for (size_t i = 0; i < n; i += VECTOR)
-        vector_store(to + i, vector_load(from + i));
+    const Window *window = &state->window;
+    size_t C = (size_t)state->group_in, dilation = (size_t)window->dilation;
+    bool dense = dilation == 1;
+    return (Patch){
+        .rows = (size_t)window->KH,
+        .row_step = dilation * (size_t)state->padded_w * C,
+        .runs = dense ? 1 : (size_t)window->KW,
+        .run_step = dilation * C,
+        .run = dense ? (size_t)window->KW * C : C,
+    };
+}
+
+/* columns = patch. Copies up to VECTOR - 1 floats too many: what follows overwrites them, and
+ * buffers end in spare room. */
+static float *copy_patch(const Patch *patch, const float *corner, float *columns)
+{
+    for (size_t row = 0; row < patch->rows; row++, corner += patch->row_step)
+        for (size_t k = 0; k < patch->runs; k++, columns += patch->run)
+            for (size_t i = 0; i < patch->run; i += VECTOR)
+                vector_store(columns + i, vector_load(corner + k * patch->run_step + i));
+    return columns;
 }
 
 static void add_run(float *to, const float *from, size_t n)
@@ -241,41 +264,50 @@ static void add_run(float *to, const float *from, size_t n)
         to[i] += from[i];
 }
 
-/* Visits the runs of the padded image that make up each row of the column block, in column order:
- * copies them to the columns, or (scatter) adds the columns to them. */
-static inline void visit_columns(const Conv2dState *state, ColumnBlock block, float *image,
-                                 float *columns, bool scatter)
+/* patch += columns */
+static const float *add_patch(const Patch *patch, const float *columns, float *corner)
 {
-    const Window *window = &state->window;
-    size_t C = (size_t)state->group_in, pitch = (size_t)state->padded_w * C;
-    size_t run = window->dilation == 1 ? (size_t)window->KW * C : C;
-    int runs = window->dilation == 1 ? 1 : window->KW;
-    for (int n = 0; n < block.images; n++)
-        for (int r = block.first_row; r < block.first_row + block.rows; r++)
-            for (int c = 0; c < state->OW; c++) {
-                float *corner = image + (size_t)n * padded_floats(state) +
-                                (size_t)(r * window->stride) * pitch +
-                                (size_t)(c * window->stride) * C;
-                for (int kh = 0; kh < window->KH; kh++)
-                    for (int kw = 0; kw < runs; kw++, columns += run) {
-                        float *place = corner + (size_t)(kh * window->dilation) * pitch +
-                                       (size_t)(kw * window->dilation) * C;
-                        if (scatter)
-                            add_run(place, columns, run);
-                        else
-                            copy_run(columns, place, run);
-                    }
-            }
+    for (size_t row = 0; row < patch->rows; row++, corner += patch->row_step)
+        for (size_t k = 0; k < patch->runs; k++, columns += patch->run)
+            add_run(corner + k * patch->run_step, columns, patch->run);
+    return columns;
+}
+
+/* Where the patch of output row r starts in image n of the block, and how far the next pixel's
+ * is. */
+static size_t patch_row(const Conv2dState *state, int n, int r)
+{
+    return (size_t)n * padded_floats(state) +
+           (size_t)(r * state->window.stride) * (size_t)state->padded_w * (size_t)state->group_in;
+}
+
+static size_t patch_step(const Conv2dState *state)
+{
+    return (size_t)state->window.stride * (size_t)state->group_in;
 }
 
 static void build_columns(const Conv2dState *state, ColumnBlock block)
 {
-    visit_columns(state, block, state->image, state->columns, false);
+    Patch patch = patch_of(state);
+    float *columns = state->columns;
+    for (int n = 0; n < block.images; n++)
+        for (int r = block.first_row; r < block.first_row + block.rows; r++) {
+            const float *corner = state->image + patch_row(state, n, r);
+            for (int c = 0; c < state->OW; c++, corner += patch_step(state))
+                columns = copy_patch(&patch, corner, columns);
+        }
 }
 
 static void add_columns(const Conv2dState *state, ColumnBlock block)
 {
-    visit_columns(state, block, state->dimage, state->columns, true);
+    Patch patch = patch_of(state);
+    const float *columns = state->columns;
+    for (int n = 0; n < block.images; n++)
+        for (int r = block.first_row; r < block.first_row + block.rows; r++) {
+            float *corner = state->dimage + patch_row(state, n, r);
+            for (int c = 0; c < state->OW; c++, corner += patch_step(state))
+                columns = add_patch(&patch, columns, corner);
+        }
 }
 
 static int block_pixels(const Conv2dState *state, ColumnBlock block)
@@ -391,6 +423,7 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
     const Conv2dOptions *options = layer->options;
     const Conv2dState *state = layer->state;
     size_t in = image_floats(layer->in), out = image_floats(layer->out);
+    expect(!dx || !layer->first);
     memset(state->dpacked, 0, (size_t)options->channels * (size_t)state->K * sizeof(float));
     for (int n = 0; n < pass->batch; n += state->images) {
         int images = least(state->images, pass->batch - n);

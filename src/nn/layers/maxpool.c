@@ -1,7 +1,7 @@
-/* maxpool: the largest value under a window that slides over each channel. Places outside the image
- * count as -infinity, the output size is rounded down. The gradient goes to the first place, in row
- * order, that holds the largest value; backward finds it again by comparing x with y, which costs less
- * memory traffic than keeping an index per output. */
+/* maxpool: the largest value under a window that slides over each channel. Places outside the
+ * image count as -infinity, the output size is rounded down. The gradient goes to the first
+ * place, in row order, that holds the largest value; backward finds it again by comparing x with
+ * y, which costs less memory traffic than keeping an index per output. */
 #include "../image.h"
 #include "lockstep/cpu.h"
 
