@@ -6,8 +6,8 @@
  *   dx = (e - mean(e) - n mean(e n)) / sqrt(v + eps), e = g dy
  *
  * Sums are double: squares of floats are exact there, so one pass is enough. Gain and bias are packed
- * with zeros in missing channels: that keeps those channels of y and dx zero. */
-#include "../elementwise.h"
+ * with zeros in missing channels, which keeps those channels of y zero. */
+#include "../image.h"
 #include "lockstep/cpu.h"
 #include "lockstep/memory.h"
 
@@ -205,6 +205,8 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
         float slope = (float)(sums.second * (double)inverse * (double)inverse) / values;
         for (size_t i = 0; i < n; i++)
             dx[i] = (gain[i] * dy[i] - mean_e - (x[i] - mean) * slope) * inverse;
+        if (layer->in.ndim == 3)
+            clear_missing_channels(layer->in, dx);
         dx += n;
     }
     if (affine) {

@@ -14,8 +14,11 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
 {
     (void)x;
     size_t n = elementwise_floats(layer, pass);
-    for (size_t i = 0; dx && i < n; i++)
-        dx[i] = y[i] <= 0 ? 0 : dy[i];
+    for (size_t i = 0; dx && i < n; i++) {
+        float passed =
+            dy[i]; /* read in any case: a load under a condition would not be vectorised */
+        dx[i] = y[i] <= 0 ? 0 : passed;
+    }
 }
 
 extern const LayerType ISA_NAME(layer_relu);

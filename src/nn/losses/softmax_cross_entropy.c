@@ -10,7 +10,7 @@
 #include "lockstep/loss.h"
 #include "lockstep/vmath.h"
 
-enum { WIDTH = 16 }; /* exponentials at a time */
+enum { CHUNK = 256, LANES = 8 };
 
 typedef struct CrossEntropyOptions {
     double label_smoothing;
@@ -37,23 +37,43 @@ typedef struct RowSums {
     double values;       /* sum of y - top */
 } RowSums;
 
-/* e may be NULL: e[k] = e^(y[k] - top). Sums in the order of k. */
+/* Partial sums of a row, by position modulo LANES. */
+typedef struct Lanes {
+    double exponentials[LANES], values[LANES];
+} Lanes;
+
+/* e[k] = e^(y[k] - top) for n <= CHUNK numbers, and their sums. */
+static void sum_chunk(const float *y, float top, int n, float *e, Lanes *lanes)
+{
+    float difference[CHUNK];
+    for (int k = 0; k < n; k++) {
+        difference[k] = y[k] - top;
+        e[k] = vmath_exp(difference[k]);
+    }
+    int whole = n / LANES * LANES;
+    for (int k = 0; k < whole; k += LANES)
+        for (int lane = 0; lane < LANES; lane++) {
+            lanes->exponentials[lane] += (double)e[k + lane];
+            lanes->values[lane] += (double)difference[k + lane];
+        }
+    for (int k = whole; k < n; k++) {
+        lanes->exponentials[k - whole] += (double)e[k];
+        lanes->values[k - whole] += (double)difference[k];
+    }
+}
+
+/* e may be NULL; otherwise e[k] = e^(y[k] - top). */
 static RowSums sum_row(const float *y, float top, int K, float *e)
 {
+    Lanes lanes = { { 0 }, { 0 } };
+    float scratch[CHUNK];
+    for (int first = 0; first < K; first += CHUNK)
+        sum_chunk(y + first, top, K - first < CHUNK ? K - first : CHUNK, e ? e + first : scratch,
+                  &lanes);
     RowSums sums = { 0, 0 };
-    for (int first = 0; first < K; first += WIDTH) {
-        float difference[WIDTH], exponential[WIDTH];
-        int width = K - first < WIDTH ? K - first : WIDTH;
-        for (int k = 0; k < WIDTH; k++)
-            difference[k] = k < width ? y[first + k] - top : 0;
-        for (int k = 0; k < WIDTH; k++)
-            exponential[k] = vmath_exp(difference[k]);
-        for (int k = 0; k < width; k++) {
-            sums.exponentials += (double)exponential[k];
-            sums.values += (double)difference[k];
-            if (e)
-                e[first + k] = exponential[k];
-        }
+    for (int lane = 0; lane < LANES; lane++) {
+        sums.exponentials += lanes.exponentials[lane];
+        sums.values += lanes.values[lane];
     }
     return sums;
 }
