@@ -1,0 +1,75 @@
+/* The trainer: where data, network, reduction and optimizer meet. Every function is collective. */
+#ifndef LOCKSTEP_TRAINER_H
+#define LOCKSTEP_TRAINER_H
+
+#include "lockstep/comm.h"
+#include "lockstep/loader.h"
+#include "lockstep/model.h"
+#include "lockstep/optimizer.h"
+#include "lockstep/reducer.h"
+#include "lockstep/run.h"
+#include "lockstep/schedule.h"
+#include "lockstep/settings.h"
+
+/* What a lane reports in a step; gathered from all lanes and summed over the lane tree. */
+typedef struct LaneReport {
+    Tally tally;
+    double stop; /* 1: this lane's rank was asked to stop (signal) */
+} LaneReport;
+
+typedef enum StepOutcome { STEP_OK, STEP_DIVERGED } StepOutcome;
+
+typedef struct Trainer {
+    const Settings *settings; /* borrowed, as is comm */
+    Comm *comm;
+    Lanes lanes;
+    Loader loader;
+    Model model;
+    Optimizer optimizer;
+    Schedule schedule;
+    Reducer *reducer;
+    SliceExchange slices;
+    Slice slice;                        /* this rank's part of the arena */
+    float *w;                           /* weights and running statistics, layout.n floats; owned */
+    LaneReport *reports;                /* one per lane */
+    double *lane_values;                /* scratch: one double per lane */
+    Tally *chunk_tallies;               /* one per evaluation chunk */
+    uint64_t *digests;                  /* one per block */
+    size_t *lane_bounds, *chunk_bounds; /* ranks + 1 each: which lanes and chunks a rank owns */
+
+    int64_t step, steps, samples; /* done; wanted; seen */
+    Rates rates;                  /* of the last step */
+    Tally tally;                  /* of the last step's global batch */
+    Tally epoch_tally;            /* of the epoch so far */
+    bool stop;                    /* some rank was asked to stop */
+    uint64_t digest, trajectory;  /* after the last step */
+} Trainer;
+
+/* Builds everything the settings ask for: data, network, initial weights, optimizer, schedule. On error
+ * every rank gets the same message and *exit_code says which code it deserves; the trainer can be freed
+ * in any case. */
+bool trainer_init(Trainer *trainer, Settings *settings, Comm *comm, int *exit_code, Err *err);
+void trainer_free(Trainer *trainer);
+
+/* One optimizer step on the next global batch. STEP_DIVERGED: the loss or the gradient is not finite;
+ * step, digest and trajectory stay those of the step before, the weights are not to be used. */
+StepOutcome trainer_step(Trainer *trainer);
+
+/* Exact evaluation on the test set: every sample once, the same bits for any rank count. */
+Tally trainer_evaluate(Trainer *trainer);
+
+/* Digest of weights and running statistics, from every rank's slice. */
+uint64_t trainer_digest(Trainer *trainer);
+
+/* Trains to the end (or to divergence, or a signal), logs every step and evaluation to `run`, fills
+ * *summary and returns the exit code. */
+int trainer_run(Trainer *trainer, Run *run, Summary *summary);
+
+/* Asks for an orderly end after the current step; safe in a signal handler. */
+void trainer_request_stop(int signal_number);
+
+/* The start banner; the whole plan (--dry-run). */
+void trainer_banner(const Trainer *trainer, const char *folder);
+void trainer_plan(Trainer *trainer);
+
+#endif

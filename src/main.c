@@ -1,0 +1,381 @@
+/* The program: subcommands, their options, and the way from a command line to a trained network. */
+#include "lockstep/comm.h"
+#include "lockstep/cpu.h"
+#include "lockstep/diff.h"
+#include "lockstep/list.h"
+#include "lockstep/log.h"
+#include "lockstep/memory.h"
+#include "lockstep/run.h"
+#include "lockstep/settings.h"
+#include "lockstep/text.h"
+#include "lockstep/trainer.h"
+#include "lockstep/version.h"
+#include "lockstep/weights.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_WORDS 256
+#define MAX_CONFIG_BYTES (1 << 20)
+
+/* A command line taken apart: `--flags` and the other words in order. */
+typedef struct Line {
+    int argc;
+    char **argv;
+    bool force, dry_run, print_config, markdown, help, version;
+    const char *words[MAX_WORDS]; /* borrowed */
+    int count;
+} Line;
+
+extern char **environ;
+
+static const char usage[] =
+    "usage: lockstep COMMAND [OPTION ...] [ARGUMENT ...]\n"
+    "       mpirun -n RANKS lockstep train CONFIG [KEY=VALUE ...]\n"
+    "\n"
+    "  train CONFIG [KEY=VALUE ...]   train the network that a YAML file describes\n"
+    "  eval RUN [KEY=VALUE ...]       test a finished run's weights again\n"
+    "  diff RUN_A RUN_B               first step and quantity in which two runs differ\n"
+    "  list [KIND [NAME]]             layers, losses, optimizers, schedules, datasets, ... and "
+    "options\n"
+    "  help [COMMAND]                 this text, or a command's\n"
+    "\n"
+    "  -h, --help      -V, --version      -q, --quiet      -v, --verbose\n";
+
+static const char usage_train[] =
+    "usage: lockstep train CONFIG [KEY=VALUE ...]\n"
+    "\n"
+    "Trains the network of CONFIG and writes runs/NAME/. KEY=VALUE overrides any option:\n"
+    "  lockstep train configs/fashion_cnn.yaml optimizer.lr=0.05 train.epochs=2 name=try1\n"
+    "Precedence: command line > LOCKSTEP_* environment (LOCKSTEP_OPTIMIZER_LR) > file > default.\n"
+    "\n"
+    "  --dry-run        print layers, shapes, FLOPs, bytes and memory; train nothing\n"
+    "  --print-config   print the resolved configuration with the origin of every value\n"
+    "  --force          replace an existing run folder\n"
+    "  -q, --quiet      only warnings and errors        -v, --verbose   more\n"
+    "\n"
+    "Exit codes: 0 completed or interrupted, 2 command line or config, 3 data, 4 files of a run,\n"
+    "5 diverged, 6 a rank was lost, 7 ranks disagree.\n";
+
+static const char usage_eval[] = "usage: lockstep eval RUN [KEY=VALUE ...]\n"
+                                 "\n"
+                                 "Loads RUN/config.yaml and RUN/ckpt/final.safetensors, evaluates "
+                                 "on the test set (every sample\n"
+                                 "exactly once) and prints loss and accuracy.\n";
+
+static const char usage_diff[] = "usage: lockstep diff RUN_A RUN_B\n"
+                                 "\n"
+                                 "Compares two run folders step by step, bit for bit. Exit code 0: "
+                                 "the same trajectory, 1: not.\n";
+
+static const char usage_list[] =
+    "usage: lockstep list [KIND [NAME]] [--markdown]\n"
+    "\n"
+    "KIND: layers, losses, initializers, optimizers, schedules, datasets, augmentations, config.\n"
+    "With NAME: formula, source, options with types, ranges and defaults. --markdown prints the "
+    "whole\n"
+    "option reference (docs/options.md).\n";
+
+/* Words that begin with "-": flags, wherever they stand. "--" ends them. */
+static void parse_flag(Line *line, const char *word)
+{
+    static const char *const known[] = { "--force", "--dry-run", "--print-config", "--markdown",
+                                         "--help",  "--version", "--quiet",        "--verbose" };
+    if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
+        line->help = true;
+    else if (strcmp(word, "-V") == 0 || strcmp(word, "--version") == 0)
+        line->version = true;
+    else if (strcmp(word, "-q") == 0 || strcmp(word, "--quiet") == 0)
+        log_set_level(LOG_QUIET);
+    else if (strcmp(word, "-v") == 0 || strcmp(word, "--verbose") == 0)
+        log_set_level(LOG_VERBOSE);
+    else if (strcmp(word, "--force") == 0)
+        line->force = true;
+    else if (strcmp(word, "--dry-run") == 0)
+        line->dry_run = true;
+    else if (strcmp(word, "--print-config") == 0)
+        line->print_config = true;
+    else if (strcmp(word, "--markdown") == 0)
+        line->markdown = true;
+    else {
+        const char *nearest = text_nearest(word, known, sizeof known / sizeof *known);
+        die_all(EXIT_USAGE, "unknown option \"%s\"%s%s%s; see `lockstep --help`", word,
+                nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+    }
+}
+
+static void parse_line(Line *line, int argc, char **argv)
+{
+    *line = (Line){ .argc = argc, .argv = argv };
+    bool flags = true;
+    for (int i = 1; i < argc; i++) {
+        if (flags && strcmp(argv[i], "--") == 0)
+            flags = false;
+        else if (flags && argv[i][0] == '-' && argv[i][1])
+            parse_flag(line, argv[i]);
+        else if (line->count == MAX_WORDS)
+            die_all(EXIT_USAGE, "more than %d arguments", MAX_WORDS);
+        else
+            line->words[line->count++] = argv[i];
+    }
+}
+
+/* Rank 0 reads a small text file; everybody gets it. Caller frees. */
+static char *read_on_rank_0(Comm *comm, const char *path, size_t *bytes)
+{
+    char *text = NULL;
+    Err err;
+    bool ok = true;
+    *bytes = 0;
+    if (comm_rank(comm) == 0) {
+        FILE *file = fopen(path, "rb");
+        text = mem_alloc(MAX_CONFIG_BYTES + 2);
+        *bytes = file ? fread(text, 1, MAX_CONFIG_BYTES + 1, file) : 0;
+        if (!file || ferror(file))
+            ok = err_set(&err, "%s: %s", path, strerror(errno));
+        else if (*bytes > MAX_CONFIG_BYTES)
+            ok = err_set(&err, "%s: larger than %d bytes, this is no configuration", path,
+                         MAX_CONFIG_BYTES);
+        if (file)
+            fclose(file);
+    }
+    if (!comm_all_ok(comm, ok, &err)) {
+        mem_free(text);
+        die_all(EXIT_USAGE, "%s", err.text);
+    }
+    comm_broadcast_text(comm, &text, bytes);
+    return text;
+}
+
+/* The LOCKSTEP_* variables of rank 0's environment, the same on every rank: mpirun hands variables to
+ * other hosts only when told to. `buffer` is owned by the caller, `list` ends with NULL. */
+static char *environment_of_rank_0(Comm *comm, char *list[MAX_WORDS])
+{
+    char *text = NULL;
+    size_t bytes = 0, capacity = 0;
+    if (comm_rank(comm) == 0) {
+        for (char **variable = environ; *variable; variable++) {
+            if (strncmp(*variable, "LOCKSTEP_", 9) != 0)
+                continue;
+            for (const char *c = *variable;; c++) {
+                mem_grow(&text, bytes, &capacity, 1);
+                text[bytes++] = *c;
+                if (!*c)
+                    break;
+            }
+        }
+        if (!text)
+            text = mem_alloc(1);
+    }
+    comm_broadcast_text(comm, &text, &bytes);
+    int count = 0;
+    for (size_t at = 0; at < bytes && count < MAX_WORDS - 1; at += strlen(text + at) + 1)
+        list[count++] = text + at;
+    list[count] = NULL;
+    return text;
+}
+
+/* File, environment and command line become settings; every rank sees the same errors. */
+static void load_settings(Comm *comm, const char *path, const char *const *overrides, int count,
+                          Settings *settings)
+{
+    Err err;
+    size_t bytes, known_count;
+    char *variables[MAX_WORDS];
+    char *text = read_on_rank_0(comm, path, &bytes);
+    char *environment = environment_of_rank_0(comm, variables);
+    char **known = settings_paths(&known_count);
+    bool ok = config_parse(&settings->config, path, text, bytes, &err) &&
+              config_environment(&settings->config, variables, (const char *const *)known,
+                                 known_count, NULL, &err);
+    for (int i = 0; ok && i < count; i++)
+        ok = config_override(&settings->config, overrides[i], &err);
+    ok = ok && settings_read(settings, &err) && cpu_set_isa(settings->compute.isa, &err) &&
+         cpu_blas_setup(settings->compute.blas_core, &err);
+    settings_paths_free(known);
+    mem_free(environment);
+    mem_free(text);
+    if (!ok)
+        die_all(EXIT_USAGE, "%s", err.text);
+}
+
+static void build_trainer(Trainer *trainer, Settings *settings, Comm *comm)
+{
+    Err err;
+    int code;
+    if (!trainer_init(trainer, settings, comm, &code, &err))
+        die_all(code, "%s", err.text);
+}
+
+static void say_result(const Summary *result, const char *folder)
+{
+    char seconds[64], line[256] = "";
+    text_seconds(seconds, sizeof seconds, result->seconds);
+    if (result->diverged_step >= 0)
+        text_append(line, sizeof line,
+                    "diverged in step %lld: the loss or the gradient is not finite",
+                    (long long)result->diverged_step);
+    else if (result->test_accuracy >= 0)
+        text_append(line, sizeof line, "%s: test accuracy %.4f, test loss %.4f", result->status,
+                    result->test_accuracy, result->test_loss);
+    else
+        text_append(line, sizeof line, "%s: test loss %.6g", result->status, result->test_loss);
+    log_info("%s; %lld steps in %s, %.0f samples/s", line, (long long)result->steps, seconds,
+             result->samples_per_second);
+    log_info("digest %016llx  trajectory %016llx  %s/", (unsigned long long)result->digest,
+             (unsigned long long)result->trajectory, folder);
+}
+
+static int train(Comm *comm, const Line *line)
+{
+    if (line->count < 2)
+        die_all(EXIT_USAGE, "train: which configuration? for example: lockstep train "
+                            "configs/fashion_cnn.yaml");
+    Settings settings = { 0 };
+    Trainer trainer;
+    Summary result;
+    Err err;
+    load_settings(comm, line->words[1], line->words + 2, line->count - 2, &settings);
+    settings.dry_run = line->dry_run || line->print_config;
+    build_trainer(&trainer, &settings, comm);
+    int code = EXIT_OK;
+    if (line->print_config && comm_rank(comm) == 0)
+        config_print(&settings.config, stdout, true);
+    else if (line->dry_run)
+        trainer_plan(&trainer);
+    if (!settings.dry_run) {
+        Run *run = run_open(comm, &settings, line->force, &err);
+        if (!run)
+            die_all(EXIT_USAGE, "%s", err.text);
+        signal(SIGINT, trainer_request_stop);
+        signal(SIGTERM, trainer_request_stop);
+        run_write_config(run, &settings);
+        RunFacts facts = { .train_data = trainer.loader.train.digest,
+                           .test_data = trainer.loader.test.digest,
+                           .initial = trainer.digest };
+        run_write_meta(run, line->argc, line->argv, comm, &facts);
+        trainer_banner(&trainer, run_folder(run));
+        code = trainer_run(&trainer, run, &result);
+        run_write_summary(run, &result);
+        if (code == EXIT_OK)
+            run_write_weights(run, &trainer.model.layout, trainer.w, trainer.step);
+        say_result(&result, run_folder(run));
+        if (!comm_all_ok(comm, run_close(run, &err), &err))
+            die_all(EXIT_CHECKPOINT, "%s", err.text);
+    }
+    trainer_free(&trainer);
+    settings_free(&settings);
+    return code;
+}
+
+static int evaluate(Comm *comm, const Line *line)
+{
+    if (line->count < 2)
+        die_all(EXIT_USAGE, "eval: which run folder? for example: lockstep eval runs/fashion_cnn");
+    Settings settings = { 0 };
+    Trainer trainer;
+    WeightsInfo info = { .step = -1 };
+    Err err;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/config.yaml", line->words[1]);
+    load_settings(comm, path, line->words + 2, line->count - 2, &settings);
+    build_trainer(&trainer, &settings, comm);
+    snprintf(path, sizeof path, "%s/ckpt/final.safetensors", line->words[1]);
+    bool ok =
+        comm_rank(comm) != 0 || weights_read(path, &trainer.model.layout, trainer.w, &info, &err);
+    if (!comm_all_ok(comm, ok, &err))
+        die_all(EXIT_CHECKPOINT, "%s", err.text);
+    comm_broadcast(comm, trainer.w, trainer.model.layout.n * sizeof *trainer.w, 0);
+    Tally tally = trainer_evaluate(&trainer);
+    if (trainer.model.loss.type->wants_labels)
+        log_out("test loss %.6f, test accuracy %.4f (%.0f of %.0f samples), step %lld",
+                tally.loss / tally.count, tally.correct / tally.count, tally.correct, tally.count,
+                (long long)info.step);
+    else
+        log_out("test loss %.9g over %.0f samples, step %lld", tally.loss / tally.count,
+                tally.count, (long long)info.step);
+    trainer_free(&trainer);
+    settings_free(&settings);
+    return EXIT_OK;
+}
+
+static int diff(Comm *comm, const Line *line)
+{
+    (void)comm;
+    if (line->count != 3)
+        die_all(EXIT_USAGE,
+                "diff: which two run folders? for example: lockstep diff runs/a runs/b");
+    return log_get_rank() == 0 ? diff_runs(line->words[1], line->words[2]) : EXIT_OK;
+}
+
+static int list(Comm *comm, const Line *line)
+{
+    (void)comm;
+    Err err;
+    if (line->markdown) {
+        list_markdown();
+        return EXIT_OK;
+    }
+    if (!list_print(line->count > 1 ? line->words[1] : NULL,
+                    line->count > 2 ? line->words[2] : NULL, &err))
+        die_all(EXIT_USAGE, "list: %s", err.text);
+    return EXIT_OK;
+}
+
+static const struct Command {
+    const char *name, *usage;
+    int (*run)(Comm *comm, const Line *line);
+} commands[] = {
+    { "train", usage_train, train },
+    { "eval", usage_eval, evaluate },
+    { "diff", usage_diff, diff },
+    { "list", usage_list, list },
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static const struct Command *find_command(const char *name)
+{
+    const char *names[COMMANDS];
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+        names[i] = commands[i].name;
+    }
+    const char *nearest = text_nearest(name, names, COMMANDS);
+    die_all(EXIT_USAGE, "unknown command \"%s\"%s%s%s; see `lockstep --help`", name,
+            nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+}
+
+static int run_line(Comm *comm, Line *line)
+{
+    if (line->version) {
+        log_out("lockstep %s (%s)\n%s\n%s, ISA level %s on %s\nOpenBLAS core %s\n%s %s",
+                version_string(), version_git(), comm_library(), "kernels", cpu_isa_name(cpu_isa()),
+                cpu_model(), cpu_blas_core(), version_compiler(), version_flags());
+        return EXIT_OK;
+    }
+    bool help = line->help || (line->count > 0 && strcmp(line->words[0], "help") == 0);
+    int word = line->count > 0 && strcmp(line->words[0], "help") == 0 ? 1 : 0;
+    if (help) {
+        const struct Command *about = line->count > word ? find_command(line->words[word]) : NULL;
+        log_out("%s", about ? about->usage : usage);
+        return EXIT_OK;
+    }
+    if (line->count == 0)
+        die_all(EXIT_USAGE, "no command given\n\n%s", usage);
+    return find_command(line->words[0])->run(comm, line);
+}
+
+int main(int argc, char **argv)
+{
+    Comm *comm = comm_init(&argc, &argv);
+    Line line;
+    parse_line(&line, argc, argv);
+    int code = run_line(comm, &line);
+    fflush(NULL);
+    comm_free(comm);
+    return code;
+}

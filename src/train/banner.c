@@ -1,0 +1,189 @@
+/* What a run is about to do: the start banner and, for --dry-run, the whole plan. */
+#include "lockstep/cpu.h"
+#include "lockstep/log.h"
+#include "lockstep/text.h"
+#include "lockstep/trainer.h"
+#include "lockstep/version.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct Text {
+    char s[96];
+} Text;
+
+static Text count(double value)
+{
+    Text text;
+    text_count(text.s, sizeof text.s, (int64_t)value);
+    return text;
+}
+
+static Text si(double value)
+{
+    Text text;
+    text_si(text.s, sizeof text.s, value);
+    return text;
+}
+
+static Text bytes(double value)
+{
+    Text text;
+    text_bytes(text.s, sizeof text.s, value);
+    return text;
+}
+
+static Text shape(Shape value)
+{
+    Text text;
+    shape_text(value, text.s, sizeof text.s);
+    return text;
+}
+
+static void say_machine(const Trainer *t)
+{
+    log_info("Lockstep %s (%s)", version_string(), version_git());
+    char inherited[64] = "";
+    if (strcmp(cpu_blas_core(), cpu_blas_inherited()) != 0)
+        snprintf(inherited, sizeof inherited, " (corrected: the environment asked for %s)",
+                 cpu_blas_inherited());
+    log_info("machine    %d %s on %d %s, %s; %s, OpenBLAS %s%s", comm_size(t->comm),
+             comm_size(t->comm) == 1 ? "rank" : "ranks", comm_hosts(t->comm),
+             comm_hosts(t->comm) == 1 ? "host" : "hosts", comm_library(), cpu_isa_name(cpu_isa()),
+             cpu_blas_core(), inherited);
+}
+
+static void say_data(const Trainer *t)
+{
+    const Loader *loader = &t->loader;
+    char classes[48] = "regression";
+    if (loader->train.classes)
+        snprintf(classes, sizeof classes, "%d classes", loader->train.classes);
+    log_info("data       %s training and %s test samples of shape %s, %s",
+             count((double)loader->train.count).s, count((double)loader->test.count).s,
+             shape(loader->shape).s, classes);
+    char text[256];
+    log_verbose("           %s", loader_text(loader, text, sizeof text));
+}
+
+static void say_model(const Trainer *t)
+{
+    log_info("model      %d layers, %s parameters, %sFLOP forward a sample, loss %s",
+             t->model.count, count((double)t->model.layout.trained).s, si(model_flops(&t->model)).s,
+             t->model.loss.type->name);
+}
+
+static void say_batch(const Trainer *t)
+{
+    double samples =
+        (double)t->steps / (double)t->loader.steps_per_epoch * (double)t->loader.epoch_samples;
+    log_info("batch      %d = %d lanes x %d samples; this many ranks can share it: up to %d",
+             t->lanes.batch, t->lanes.count, t->lanes.size, t->lanes.count);
+    log_info("length     %s steps = %.4g epochs = %s samples", count((double)t->steps).s,
+             (double)t->steps / (double)t->loader.steps_per_epoch, count(samples).s);
+}
+
+static void say_optimizer(const Trainer *t)
+{
+    const Optimizer *o = &t->optimizer;
+    char line[512] = "";
+    text_append(line, sizeof line, "optimizer  %s, weight decay %g", o->type->name,
+                o->weight_decay);
+    if (o->clip_norm > 0)
+        text_append(line, sizeof line, ", gradient norm clipped at %g", o->clip_norm);
+    if (o->clip_value > 0)
+        text_append(line, sizeof line, ", gradient values clipped at %g", o->clip_value);
+    log_info("%s", line);
+}
+
+/* Where the learning rate comes from, so that nobody has to guess who multiplied by what. */
+static void say_lr(const Trainer *t)
+{
+    static const char *const rules[] = { "none", "linear", "sqrt" };
+    const Schedule *s = &t->schedule;
+    char line[512] = "";
+    if (s->scaling == LR_SCALING_NONE)
+        text_append(line, sizeof line, "lr         base %g, no scaling = peak %g", s->run.base_lr,
+                    s->peak);
+    else
+        text_append(
+            line, sizeof line, "lr         base %g for batch %g, x %.4g (%s, batch %d) = peak %.6g",
+            s->run.base_lr, s->base_batch, s->factor, rules[s->scaling], t->lanes.batch, s->peak);
+    text_append(line, sizeof line, ", then %s", s->type->name);
+    log_info("%s", line);
+    if (s->warmup_steps > 0)
+        log_info("warm-up    from %.4g x peak over %s steps = %.4g epochs = %s samples",
+                 s->warmup_start, count((double)s->warmup_steps).s,
+                 (double)s->warmup_steps / (double)t->loader.steps_per_epoch,
+                 count((double)s->warmup_steps * t->lanes.batch).s);
+}
+
+void trainer_banner(const Trainer *t, const char *folder)
+{
+    say_machine(t);
+    say_data(t);
+    say_model(t);
+    say_batch(t);
+    say_optimizer(t);
+    say_lr(t);
+    log_info(
+        "reduction  one fixed tree over %d lanes: the same bits for any number of ranks; %s sent "
+        "a step by this rank",
+        t->lanes.count, bytes(reducer_step_bytes(t->reducer)).s);
+    log_info("run        %s, seed %lld, initial weights %016llx", folder,
+             (long long)t->settings->seed, (unsigned long long)t->digest);
+}
+
+static void plan_layers(const Trainer *t)
+{
+    log_out("%-28s %-16s %12s %14s %8s", "layer", "output", "parameters", "FLOP a sample", "share");
+    double total = model_flops(&t->model);
+    for (int i = 0; i < t->model.count; i++) {
+        const ModelNode *node = &t->model.nodes[i];
+        size_t parameters = 0;
+        for (int k = 0; node->layer && k < node->layer->tensor_count; k++) {
+            const LayoutTensor *tensor = &t->model.layout.tensors[node->layer->tensors[k].index];
+            parameters += tensor->flags & LAYOUT_STATISTIC ? 0 : tensor->n;
+        }
+        double flops = node->layer ? node->layer->flops : 0;
+        log_out("%-28s %-16s %12s %14s %7.1f%%", node->layer ? node->layer->name : "(add)",
+                shape(node->shape).s, count((double)parameters).s, si(flops).s,
+                total > 0 ? 100 * flops / total : 0);
+    }
+}
+
+/* Gradient buffers: at most log2(lanes of a rank) + 1 subtree sums, and the slices that arrive. */
+static double gradient_bytes(const Trainer *t)
+{
+    int widest = (t->lanes.count + comm_size(t->comm) - 1) / comm_size(t->comm), buffers = 1;
+    for (int width = 1; width < widest; width *= 2)
+        buffers++;
+    return (double)buffers * (double)t->model.layout.n * sizeof(float);
+}
+
+void trainer_plan(Trainer *t)
+{
+    say_machine(t);
+    say_data(t);
+    say_model(t);
+    say_batch(t);
+    say_optimizer(t);
+    say_lr(t);
+    plan_layers(t);
+    double arena = (double)t->model.layout.n * sizeof(float);
+    double activations = (double)model_plan_bytes(&t->model, t->lanes.size);
+    double data = (double)(dataset_bytes(&t->loader.train) + dataset_bytes(&t->loader.test));
+    double state = arena * t->optimizer.type->states;
+    log_out("a training step computes %sFLOP (forward and backward, 3 x forward)",
+            si(3 * model_flops(&t->model) * t->lanes.batch).s);
+    log_out("%s weights travel: each rank sends and receives about %s a step among %d ranks",
+            bytes(arena).s,
+            bytes(comm_size(t->comm) > 1 ? 2 * arena * (comm_size(t->comm) - 1) / comm_size(t->comm)
+                                         : 0)
+                .s,
+            comm_size(t->comm));
+    log_out("memory a rank: weights %s, gradients %s, optimizer state %s, activations %s, data %s",
+            bytes(arena).s, bytes(gradient_bytes(t)).s, bytes(state).s, bytes(activations).s,
+            bytes(data).s);
+    log_out("nothing was trained (--dry-run)");
+}

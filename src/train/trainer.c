@@ -1,0 +1,261 @@
+/* A training step, from samples to weights, and the loop around it. Read this file first. */
+#include "lockstep/trainer.h"
+#include "lockstep/log.h"
+#include "lockstep/memory.h"
+
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+#include <xxhash.h>
+
+static volatile sig_atomic_t stop_requested;
+
+void trainer_request_stop(int signal_number)
+{
+    stop_requested = 1;
+    signal(signal_number, SIG_DFL); /* a second signal ends the process at once */
+}
+
+/* samples -> loss -> gradient of one lane, in a buffer of the reducer. */
+static void run_lane(Trainer *t, int lane, int global_batch)
+{
+    float *gradient = reducer_lane(t->reducer);
+    const Batch *batch = loader_lane(&t->loader, t->step, lane);
+    t->reports[lane] = (LaneReport){ .stop = stop_requested };
+    if (batch->count == 0) { /* behind the end of a short batch */
+        memset(gradient, 0, t->model.layout.n * sizeof *gradient);
+        return;
+    }
+    Pass pass = { .train = true,
+                  .batch = batch->count,
+                  .seed = (uint64_t)t->settings->seed,
+                  .step = t->step,
+                  .first_sample = lanes_offset(&t->lanes, lane),
+                  .global_batch = global_batch,
+                  .lane_size = t->lanes.size };
+    model_bind(&t->model, t->w, gradient);
+    t->reports[lane].tally = model_forward(&t->model, batch, &pass);
+    model_backward(&t->model, batch, &pass);
+}
+
+/* Adds one field of the lanes' reports over the lane tree. */
+static double sum_lanes(Trainer *t, size_t field)
+{
+    for (int lane = 0; lane < t->lanes.count; lane++)
+        memcpy(&t->lane_values[lane], (const char *)&t->reports[lane] + field, sizeof(double));
+    return lanes_tree_sum(t->lane_values, t->lanes.count);
+}
+
+/* Every rank learns every lane's report. */
+static void gather_reports(Trainer *t)
+{
+    comm_allgather(t->comm, t->reports, t->lane_bounds, sizeof *t->reports);
+    t->tally.loss = sum_lanes(t, offsetof(LaneReport, tally.loss));
+    t->tally.correct = sum_lanes(t, offsetof(LaneReport, tally.correct));
+    t->tally.count = sum_lanes(t, offsetof(LaneReport, tally.count));
+    t->stop = sum_lanes(t, offsetof(LaneReport, stop)) > 0;
+}
+
+uint64_t trainer_digest(Trainer *t)
+{
+    layout_block_digests(&t->model.layout, t->slice, t->w, t->digests);
+    exchange_complete(slice_exchange(&t->slices), t->digests, sizeof *t->digests);
+    return layout_digest(&t->model.layout, t->digests);
+}
+
+/* The trajectory is a chain: step number, bits of the loss sum, parameter digest. */
+static void extend_trajectory(Trainer *t)
+{
+    uint64_t link[3] = { (uint64_t)t->step, 0, t->digest };
+    memcpy(&link[1], &t->tally.loss, sizeof link[1]);
+    t->trajectory = XXH3_64bits_withSeed(link, sizeof link, t->trajectory);
+}
+
+StepOutcome trainer_step(Trainer *t)
+{
+    int global_batch = loader_batch_size(&t->loader, t->step);
+    model_bind(&t->model, t->w, NULL);
+    model_begin_step(&t->model, global_batch);                      /* the weights are new */
+    for (int lane = t->lanes.first; lane < t->lanes.last; lane++) { /* this rank's lanes */
+        run_lane(t, lane, global_batch);    /* samples -> loss, lane gradient */
+        reducer_add_lane(t->reducer, lane); /* lane gradient -> subtree sums of this rank */
+    }
+    float *gradient =
+        reducer_reduce(t->reducer); /* subtree sums -> global mean gradient, my slice */
+    gather_reports(t);
+    if (!isfinite(t->tally.loss))
+        return STEP_DIVERGED;
+
+    t->rates = (Rates){ .lr = schedule_lr(&t->schedule, t->step), .step = t->step };
+    if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, slice_exchange(&t->slices)))
+        return STEP_DIVERGED; /* norms, clip, trust ratios, update of my slice */
+    layout_update_statistics(&t->model.layout, t->slice, t->w, gradient);
+    t->step++;
+    t->samples += global_batch;
+    t->digest = trainer_digest(t);
+    extend_trajectory(t);
+    comm_publish(&t->slices, t->w); /* every rank sees the new weights */
+    return STEP_OK;
+}
+
+Tally trainer_evaluate(Trainer *t)
+{
+    const size_t *bounds = t->chunk_bounds + comm_rank(t->comm);
+    model_bind(&t->model, t->w, NULL);
+    model_begin_step(&t->model, 0);
+    for (size_t c = bounds[0]; c < bounds[1]; c++) { /* this rank's chunks */
+        const Batch *batch = loader_chunk(&t->loader, (int64_t)c);
+        Pass pass = { .batch = batch->count,
+                      .seed = (uint64_t)t->settings->seed,
+                      .step = t->step,
+                      .global_batch = batch->count,
+                      .lane_size = t->lanes.size };
+        t->chunk_tallies[c] = model_forward(&t->model, batch, &pass);
+    }
+    comm_allgather(t->comm, t->chunk_tallies, t->chunk_bounds, sizeof *t->chunk_tallies);
+    Tally total = { 0 };
+    for (int64_t c = 0; c < loader_chunks(&t->loader);
+         c++) { /* chunk order: the same sum on every rank, for any P */
+        total.loss += t->chunk_tallies[c].loss;
+        total.correct += t->chunk_tallies[c].correct;
+        total.count += t->chunk_tallies[c].count;
+    }
+    return total;
+}
+
+/* ---- the loop ---- */
+
+static void add_tally(Tally *sum, Tally tally)
+{
+    sum->loss += tally.loss;
+    sum->correct += tally.correct;
+    sum->count += tally.count;
+}
+
+static double accuracy(const Trainer *t, Tally tally)
+{
+    return t->model.loss.type->wants_labels ? tally.correct / tally.count : -1;
+}
+
+static double epochs_done(const Trainer *t)
+{
+    return (double)t->samples / (double)t->loader.epoch_samples;
+}
+
+static bool is_due(int64_t step, int64_t every)
+{
+    return every > 0 && step % every == 0;
+}
+
+static StepRecord step_record(const Trainer *t, double seconds, double training_seconds)
+{
+    return (StepRecord){ .step = t->step,
+                         .epoch = epochs_done(t),
+                         .samples = t->samples,
+                         .seconds = seconds,
+                         .loss = t->tally.loss / t->tally.count,
+                         .accuracy = accuracy(t, t->tally),
+                         .lr = t->rates.lr,
+                         .grad_norm = t->optimizer.grad_norm,
+                         .clip_factor = t->optimizer.clip_factor,
+                         .samples_per_second = (double)t->samples / training_seconds,
+                         .digest = t->digest,
+                         .trajectory = t->trajectory };
+}
+
+static EvalRecord eval_record(Trainer *t, double start)
+{
+    Tally tally = trainer_evaluate(t);
+    return (EvalRecord){ .step = t->step,
+                         .epoch = epochs_done(t),
+                         .samples = t->samples,
+                         .seconds = comm_seconds() - start,
+                         .loss = tally.loss / tally.count,
+                         .accuracy = accuracy(t, tally),
+                         .count = (int64_t)tally.count };
+}
+
+static Summary summary(const Trainer *t, const char *status)
+{
+    return (Summary){ .status = status,
+                      .test_loss = NAN,
+                      .test_accuracy = -1,
+                      .best_accuracy = -1,
+                      .train_loss = NAN,
+                      .steps = t->step,
+                      .samples = t->samples,
+                      .epochs = epochs_done(t),
+                      .global_batch = t->lanes.batch,
+                      .lanes = t->lanes.count,
+                      .ranks = comm_size(t->comm),
+                      .digest = t->digest,
+                      .trajectory = t->trajectory,
+                      .optimizer = t->optimizer.type->name,
+                      .seed = t->settings->seed,
+                      .diverged_step = -1,
+                      .parameters = (int64_t)t->model.layout.trained };
+}
+
+static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Summary *result)
+{
+    int64_t per_epoch = t->loader.steps_per_epoch, batch = t->lanes.batch;
+    int64_t eval_every = span_steps(t->settings->eval.every, per_epoch, batch);
+    int64_t log_every = span_steps(t->settings->log.metrics, per_epoch, batch);
+    double start = comm_seconds(), evaluating = 0;
+    const char *status = "completed";
+    while (t->step < t->steps && !t->stop) {
+        if (t->step % per_epoch == 0)
+            t->epoch_tally = (Tally){ 0 };
+        if (trainer_step(t) == STEP_DIVERGED) {
+            status = "diverged";
+            break;
+        }
+        add_tally(&t->epoch_tally, t->tally);
+        double now = comm_seconds() - start;
+        StepRecord record = step_record(t, now, now - evaluating);
+        progress_step(progress, &record);
+        if (is_due(t->step, log_every) || t->step == t->steps)
+            run_log_step(run, &record);
+        if (t->step == t->steps || (is_due(t->step, eval_every) && !t->stop)) {
+            EvalRecord eval = eval_record(t, start);
+            evaluating += eval.seconds - now;
+            run_log_eval(run, &eval);
+            progress_eval(progress, &eval);
+            result->test_loss = eval.loss;
+            result->test_accuracy = eval.accuracy;
+            result->best_accuracy = fmax(result->best_accuracy, eval.accuracy);
+        }
+    }
+    if (t->stop && t->step < t->steps)
+        status = "interrupted";
+    result->seconds = comm_seconds() - start;
+    result->samples_per_second = (double)t->samples / (result->seconds - evaluating);
+    return status;
+}
+
+/* The values of an interrupted or diverged run's last evaluation stay; the rest is filled in here. */
+static void finish_summary(const Trainer *t, Summary *result, const char *status)
+{
+    Summary final = summary(t, status);
+    final.test_loss = result->test_loss;
+    final.test_accuracy = result->test_accuracy;
+    final.best_accuracy = result->best_accuracy;
+    final.seconds = result->seconds;
+    final.samples_per_second = result->samples_per_second;
+    final.train_loss = t->epoch_tally.loss / t->epoch_tally.count;
+    if (strcmp(status, "diverged") == 0)
+        final.diverged_step = t->step + 1;
+    *result = final;
+}
+
+int trainer_run(Trainer *t, Run *run, Summary *result)
+{
+    int64_t plain_every =
+        span_steps(t->settings->log.every, t->loader.steps_per_epoch, t->lanes.batch);
+    Progress *progress = progress_new(t->steps, t->loader.steps_per_epoch, plain_every);
+    *result = summary(t, "running");
+    const char *status = train_to_the_end(t, run, progress, result);
+    progress_free(progress);
+    finish_summary(t, result, status);
+    return strcmp(status, "diverged") == 0 ? EXIT_DIVERGED : EXIT_OK;
+}

@@ -1,0 +1,145 @@
+/* Building a trainer: settings -> lanes, data, network, initial weights, optimizer, schedule. */
+#include "lockstep/cpu.h"
+#include "lockstep/log.h"
+#include "lockstep/memory.h"
+#include "lockstep/trainer.h"
+#include "lockstep/version.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* Data is the one part whose failure may be one rank's own (a file missing on one host): a rank that
+ * had no trouble itself knows that the others' was about files. */
+static bool init_data(Trainer *t, int *exit_code, Err *err)
+{
+    const Settings *s = t->settings;
+    if (!lanes_init(&t->lanes, (int)s->train.batch, s->train.lanes, comm_rank(t->comm),
+                    comm_size(t->comm), err))
+        return false;
+    bool ok = loader_init(&t->loader, &s->config, s->data, (uint64_t)s->seed, &t->lanes, err);
+    if (!comm_all_ok(t->comm, ok, err)) {
+        *exit_code = ok || t->loader.data_error ? EXIT_DATA : EXIT_USAGE;
+        return false;
+    }
+    return true;
+}
+
+static bool init_model(Trainer *t, Err *err)
+{
+    const Settings *s = t->settings;
+    const Dataset *data = &t->loader.train;
+    int outputs = data->classes ? data->classes : data->target_size;
+    if (!model_build(&t->model, &s->config, s->model, s->loss, t->loader.shape, outputs, err))
+        return false;
+    if (t->model.loss.type->wants_labels != (data->classes > 0))
+        return config_error(&s->config, s->loss, err, "loss %s wants %s, the data set has %s",
+                            t->model.loss.type->name,
+                            t->model.loss.type->wants_labels ? "class labels" : "target values",
+                            data->classes > 0 ? "class labels" : "target values");
+    if (!model_check_lanes(&t->model, t->lanes.size, err))
+        return false;
+    if (s->dry_run)
+        return true;
+    model_allocate(&t->model, t->lanes.size);
+    t->w = mem_array(float, t->model.layout.n);
+    return model_initialize(&t->model, (uint64_t)s->seed, t->w, err);
+}
+
+static int64_t training_steps(const Trainer *t)
+{
+    const TrainSettings *train = &t->settings->train;
+    if (train->steps > 0)
+        return train->steps;
+    return (int64_t)llround(train->epochs * (double)t->loader.steps_per_epoch);
+}
+
+static bool init_optimizer(Trainer *t, Err *err)
+{
+    const Settings *s = t->settings;
+    slice_exchange_init(&t->slices, t->comm, &t->model.layout);
+    t->slice = layout_slice(&t->model.layout, comm_rank(t->comm), comm_size(t->comm));
+    if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, t->slice, err))
+        return false;
+    t->steps = training_steps(t);
+    ScheduleRun run = { .steps = t->steps,
+                        .steps_per_epoch = t->loader.steps_per_epoch,
+                        .batch = t->lanes.batch,
+                        .base_lr = t->optimizer.lr };
+    return schedule_init(&t->schedule, &s->config, s->schedule, &run, err);
+}
+
+/* What must be equal on all ranks before the first step, one "key: value" a line. */
+static bool same_everywhere(Trainer *t, Err *err)
+{
+    char *config = NULL, text[1024];
+    size_t bytes = 0;
+    FILE *memory = open_memstream(&config, &bytes);
+    if (!memory)
+        return err_set(err, "out of memory");
+    config_print(&t->settings->config, memory, false);
+    fclose(memory);
+    uint16_t one = 1;
+    snprintf(text, sizeof text,
+             "version: %s\nrevision: %s\nbyte order: %s\nISA level: %s\nOpenBLAS core: %s\n"
+             "config digest: %016llx\nnetwork digest: %016llx\ndata digest: %016llx\n",
+             version_string(), version_git(), *(const char *)&one ? "little" : "big",
+             cpu_isa_name(cpu_isa()), cpu_blas_core(),
+             (unsigned long long)XXH3_64bits(config, bytes),
+             (unsigned long long)layout_names_digest(&t->model.layout),
+             (unsigned long long)(t->loader.train.digest ^ t->loader.test.digest));
+    free(config);
+    return comm_same(t->comm, text, err);
+}
+
+static void allocate_scratch(Trainer *t)
+{
+    int ranks = comm_size(t->comm);
+    int64_t chunks = loader_chunks(&t->loader);
+    t->reducer = reducer_init(t->comm, &t->lanes, &t->model.layout, &t->slices);
+    t->reports = mem_array(LaneReport, t->lanes.count);
+    t->lane_values = mem_array(double, t->lanes.count);
+    t->chunk_tallies = mem_array(Tally, chunks);
+    t->digests = mem_array(uint64_t, t->model.layout.blocks);
+    t->lane_bounds = mem_array(size_t, ranks + 1);
+    t->chunk_bounds = mem_array(size_t, ranks + 1);
+    for (int rank = 0; rank <= ranks; rank++) {
+        t->lane_bounds[rank] = (size_t)lanes_first(t->lanes.count, rank, ranks);
+        t->chunk_bounds[rank] = (size_t)(chunks * rank / ranks);
+    }
+}
+
+bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Err *err)
+{
+    *t = (Trainer){ .settings = settings, .comm = comm };
+    *exit_code = EXIT_USAGE;
+    if (!init_data(t, exit_code, err) || !init_model(t, err) || !init_optimizer(t, err) ||
+        !same_everywhere(t, err))
+        return false;
+    if (settings->dry_run)
+        return true;
+    allocate_scratch(t);
+    t->digest = trainer_digest(t);
+    t->trajectory = t->digest;
+    return true;
+}
+
+void trainer_free(Trainer *t)
+{
+    reducer_free(t->reducer);
+    optimizer_free(&t->optimizer);
+    schedule_free(&t->schedule);
+    slice_exchange_free(&t->slices);
+    model_free(&t->model);
+    loader_free(&t->loader);
+    mem_free(t->w);
+    mem_free(t->reports);
+    mem_free(t->lane_values);
+    mem_free(t->chunk_tallies);
+    mem_free(t->digests);
+    mem_free(t->lane_bounds);
+    mem_free(t->chunk_bounds);
+    *t = (Trainer){ 0 };
+}

@@ -1,0 +1,22 @@
+# Sourced by the scripts beside it: a temporary folder, the program, ways to run it, one way to fail.
+# $1 of every script is the build folder.
+set -u
+build=$(cd "${1:?usage: $0 BUILD}" && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+lockstep=$build/lockstep
+work=$(mktemp -d "${TMPDIR:-/tmp}/lockstep-e2e.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+. "$here/../mpirun.sh"
+
+fail()
+{
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+# field FILE NAME: the value of "NAME": in a JSON file of one key a line.
+field()
+{
+    sed -n 's/^ *"'"$2"'": *"\{0,1\}\([^",]*\)"\{0,1\},\{0,1\}$/\1/p' "$1"
+}
