@@ -37,7 +37,7 @@ bool comm_all_ok(Comm *comm, bool ok, Err *err);
 bool comm_any(Comm *comm, bool flag);
 
 /* Each rank r contributes elements [bounds[r], bounds[r+1]) of `array` (`bytes` per element); on
- * return every rank has all of them. Moves data, adds nothing. bounds: size + 1 entries. Collective. */
+ * return every rank has all of them. Nothing is added. bounds: size + 1 entries. Collective. */
 void comm_allgather(Comm *comm, void *array, const size_t *bounds, size_t bytes);
 
 /* Rank 0 receives `bytes` from every rank into `all` (size * bytes; rank 0 only). Collective. */

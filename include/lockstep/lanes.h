@@ -1,7 +1,7 @@
 /* Lanes: the global batch cut into L micro-batches, L a power of two. A lane is the unit of
  * computation whose shapes never depend on the rank count; ranks own contiguous runs of lanes.
  *
- * A short batch (the end of an epoch) fills lanes in order: full ones, a partial one, empty ones. */
+ * A short batch (the end of an epoch) fills lanes in order: full, one partial, empty. */
 #ifndef LOCKSTEP_LANES_H
 #define LOCKSTEP_LANES_H
 

@@ -211,6 +211,27 @@ START_TEST(test_arrival_order_depends_on_ranks)
 }
 END_TEST
 
+/* One value a block, from each block's owner to all. */
+START_TEST(test_block_exchange)
+{
+    Job job = new_job(8, mixed_sizes, 7);
+    SliceExchange exchange;
+    slice_exchange_init(&exchange, comm, &job.layout);
+    double *values = mem_array(double, job.layout.blocks);
+    Slice slice = layout_slice(&job.layout, comm_rank(comm), comm_size(comm));
+    for (int block = slice.first_block; block < slice.last_block; block++)
+        values[block] = 1.0 / (block + 1);
+    exchange_complete(slice_exchange(&exchange), values, sizeof *values);
+    bool complete = true;
+    for (int block = 0; block < job.layout.blocks; block++)
+        complete &= values[block] * (block + 1) > 0.999;
+    assert_all(complete);
+    mem_free(values);
+    slice_exchange_free(&exchange);
+    layout_free(&job.layout);
+}
+END_TEST
+
 /* At most log2 L + 1 arenas, and room for our slice of everybody else's subtrees. */
 START_TEST(test_memory_and_traffic)
 {
@@ -250,6 +271,7 @@ int main(int argc, char **argv)
     add_test(suite, test_more_ranks_than_blocks);
     add_test(suite, test_parts);
     add_test(suite, test_arrival_order_depends_on_ranks);
+    add_test(suite, test_block_exchange);
     add_test(suite, test_memory_and_traffic);
     int result = run_suite(suite);
     comm_free(comm);
