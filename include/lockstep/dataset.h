@@ -1,5 +1,5 @@
-/* Data sets: one file in src/data, one line in src/data/datasets.def. A set is loaded whole into memory,
- * as bytes where the file has bytes; every rank holds it (a node-shared copy comes with the
+/* Data sets: one file in src/data, one line in src/data/datasets.def. A set is loaded whole into
+ * memory, as bytes where the file has bytes; every rank holds it (a node-shared copy comes with the
  * communication layer). Files are hostile: every length is checked against the file's size. */
 #ifndef LOCKSTEP_DATASET_H
 #define LOCKSTEP_DATASET_H
@@ -21,7 +21,7 @@ typedef struct Dataset {
     uint64_t digest; /* XXH3 of shape, samples and labels or targets */
 } Dataset;
 
-/* What a loader asks for. A type may stop reading after the limits; the caller cuts what is more. */
+/* What a loader asks for. A type may stop reading at the limits; the caller cuts what is more. */
 typedef struct DatasetRequest {
     uint64_t seed;
     int64_t train_limit, test_limit; /* samples; INT64_MAX: all */
@@ -33,8 +33,8 @@ typedef struct DatasetType {
     size_t options_bytes;
     /* Cross-checks options without touching files; NULL: nothing to check. */
     bool (*check)(const void *options, Err *err);
-    /* Loads both splits, all members but the digest. Messages name the file, what was found and what was
-     * wanted. After an error the caller still calls dataset_free on both. */
+    /* Loads both splits, all members but the digest. Messages name the file, what was found and
+     * what was wanted. After an error the caller still calls dataset_free on both. */
     bool (*load)(const void *options, const DatasetRequest *request, Dataset *train, Dataset *test,
                  Err *err);
 } DatasetType;
@@ -58,8 +58,8 @@ bool dataset_check_pair(const Dataset *train, const Dataset *test, Err *err);
 /* Sets dataset->digest. */
 void dataset_set_digest(Dataset *dataset);
 
-/* Reads a whole file, inflating .gz (zlib) and .xz (liblzma) by magic number; the result has at most
- * `limit` bytes (more is an error). *data is mem_alloc'ed, owned by the caller. */
+/* Reads a whole file, inflating .gz (zlib) and .xz (liblzma) by magic number; the result has at
+ * most `limit` bytes (more is an error). *data is mem_alloc'ed, owned by the caller. */
 bool file_read(const char *path, size_t limit, uint8_t **data, size_t *bytes, Err *err);
 
 #endif

@@ -11,12 +11,11 @@
 
 /* What an augmentation gets. */
 typedef struct AugmentSample {
-    Shape shape;    /* (C, H, W) */
-    float *x;       /* (C, H, W), normalised; changed in place */
-    float *scratch; /* as large as x */
-    uint32_t
-        random[4]; /* words of (seed, RANDOM_AUGMENT, epoch, sample), number 4 * position .. + 3,
-                           position being the augmentation's place in the list */
+    Shape shape;        /* (C, H, W) */
+    float *x;           /* (C, H, W), normalised; changed in place */
+    float *scratch;     /* as large as x */
+    uint32_t random[4]; /* words of (seed, RANDOM_AUGMENT, epoch, sample), number
+                           4 * position .. 4 * position + 3, position being its place in the list */
 } AugmentSample;
 
 /* One augmentation of images: one file in src/data, one line in src/data/augmentations.def. */
@@ -57,13 +56,14 @@ typedef struct Loader {
     Batch batch;                  /* handed out; points at the four below */
     float *x, *scratch, *targets; /* (max_batch, sample), (sample), (max_batch, K); owned */
     int32_t *labels;              /* (max_batch) */
+    int64_t *index;               /* (max_batch) data-set index of each */
     int max_batch;                /* samples of a full lane */
     bool data_error;              /* an error of loader_init was about files, not config */
 } Loader;
 
 /* Reads the `data` section {type: ..., normalize, mean, std, shuffle, last_batch, augment: [...],
- * train_limit, test_limit, type's options} and loads the files. config and lanes are borrowed. After an
- * error nothing has to be freed, and loader->data_error tells files from config. */
+ * train_limit, test_limit, type's options} and loads the files. config and lanes are borrowed.
+ * After an error nothing has to be freed, and loader->data_error tells files from config. */
 bool loader_init(Loader *loader, const Config *config, ConfigNode *node, uint64_t seed,
                  const Lanes *lanes, Err *err);
 void loader_free(Loader *loader);
@@ -74,16 +74,17 @@ char *loader_text(const Loader *loader, char *buffer, size_t size);
 /* Samples in the global batch of step (0-based): the full batch, or less at the end of an epoch. */
 int loader_batch_size(const Loader *loader, int64_t step);
 
-/* The micro-batch of `lane` in `step`: normalised and augmented. Borrowed until the next call; count 0
- * if the lane is empty. */
+/* The micro-batch of `lane` in `step`: normalised and augmented. Borrowed until the next call;
+ * count 0 if the lane is empty. */
 const Batch *loader_lane(Loader *loader, int64_t step, int lane);
 
-/* Evaluation: chunk c of the test set, in file order, chunks of the lane size, the last one short; no
- * augmentation. loader_chunks gives how many. */
+/* Evaluation: chunk c of the test set, in file order, chunks of the lane size, the last one short;
+ * no augmentation. loader_chunks gives how many. */
 int64_t loader_chunks(const Loader *loader);
 const Batch *loader_chunk(Loader *loader, int64_t chunk);
 
-/* Data-set index of position `position` of epoch `epoch`: a pure function of (seed, epoch, position). */
+/* Data-set index of position `position` of epoch `epoch`: a pure function of (seed, epoch,
+ * position). */
 int64_t loader_sample(const Loader *loader, int64_t epoch, int64_t position);
 
 /* The options that every data set has, for `lockstep list`. */

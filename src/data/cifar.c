@@ -1,5 +1,5 @@
-/* CIFAR-10 and CIFAR-100, binary version (Krizhevsky 2009): records without a header, each the label
- * bytes and then 3 x 32 x 32 pixels (the red plane, the green, the blue).
+/* CIFAR-10 and CIFAR-100, binary version (Krizhevsky 2009): records without a header, each the
+ * label bytes and then 3 x 32 x 32 pixels (the red plane, the green, the blue).
  *
  *   CIFAR-10    label, 3072 pixels             data_batch_1.bin .. data_batch_5.bin, test_batch.bin
  *   CIFAR-100   coarse, fine, 3072 pixels      train.bin, test.bin */
@@ -85,7 +85,8 @@ static void join_files(const CifarFormat *format, const CifarFile *files, int co
         }
 }
 
-/* Files after the one that reaches the limit are not opened: unpacking one takes more than a second. */
+/* Files after the one that reaches the limit are not opened: unpacking one takes more than a
+ * second. */
 static bool load_split(const CifarFormat *format, const char *folder, const char *const *names,
                        int64_t limit, Dataset *set, Err *err)
 {

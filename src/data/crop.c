@@ -1,6 +1,6 @@
-/* Pad and crop: the image is padded on every side and a window of its own size is cut at a random place
- * (He et al. 2016, section 4.2: pad 4 on CIFAR-10). Zero fill is the channel's mean, since samples are
- * normalised already. */
+/* Pad and crop: the image is padded on every side and a window of its own size is cut at a random
+ * place (He et al. 2016, section 4.2: pad 4 on CIFAR-10). Zero fill is the channel's mean, since
+ * samples are normalised already. */
 #include "lockstep/loader.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
-/* Cutout (DeVries and Taylor 2017): a square whose centre is anywhere in the image is set to zero, the
- * mean of a normalised image, in all channels; what lies outside the image is lost. An odd size is taken
- * as it is, where the authors' code makes it even. */
+/* Cutout (DeVries and Taylor 2017): a square whose centre is anywhere in the image is set to zero,
+ * the mean of a normalised image, in all channels; what lies outside the image is lost. An odd size
+ * is taken as it is, where the authors' code makes it even. */
 #include "lockstep/loader.h"
 
 #include <string.h>

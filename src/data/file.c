@@ -1,5 +1,5 @@
-/* Reading data files: plain, gzip (zlib) or xz (liblzma), told apart by their first bytes and never by
- * their name. */
+/* Reading data files: plain, gzip (zlib) or xz (liblzma), told apart by their first bytes and never
+ * by their name. */
 #include "file.h"
 #include "lockstep/dataset.h"
 #include "lockstep/memory.h"
@@ -53,7 +53,8 @@ static bool take_plain(FileReader *file, uint8_t *out, size_t n, size_t *got, Er
     return true;
 }
 
-/* After a gzip member's end: the next member begins (files may be concatenated) or the file is over. */
+/* After a gzip member's end: the next member begins (files may be concatenated) or the file is
+ * over. */
 static bool next_gzip_member(FileReader *file, Err *err)
 {
     if (file->gzip.avail_in == 0) {
@@ -226,8 +227,8 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Doubles the memory until n bytes are there or the stream ends. Usual image files unpack to less than
- * 16 times their size, so there is one allocation and no copy. */
+/* Doubles the memory until n bytes are there or the stream ends. Usual image files unpack to less
+ * than 16 times their size, so there is one allocation and no copy. */
 bool file_take_new(FileReader *file, size_t n, uint8_t **data, size_t *got, Err *err)
 {
     size_t plain = file->size > file->taken ? file->size - file->taken : 0;

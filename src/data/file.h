@@ -1,5 +1,5 @@
-/* A data file as a stream of bytes: plain, gzip or xz, told apart by the first bytes. Memory grows with
- * what really comes out of the stream, never with what a header promises. */
+/* A data file as a stream of bytes: plain, gzip or xz, told apart by the first bytes. Memory grows
+ * with what really comes out of the stream, never with what a header promises. */
 #ifndef LOCKSTEP_DATA_FILE_H
 #define LOCKSTEP_DATA_FILE_H
 
@@ -16,7 +16,7 @@ typedef struct FileReader FileReader;
 FileReader *file_open(const char *path, Err *err);
 void file_close(FileReader *file); /* NULL is fine */
 
-/* Up to n bytes into `out`; *got < n only at the end of the file. Errors: a broken or cut stream. */
+/* Up to n bytes into `out`; *got < n only at the end of the file. Errors: a broken stream. */
 bool file_take(FileReader *file, void *out, size_t n, size_t *got, Err *err);
 
 /* Up to n bytes into new memory (mem_alloc'ed, owned by the caller, NULL after an error). */
@@ -26,8 +26,8 @@ bool file_take_new(FileReader *file, size_t n, uint8_t **data, size_t *got, Err 
  * more) or 0 is known. Reading to the end is also what checks a packed stream's check sum. */
 bool file_rest(FileReader *file, size_t *bytes, bool *exact, Err *err);
 
-/* The first of `names` (NULL-terminated) in `folder` that exists, as it is or with .gz or .xz at its end,
- * into `path` (FILE_PATH bytes). */
+/* The first of `names` (NULL-terminated) in `folder` that exists, as it is or with .gz or .xz at
+ * its end, into `path` (FILE_PATH bytes). */
 bool file_find(const char *folder, const char *const *names, char *path, Err *err);
 
 #endif

@@ -178,6 +178,7 @@ static void allocate_batch(Loader *loader)
     loader->x = mem_array(float, batch * loader->sample_size);
     loader->scratch = mem_array(float, loader->sample_size);
     loader->labels = mem_array(int32_t, batch);
+    loader->index = mem_array(int64_t, batch);
     loader->targets = mem_array(float, batch *(size_t)loader->train.target_size);
 }
 
@@ -223,6 +224,7 @@ void loader_free(Loader *loader)
     mem_free(loader->x);
     mem_free(loader->scratch);
     mem_free(loader->labels);
+    mem_free(loader->index);
     mem_free(loader->targets);
     *loader = (Loader){ 0 };
 }

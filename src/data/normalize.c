@@ -1,5 +1,5 @@
-/* Normalisation: x = (value - mean) / std, a mean and a standard deviation per channel. A byte stands for
- * byte / 255. */
+/* Normalisation: x = (value - mean) / std, a mean and a standard deviation per channel. A byte
+ * stands for byte / 255. */
 #include "lockstep/memory.h"
 #include "parts.h"
 
@@ -11,7 +11,8 @@ typedef struct Sums {
     uint64_t sum, squares;
 } Sums;
 
-/* At most 65,536 bytes, so that 32 bits hold the squares (65,536 * 255^2 < 2^32) and the loop vectorises. */
+/* At most 65,536 bytes, so that 32 bits hold the squares (65,536 * 255^2 < 2^32) and the loop
+ * vectorises. */
 static void add_piece(const uint8_t *x, size_t n, Sums *sums)
 {
     uint32_t sum = 0, squares = 0;
@@ -30,7 +31,8 @@ static void add_bytes(const uint8_t *x, size_t n, Sums *sums)
         add_piece(x + at, n - at < 65536 ? n - at : 65536, sums);
 }
 
-/* var = (n Q - S^2) / n^2 with S and Q the sums of bytes and of their squares: exact up to the division. */
+/* var = (n Q - S^2) / n^2 with S and Q the sums of bytes and of their squares: exact up to the
+ * division. */
 static void measure_channel(const Sums *sums, uint64_t n, float *mean, float *std)
 {
     Wide spread = (Wide)n * sums->squares - (Wide)sums->sum * sums->sum;

@@ -1,8 +1,9 @@
 /* Data made up on the spot: no file, any size, every number a pure function of the seed.
  *
- *   classes   sample i of class c = i mod classes: prototype of c + noise. Features are floats: a normal
- *             prototype and normal noise. Images are bytes: 128 + 48 (prototype + noise), where a
- *             prototype is a 4 x 4 grid of normals a channel, interpolated (so it survives small shifts).
+ *   classes   sample i of class c = i mod classes: prototype of c + noise. Features are floats: a
+ *             normal prototype and normal noise. Images are bytes: 128 + 48 (prototype + noise), a
+ *             prototype being a 4 x 4 grid of normals a channel, interpolated (so it survives small
+ *             shifts).
  *   linear    x normal, y = W x / sqrt(F) + noise, W normal: regression with targets (K)
  *   teacher   x normal, y = V relu(W x / sqrt(F)) / sqrt(hidden) + noise, V and W normal
  *
@@ -107,8 +108,8 @@ static void make_prototype(RandomKey key, Shape shape, size_t n, float *prototyp
     }
 }
 
-/* The sum of a random word's four bytes has mean 510 and standard deviation 147.8: nearly normal and a
- * tenth of a normal number's price. */
+/* The sum of a random word's four bytes has mean 510 and standard deviation 147.8: nearly normal
+ * and a tenth of a normal number's price. */
 static void make_image(RandomKey key, const float *prototype, double noise, size_t n,
                        uint32_t *words, uint8_t *image)
 {

@@ -1,4 +1,5 @@
-/* What the data tests share: small data sets in temporary folders, and a loader made from YAML text. */
+/* What the data tests share: small data sets in temporary folders, and a loader made from YAML
+ * text. */
 #ifndef LOCKSTEP_TESTS_DATA_HELPERS_H
 #define LOCKSTEP_TESTS_DATA_HELPERS_H
 

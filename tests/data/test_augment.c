@@ -1,5 +1,5 @@
-/* Augmentations against naive versions written here, for every value of the random words that matters,
- * and how often each outcome comes. */
+/* Augmentations against naive versions written here, for every value of the random words that
+ * matters, and how often each outcome comes. */
 #include "helpers.h"
 #include "lockstep/random.h"
 
@@ -161,8 +161,8 @@ START_TEST(cutout)
 }
 END_TEST
 
-/* How often the centre pixel of a 9 x 9 image comes from each of the 9 x 9 places under crop 4, over
- * 8,100 samples; and how often a flip changes the image. */
+/* How often the centre pixel of a 9 x 9 image comes from each of the 9 x 9 places under crop 4,
+ * over 8,100 samples; and how often a flip changes the image. */
 START_TEST(outcomes_are_even)
 {
     enum { TRAIN = 8100, N = 81 };

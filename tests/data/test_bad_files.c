@@ -1,5 +1,5 @@
-/* Bad data files of every kind: the exact message is asserted. Each test starts from a good set in a
- * temporary folder and spoils one file. */
+/* Bad data files of every kind: the exact message is asserted. Each test starts from a good set in
+ * a temporary folder and spoils one file. */
 #include "helpers.h"
 
 #include <sys/stat.h>
@@ -18,8 +18,8 @@ static void teardown(void)
     temp_remove(folder);
 }
 
-/* Loads `data: {type: TYPE, folder: FOLDER MORE}` and compares the message; "@" in `wanted` stands for
- * the folder. */
+/* Loads `data: {type: TYPE, folder: FOLDER MORE}` and compares the message; "@" in `wanted` stands
+ * for the folder. */
 static void expect_message(const char *type, const char *more, const char *wanted)
 {
     char yaml[2 * TEST_PATH], text[4 * TEST_PATH] = "";

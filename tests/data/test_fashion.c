@@ -1,5 +1,5 @@
-/* Fashion-MNIST as Debian installs it (dataset-fashion-mnist): sums, statistics and first labels known
- * from independent programs. Skipped where the package is missing. */
+/* Fashion-MNIST as Debian installs it (dataset-fashion-mnist): sums, statistics and first labels
+ * known from independent programs. Skipped where the package is missing. */
 #include "helpers.h"
 
 #include <math.h>

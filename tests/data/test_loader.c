@@ -1,5 +1,5 @@
-/* The loader: every sample exactly once, the same batch for any cut into lanes, exact short batches,
- * evaluation in file order, normalisation, and the messages of a wrong `data` section. */
+/* The loader: every sample exactly once, the same batch for any cut into lanes, exact short
+ * batches, evaluation in file order, normalisation, and the messages of a wrong `data` section. */
 #include "helpers.h"
 
 #include <math.h>
@@ -196,8 +196,8 @@ START_TEST(batch_is_the_same_for_any_lanes)
 }
 END_TEST
 
-/* The same sample in two epochs, where it may stand anywhere: augmented differently, but always the same
- * way in the same epoch, and untouched without augmentation. */
+/* The same sample in two epochs, where it may stand anywhere: augmented differently, but always the
+ * same way in the same epoch, and untouched without augmentation. */
 START_TEST(augmentation_belongs_to_epoch_and_sample)
 {
     enum { TRAIN = 45, N = 3 * 9 * 8 };

@@ -1,5 +1,5 @@
-/* The synthetic set: a pure function of the seed, prefixes do not depend on the count, classes can be
- * told apart, regression targets are what they say. */
+/* The synthetic set: a pure function of the seed, prefixes do not depend on the count, classes can
+ * be told apart, regression targets are what they say. */
 #include "helpers.h"
 
 #include <math.h>
@@ -121,8 +121,8 @@ START_TEST(classes_can_be_told_apart)
 }
 END_TEST
 
-/* Without noise a linear target is additive: y of a combination of inputs is the same combination of y,
- * so four points in three dimensions determine each other. Solved by Cramer's rule. */
+/* Without noise a linear target is additive: y of a combination of inputs is the same combination
+ * of y, so four points in three dimensions determine each other. Solved by Cramer's rule. */
 static double determinant(double m[3][3])
 {
     return m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) -
