@@ -221,6 +221,11 @@ START_TEST(test_other_cadence)
     ck_assert_ptr_nonnull(
         strstr(printed, "  step 1 is the last one before it that both have logged\n"));
     ck_assert_int_eq(code, DIFF_DIFFERENT);
+    write_run(run_b, STEP1 EVAL2 STEP3);
+    run_diff(run_a, run_b);
+    ck_assert_ptr_nonnull(strstr(printed, "records in both runs: 2 steps and 1 evaluations, 0 of"));
+    ck_assert_ptr_nonnull(strstr(printed, "records in one run only: 1 in A, 0 in B\n"));
+    ck_assert_int_eq(code, DIFF_SAME);
     write_run(run_b, START);
     run_diff(run_a, run_b);
     ck_assert_ptr_nonnull(strstr(printed, "no step is recorded in both runs\n"));

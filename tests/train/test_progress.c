@@ -224,6 +224,7 @@ static bool show(char *shown, size_t size, const char *no_color)
     progress_step(progress, &(StepRecord){ .step = 2000, .accuracy = -1 });
     progress_free(progress);
     restore();
+    fcntl(master, F_SETFL, O_NONBLOCK); /* there may be nothing */
     ssize_t length = read(master, shown, size - 1);
     close(terminal);
     close(master);
@@ -251,6 +252,10 @@ START_TEST(test_terminal)
     ck_assert(show(shown, sizeof shown, ""));
     ck_assert_ptr_nonnull(strstr(shown, "[\033[32m"));
     unsetenv("NO_COLOR");
+    log_set_level(LOG_QUIET);
+    ck_assert(show(shown, sizeof shown, ""));
+    log_set_level(LOG_NORMAL);
+    ck_assert_str_eq(shown, "");
 }
 END_TEST
 
