@@ -94,25 +94,26 @@ require_parts()
         pkg-config --exists "$library" 2>/dev/null || lacking="${lacking:-} $library"
     done
     [ -z "${lacking:-}" ] || fail "packages can be installed on Debian 12 or newer only.
-  Install with your own tools: a C compiler, GNU make, pkg-config, Open MPI 4.1 or 5.0, OpenBLAS,
-  libfyaml, jansson, xxHash, hwloc, Random123, zlib, liblzma (for the tests: Check); then run this again.
+  Install by other means: a C compiler, GNU make, pkg-config, Open MPI 4.1 or 5.0, OpenBLAS,
+  libfyaml, jansson, xxHash, hwloc, Random123, zlib, liblzma, for the tests Check.
   Not found:$lacking"
 }
 
-explain_unknown()
+# apt_failed MESSAGE...: says why, with the end of the log unless it is the network.
+apt_failed()
 {
-    if grep -q 'Failed to fetch\|Could not resolve\|Could not connect' "$apt_log"; then
-        fail "the package lists could not be fetched; is there a network connection? Wanted: $*"
+    if grep -q 'Failed to fetch\|Temporary failure\|Could not connect' "$apt_log"; then
+        set -- "packages could not be fetched; is there a network connection? Wanted: $missing"
+    else
+        tail -n 15 "$apt_log" | sed 's/^/    /' >&2
     fi
-    name=$(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release 2>/dev/null || true)
-    fail "${name:-this system} does not have the package(s) $*; Debian 12 or newer does"
+    rm -f "$apt_log"
+    fail "$*"
 }
 
-explain_failure()
+system_name()
 {
-    say "apt-get failed:"
-    tail -n 15 "$apt_log" | sed 's/^/    /' >&2
-    fail "as root, run: apt-get install --no-install-recommends $*"
+    sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release 2>/dev/null || echo 'this system'
 }
 
 # Installs what is missing of the packages named. Needs no network and no root if nothing is.
@@ -128,17 +129,17 @@ install_packages()
     if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
         fail "neither root nor sudo; as root, run: apt-get install --no-install-recommends $missing"
     fi
-    say "installing $missing (and what they need, up to 160 MB)"
+    say "installing $missing; this may take a minute or two"
     apt_log=$(mktemp)
     # shellcheck disable=SC2086 # a list of words
     {
         [ -z "$(packages_unknown $missing)" ] || apt update || true
         unknown=$(packages_unknown $missing | tr '\n' ' ')
-        [ -z "$unknown" ] || explain_unknown $unknown
+        [ -z "$unknown" ] || apt_failed "$(system_name) has no package ${unknown% }; use Debian 12 or 13"
         # Old lists name files that the mirror has dropped: fetch them again and try once more.
         apt install --no-install-recommends $missing || {
             apt update && apt install --no-install-recommends $missing
-        } || explain_failure "$missing"
+        } || apt_failed "as root, run: apt-get install --no-install-recommends $missing"
     }
     rm -f "$apt_log"
 }

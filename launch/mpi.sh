@@ -5,8 +5,8 @@
 # Root is refused by default; containers have no other user.
 : "${OMPI_ALLOW_RUN_AS_ROOT:=1}" "${OMPI_ALLOW_RUN_AS_ROOT_CONFIRM:=1}"
 
-# Ranks talk through shared memory: without tcp no rank listens on the network, and 5.0 has no reason
-# to complain about interfaces. After tcp comes Debian's own default, which this variable replaces.
+# Ranks talk through shared memory: without tcp no rank listens on the network, and 5.0 does not
+# complain about interfaces. After tcp comes Debian's own default, which this variable replaces.
 : "${OMPI_MCA_pml:=ob1}" "${OMPI_MCA_btl:=^tcp,uct,openib,ofi}"
 : "${OMPI_MCA_oob_tcp_if_include:=lo}" # 4.1; told the same, 5.0's daemon finds no interface at all
 
