@@ -1,10 +1,11 @@
 /* Configuration: a YAML file, LOCKSTEP_* environment variables and `key=value` arguments become one
- * tree whose nodes remember where they came from; option tables turn maps of that tree into C structs.
+ * tree whose nodes remember where they came from; option tables turn its maps into C structs.
  *
- * Precedence: command line > environment > file > default. A key that no table knows, a value of the
- * wrong type or out of range is one message: place, what was found, what is allowed, nearest spelling.
+ * Precedence: command line > environment > file > default. A key that no table knows, a value of
+ * the wrong type or out of range is one message: place, what was found, what is allowed, nearest
+ * spelling.
  *
- * Nothing here is collective. Every rank parses the same text, so every rank sees the same errors. */
+ * Nothing here is collective. Every rank parses the same text and sees the same errors. */
 #ifndef LOCKSTEP_CONFIG_H
 #define LOCKSTEP_CONFIG_H
 
@@ -42,25 +43,26 @@ typedef struct Config {
 #define CONFIG_MAX_DEPTH 100               /* of nesting */
 #define CONFIG_MAX_NODES 20000             /* after aliases are expanded */
 
-/* The file's bytes, at most CONFIG_MAX_BYTES; *text is NUL-terminated, mem_alloc'ed, the caller's. */
+/* The file's bytes, at most CONFIG_MAX_BYTES; *text is NUL-terminated, freed by the caller. */
 bool config_file(const char *path, char **text, size_t *length, Err *err);
 
-/* Parses `length` bytes of YAML 1.2 called `file`. Errors: YAML syntax with line and column, a duplicate
- * key, a root that is not a map, more than the limits above. Aliases are expanded; tags, merge keys
- * ("<<") and second documents are refused. The caller frees with config_free, also after an error. */
+/* Parses `length` bytes of YAML 1.2 called `file`. Errors: YAML syntax with line and column, a
+ * duplicate key, a root that is not a map, more than the limits above. Aliases are expanded; tags,
+ * merge keys ("<<") and second documents are refused. The caller frees with config_free, also after
+ * an error. */
 bool config_parse(Config *config, const char *file, const char *text, size_t length, Err *err);
 void config_free(Config *config);
 
-/* `assignment` is "optimizer.lr=0.1"; lists are indexed: "model.layers[2].dense.units=10". The right
- * side is YAML (so "data.mean=[0.1, 0.2]" works). Missing maps on the way are made; a scalar on the way
- * ("optimizer: sgd") becomes the first option of its map (config_as_map). */
+/* `assignment` is "optimizer.lr=0.1"; lists are indexed: "model.layers[2].dense.units=10". The
+ * right side is YAML (so "data.mean=[0.1, 0.2]" works). Missing maps on the way are made; a scalar
+ * on the way ("optimizer: sgd") becomes the first option of its map (config_as_map). */
 bool config_override(Config *config, const char *assignment, Err *err);
 
 /* Applies LOCKSTEP_<PATH> variables: LOCKSTEP_OPTIMIZER_LR sets the path for which `known` holds an
  * entry "optimizer.lr" (upper case, dots to underscores). `environment` is NULL-terminated. A
- * LOCKSTEP_ variable that matches nothing is an error with the nearest name. Variables whose names are
- * in `ignored` (NULL-terminated, may be NULL) are passed over. Before config_override: the command line
- * has the last word. */
+ * LOCKSTEP_ variable that matches nothing is an error with the nearest name. Variables whose names
+ * are in `ignored` (NULL-terminated, may be NULL) are passed over. Before config_override: the
+ * command line has the last word. */
 bool config_environment(Config *config, char *const *environment, const char *const *known,
                         size_t known_count, const char *const *ignored, Err *err);
 
@@ -86,9 +88,10 @@ char *config_path(const ConfigNode *node, char *buffer, size_t size);
 bool config_error(const Config *config, const ConfigNode *node, Err *err, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* For every "unknown ..." message; returns false. With at_key the node's key is unknown, else its text:
- *   a.yaml:7:3: optimizer.momentun: unknown option; did you mean "momentum"? (options here: lr, momentum)
- *   a.yaml:6:9: optimizer.type: unknown optimizer "sgdd"; did you mean "sgd"? (optimizers: lars, sgd)
+/* For every "unknown ..." message; returns false. With at_key the node's key is unknown, else its
+ * text:
+ *   a.yaml:7:3: optimizer.momentun: unknown option; did you mean "momentum"? (options here: ...)
+ *   a.yaml:6:9: optimizer.type: unknown optimizer "sgdd"; did you mean "sgd"? (optimizers: ...)
  * what = "option" or "optimizer", plural = "options here" or "optimizers". */
 bool config_unknown(const Config *config, const ConfigNode *node, bool at_key, const char *what,
                     const char *plural, const char *const *names, size_t count, Err *err);
@@ -129,12 +132,13 @@ typedef struct Option {
         NULL, OPTION_INT, 0, 0, 0, 0, NULL, NULL, NULL                                             \
     }
 
-/* Reads map `node` into `*out` by `table`; every entry of the table is set. Missing keys and nulls get
- * their default, which is also put into the tree (ORIGIN_DEFAULT), so that config_print shows the resolved
- * run. A default of "" is no value: all bits zero, "" for strings; nothing is put into the tree.
- * Unknown keys are errors, except those listed in `other` (NULL-terminated, may be NULL), which somebody
- * else reads. A scalar node is read as the table's first option ("dense: 10"), a null node as all
- * defaults. Strings in *out are owned by it: options_free; after an error there is nothing to free. */
+/* Reads map `node` into `*out` by `table`; every entry of the table is set. Missing keys and nulls
+ * get their default, which is also put into the tree (ORIGIN_DEFAULT), so that config_print shows
+ * the resolved run. A default of "" is no value: all bits zero, "" for strings; nothing is put into
+ * the tree. Unknown keys are errors, except those listed in `other` (NULL-terminated, may be NULL),
+ * which somebody else reads. A scalar node is read as the table's first option ("dense: 10"), a
+ * null node as all defaults. Strings in *out are owned by it: options_free; after an error there is
+ * nothing to free. */
 bool options_read(const Config *config, ConfigNode *node, const Option *table,
                   const char *const *other, void *out, Err *err);
 void options_free(const Option *table, void *out);
@@ -142,8 +146,8 @@ void options_free(const Option *table, void *out);
 /* "128 to 4096", "a, b or c", "a whole number", ...: what an option accepts, into buffer. */
 char *option_wanted(const Option *option, char *buffer, size_t size);
 
-/* The tree as YAML that reads back as itself; with `origins` each line of a value ends in "# default",
- * "# configs/a.yaml:7", "# LOCKSTEP_SEED" or "# command line". */
+/* The tree as YAML that reads back as itself; with `origins` each line of a value ends in
+ * "# default", "# configs/a.yaml:7", "# LOCKSTEP_SEED" or "# command line". */
 void config_print(const Config *config, FILE *out, bool origins);
 
 #endif

@@ -1,4 +1,4 @@
-/* `lockstep list`: what there is, from the registries and option tables. Rank 0 prints to stdout. */
+/* `lockstep list`: what there is, from the registries and option tables. Printed by rank 0. */
 #ifndef LOCKSTEP_LIST_H
 #define LOCKSTEP_LIST_H
 
@@ -6,9 +6,9 @@
 
 #include <stdio.h>
 
-/* family: layers, losses, optimizers, schedules, datasets, augmentations, initializers, config; NULL: all
- * of them. name: one member (or config section) with formula, source and options; NULL: all members, a
- * line each. `family` may also be a member's name. Error: unknown family or name. */
+/* family: layers, losses, optimizers, schedules, datasets, augmentations, initializers, config;
+ * NULL: all of them. name: one member (or config section) with formula, source and options; NULL:
+ * all members, a line each. `family` may also be a member's name. Error: unknown family or name. */
 bool list_print(const char *family, const char *name, Err *err);
 
 /* docs/options.md. */

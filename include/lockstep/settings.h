@@ -47,14 +47,15 @@ typedef struct Settings {
     bool dry_run;                            /* set by the command line, not by the config */
 } Settings;
 
-/* Reads the top level of settings->config (already parsed and overridden): own sections into the struct,
- * the families' as nodes. train.epochs and train.steps exclude one another; given at different places,
- * the one with precedence wins. After an error settings_free is still to be called. */
+/* Reads the top level of settings->config (already parsed and overridden): own sections into the
+ * struct, the families' as nodes. train.epochs and train.steps exclude one another; given at
+ * different places, the one with precedence wins. After an error settings_free is still to be
+ * called. */
 bool settings_read(Settings *settings, Err *err);
 void settings_free(Settings *settings);
 
-/* Every option path there is ("train.batch", "optimizer.momentum", ...), options of all members of the
- * families included, each once: for LOCKSTEP_* names. The array ends with NULL; freed by
+/* Every option path there is ("train.batch", "optimizer.momentum", ...), options of all members of
+ * the families included, each once: for LOCKSTEP_* names. The array ends with NULL; freed by
  * settings_paths_free. */
 char **settings_paths(size_t *count);
 void settings_paths_free(char **paths);
@@ -62,7 +63,7 @@ void settings_paths_free(char **paths);
 /* A section of the config and its table, for `lockstep list` and docs. Ends with a NULL name. */
 typedef struct SettingsSection {
     const char *name, *help; /* "train"; "" is the top level */
-    const Option *options;   /* of a family's section: the options all its members share, or NULL */
+    const Option *options;   /* of a family's section: the options that all its members share */
 } SettingsSection;
 extern const SettingsSection settings_sections[];
 

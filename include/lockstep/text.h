@@ -10,19 +10,19 @@
 void text_append(char *buffer, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* `text` between double quotes, fit for one line of a message: control characters escaped, shortened
- * with "..." after about 60 bytes. Into buffer; returns buffer. */
+/* `text` between double quotes, fit for one line of a message: control characters escaped,
+ * shortened with "..." after about 60 bytes. Into buffer; returns buffer. */
 char *text_quoted(char *buffer, size_t size, const char *text);
 
-/* The candidate closest to `word` (Damerau-Levenshtein without regard to case, at most a third of the
- * word wrong; else one that begins with it), or NULL if none is close enough to offer. */
+/* The candidate closest to `word` (Damerau-Levenshtein without regard to case, at most a third of
+ * the word wrong; else the first that contains it), or NULL if none is close enough to offer. */
 const char *text_nearest(const char *word, const char *const *candidates, size_t count);
 
 /* Whole string as a decimal number; false if anything is left over, out of range or not finite. */
 bool text_to_int(const char *text, int64_t *value);
 bool text_to_double(const char *text, double *value);
 
-/* Length of the UTF-8 character at text[0..bytes), and its code point; 0 if it is not valid UTF-8. */
+/* Length of the UTF-8 character at text[0..bytes), and its code point; 0 if it is not one. */
 size_t text_utf8(const char *text, size_t bytes, uint32_t *code);
 
 /* A length of training: `500st` steps, `5ep` epochs, `100000sa` samples; a bare number is steps.

@@ -130,8 +130,8 @@ ConfigNode *config_section(ConfigNode *node, const char *key)
     return child;
 }
 
-/* A scalar that an override had to make a map of, when only its reader knows the first option's name,
- * waits under the key "". The parser lets no empty key in. */
+/* A scalar that an override had to make a map of, when only its reader knows the first option's
+ * name, waits under the key "". The parser lets no empty key in. */
 static void name_waiting_scalar(ConfigNode *map, const char *first)
 {
     ConfigNode *waiting = config_get(map, "");

@@ -34,17 +34,36 @@ static bool fail(const Setter *setter, const char *format, ...)
     return false;
 }
 
-/* Makes `node` ready to have children. A scalar becomes its map's first option, whose name only the
- * reader knows below the top level (config_as_map); there the families all call it "type". */
-static bool become_map(const Setter *setter, ConfigNode *node)
+/* `- relu` becomes `- relu: {}`, for a path that goes on with `key`. */
+static bool become_entry(const Setter *setter, ConfigNode *node, const char *key)
+{
+    char path[NAME_BYTES], quoted[NAME_BYTES];
+    if (strcmp(node->text, key) != 0)
+        return fail(setter, "%s is %s; it has no options of that name",
+                    config_path(node, path, sizeof path),
+                    text_quoted(quoted, sizeof quoted, node->text));
+    ConfigNode *map = node_new(CONFIG_MAP);
+    map->origin = node->origin;
+    map->line = node->line;
+    map->column = node->column;
+    ConfigNode *options = config_section(map, key);
+    options->origin = map->origin;
+    options->line = map->line;
+    options->column = map->column;
+    node_replace(node, map);
+    return true;
+}
+
+/* Makes `node` ready to have a child `key`. A scalar becomes its map's first option, whose name
+ * only the reader knows below the top level (config_as_map); there the families call it "type". */
+static bool become_map(const Setter *setter, ConfigNode *node, const char *key)
 {
     char path[NAME_BYTES];
     if (node->kind == CONFIG_LIST)
         return fail(setter, "%s is a list of %zu; its entries are written [0], [1] and so on",
                     config_path(node, path, sizeof path), node->count);
     if (node->kind == CONFIG_SCALAR && !node->key)
-        return fail(setter, "%s is a single value; it has no options",
-                    config_path(node, path, sizeof path));
+        return become_entry(setter, node, key);
     if (node->kind == CONFIG_SCALAR)
         config_as_map(node, node->parent == setter->config->root ? "type" : "");
     if (node->kind == CONFIG_NULL)
@@ -63,7 +82,7 @@ static ConfigNode *step_to_key(const Setter *setter, ConfigNode *node, const cha
     char key[NAME_BYTES];
     snprintf(key, sizeof key, "%.*s", (int)length, *path);
     *path += length;
-    if (!become_map(setter, node))
+    if (!become_map(setter, node, key))
         return NULL;
     ConfigNode *child = config_get(node, key);
     if (!child) {

@@ -1,6 +1,6 @@
-/* YAML text to config tree, from libfyaml's events. The file is hostile: its bytes, nesting, nodes and
- * expanded aliases are all bounded, and libfyaml's own words reach the user only as part of our one
- * message. */
+/* YAML text to config tree, from libfyaml's events. The file is hostile: its bytes, nesting, nodes
+ * and expanded aliases are all bounded, and libfyaml's own words reach the user only as part of our
+ * one message. */
 #include "config_tree.h"
 #include "lockstep/memory.h"
 #include "lockstep/text.h"
@@ -25,6 +25,7 @@ typedef struct Parser {
     Anchor *anchors;
     size_t anchor_count, anchor_capacity;
     size_t nodes, bytes; /* in the tree so far */
+    int line, column;    /* of the last event that had a place */
     Err *err;
 } Parser;
 
@@ -46,13 +47,17 @@ static bool fail(Parser *parser, int line, int column, const char *format, ...)
     return err_set(parser->err, "%s:%d:%d: %s", parser->file, line, column, text);
 }
 
-/* Start of an event, 1-based. libfyaml gives none for implicit events, and for quoted scalars and
- * aliases the character behind the quote or star. */
-static void position(const Parser *parser, struct fy_event *event, int *line, int *column)
+/* Start of an event, 1-based. libfyaml gives none for implicit events (the last place is as near
+ * as we get), and for quoted scalars and aliases the character behind the quote or star. */
+static void position(Parser *parser, struct fy_event *event, int *line, int *column)
 {
     const struct fy_mark *mark = fy_event_start_mark(event);
-    *line = mark ? mark->line + 1 : 1;
-    *column = mark ? mark->column + 1 : 1;
+    if (mark) {
+        parser->line = mark->line + 1;
+        parser->column = mark->column + 1;
+    }
+    *line = parser->line;
+    *column = parser->column;
     bool marked = event->type == FYET_ALIAS || event->type == FYET_SCALAR;
     if (mark && marked && mark->column > 0 && mark->input_pos <= parser->length &&
         strchr("\"'*", parser->text[mark->input_pos - 1]))
@@ -325,6 +330,8 @@ static bool remember_anchor(Parser *parser, struct fy_event *event, const Config
 static ConfigNode *parse_node(Parser *parser, struct fy_event *event, int depth)
 {
     ConfigNode *node = NULL;
+    int line, column;
+    position(parser, event, &line, &column);
     bool collection = event->type == FYET_MAPPING_START || event->type == FYET_SEQUENCE_START;
     if (event->type != FYET_ALIAS && fy_event_get_tag_token(event)) {
         fail_event(parser, event, "tags (!!int, !name) are not used here");
@@ -349,7 +356,8 @@ static ConfigNode *parse_node(Parser *parser, struct fy_event *event, int depth)
     if (!node)
         return NULL;
     node->origin = ORIGIN_FILE;
-    position(parser, event, &node->line, &node->column);
+    node->line = line;
+    node->column = column;
     if (event->type != FYET_ALIAS && !remember_anchor(parser, event, node)) {
         node_free(node);
         return NULL;
@@ -398,7 +406,12 @@ static bool parse_text(const char *file, const char *text, size_t length, Config
                        Err *err)
 {
     Err unheard;
-    Parser parser = { .file = file, .text = text, .length = length, .err = err ? err : &unheard };
+    Parser parser = { .file = file,
+                      .text = text,
+                      .length = length,
+                      .line = 1,
+                      .column = 1,
+                      .err = err ? err : &unheard };
     *root = NULL;
     if (length > CONFIG_MAX_BYTES)
         return fail(&parser, 1, 1, "%zu bytes; a config has at most %zu", length, CONFIG_MAX_BYTES);

@@ -4,7 +4,6 @@
 #include "lockstep/memory.h"
 #include "lockstep/text.h"
 
-#include <inttypes.h>
 #include <limits.h>
 #include <math.h>
 #include <string.h>
@@ -121,15 +120,23 @@ static bool wrong_type(const Reader *reader, const ConfigNode *node, const char 
                         wanted, node->quoted ? " (it is quoted, so it is text)" : "");
 }
 
+static bool out_of_range(const Reader *reader, const ConfigNode *node)
+{
+    char range[128] = "";
+    if (has_bounds(reader->option))
+        append_range(reader->option, range, sizeof range);
+    else
+        snprintf(range, sizeof range, "%d to %d", INT_MIN, INT_MAX);
+    return config_error(reader->config, node, reader->err, "%.40s is out of range, wanted %s",
+                        node->text, range);
+}
+
 static bool check_range(const Reader *reader, const ConfigNode *node, double value)
 {
     const Option *option = reader->option;
-    char range[128] = "";
     if (!has_bounds(option) || (value >= option->min && value <= option->max))
         return true;
-    append_range(option, range, sizeof range);
-    return config_error(reader->config, node, reader->err, "%.40s is out of range, wanted %s",
-                        node->text, range);
+    return out_of_range(reader, node);
 }
 
 /* The scalar's text if it may be a number. */
@@ -138,9 +145,18 @@ static const char *bare_text(const ConfigNode *node)
     return node->kind == CONFIG_SCALAR && !node->quoted ? node->text : "";
 }
 
+/* An integer that int64_t cannot hold. */
+static bool is_huge_int(const char *text)
+{
+    double value;
+    return text_to_double(text, &value) && !strpbrk(text, ".eE") && fabs(value) > 9e18;
+}
+
 static bool read_int(const Reader *reader, const ConfigNode *node)
 {
     int64_t value = 0;
+    if (is_huge_int(bare_text(node)))
+        return out_of_range(reader, node);
     if (!text_to_int(bare_text(node), &value))
         return wrong_type(reader, node, "a whole number");
     if (!check_range(reader, node, (double)value))
@@ -151,9 +167,7 @@ static bool read_int(const Reader *reader, const ConfigNode *node)
     }
     expect(reader->option->size == sizeof(int));
     if (value < INT_MIN || value > INT_MAX)
-        return config_error(reader->config, node, reader->err,
-                            "%" PRId64 " is out of range, wanted %d to %d", value, INT_MIN,
-                            INT_MAX);
+        return out_of_range(reader, node);
     int narrow = (int)value;
     memcpy(reader->member, &narrow, sizeof narrow);
     return true;
@@ -356,8 +370,8 @@ static bool read_option(const Config *config, ConfigNode *map, const Option *opt
     ConfigNode *node = config_get(map, option->name);
     bool missing = !node || node->kind == CONFIG_NULL;
     if (missing && !option->def)
-        return config_error(config, node ? node : map, err, "%s%smissing; wanted: %s",
-                            node ? "" : option->name, node ? "" : " is ",
+        return config_error(config, node ? node : map, err, "%s is missing; wanted: %s",
+                            node ? "the value" : option->name,
                             option_wanted(option, wanted, sizeof wanted));
     if (missing)
         node = add_default(map, node, option);

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define WORD_MAX 63   /* longer words have no near neighbours */
 #define QUOTED_MAX 60 /* bytes of a user's text that a message repeats */
@@ -115,7 +114,7 @@ const char *text_nearest(const char *word, const char *const *candidates, size_t
         }
     }
     for (size_t i = 0; i < count && !nearest && length >= 3; i++)
-        if (strncasecmp(word, candidates[i], length) == 0)
+        if (strcasestr(candidates[i], word))
             nearest = candidates[i];
     return nearest;
 }

@@ -6,17 +6,29 @@
 #include "lockstep/optimizer.h"
 #include "lockstep/schedule.h"
 
+/* What a list of layers may hold beside layers (model.h). */
+static const Member containers[] = {
+    { "repeat", "a list of layers several times: `repeat: {times, body, name}`",
+      "y = body(body(... body(x)))", NULL, NULL },
+    { "residual", "a residual block: `residual: {body, shortcut, name}`, both lists of layers",
+      "y = body(x) + shortcut(x); without shortcut y = body(x) + x", "He et al. 2016", NULL },
+};
+enum { CONTAINERS = sizeof containers / sizeof *containers };
+
 static int layer_count(void)
 {
     int count;
     layer_all(&count);
-    return count;
+    return count + CONTAINERS;
 }
 
 static Member layer_member(int index)
 {
     int count;
-    const LayerType *type = layer_all(&count)[index];
+    const LayerType *const *types = layer_all(&count);
+    if (index >= count)
+        return containers[index - count];
+    const LayerType *type = types[index];
     return (Member){ type->name, type->help, type->formula, type->source, type->options };
 }
 
@@ -106,19 +118,21 @@ static Member initializer_member(int index)
 
 const Family families[] = {
     { "layers", "layer", NULL,
-      "Entries of `model.layers`: `- relu`, `- dense: 10`, `- dense: {units: 10}`.", layer_count,
-      layer_member },
-    { "losses", "loss", "loss", "`loss: mse` or `loss: {type: mse}`.", loss_count, loss_member },
+      "Entries of `model.layers`: `- relu`, `- dense: 10`, `- dense: {units: 10, name: head}`.",
+      layer_common_options, layer_count, layer_member },
+    { "losses", "loss", "loss", "`loss: mse` or `loss: {type: mse}`.", loss_common_options,
+      loss_count, loss_member },
     { "initializers", "initializer", NULL,
-      "Values of `model.init` and of a layer's `init`; a factor may follow: `he_normal*0.5`.",
+      "Values of `model.init` and of a layer's `init`; a factor may follow: `he_normal*0.5`.", NULL,
       initializer_count, initializer_member },
     { "optimizers", "optimizer", "optimizer", "`optimizer: {type: lars, lr: 2.0}`.",
-      optimizer_count, optimizer_member },
+      optimizer_common_options, optimizer_count, optimizer_member },
     { "schedules", "schedule", "schedule", "`schedule: {type: cosine, warmup: 5ep}`.",
-      schedule_count, schedule_member },
-    { "datasets", "dataset", "data", "`data: {type: idx, folder: ...}`.", dataset_count,
-      dataset_member },
+      schedule_common_options, schedule_count, schedule_member },
+    { "datasets", "dataset", "data", "`data: {type: idx, folder: ...}`.", loader_common_options,
+      dataset_count, dataset_member },
     { "augmentations", "augmentation", NULL,
-      "Entries of `data.augment`: `- flip`, `- crop: {pad: 4}`.", augment_count, augment_member },
-    { NULL, NULL, NULL, NULL, NULL, NULL },
+      "Entries of `data.augment`: `- flip`, `- crop: {pad: 4}`.", NULL, augment_count,
+      augment_member },
+    { NULL, NULL, NULL, NULL, NULL, NULL, NULL },
 };

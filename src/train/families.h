@@ -1,5 +1,5 @@
-/* The families of the registries seen alike, for `lockstep list`, the option reference and LOCKSTEP_*
- * names. */
+/* The families of the registries seen alike, for `lockstep list`, the option reference and
+ * LOCKSTEP_* names. */
 #ifndef LOCKSTEP_FAMILIES_H
 #define LOCKSTEP_FAMILIES_H
 
@@ -13,8 +13,9 @@ typedef struct Member {
 typedef struct Family {
     const char *name; /* "optimizers" */
     const char *singular;
-    const char *section; /* the config section whose `type` names a member; NULL: inside lists */
-    const char *help;    /* how a config names a member */
+    const char *section;  /* the config section whose `type` names a member; NULL: inside lists */
+    const char *help;     /* how a config names a member */
+    const Option *common; /* options that all members share, or NULL */
     int (*count)(void);
     Member (*member)(int index);
 } Family;

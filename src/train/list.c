@@ -1,4 +1,4 @@
-/* `lockstep list` and docs/options.md: everything a config can say, from the tables that read it. */
+/* `lockstep list` and docs/options.md: what a config can say, from the tables that read it. */
 #include "lockstep/list.h"
 #include "families.h"
 #include "lockstep/log.h"
@@ -51,15 +51,6 @@ static void print_family(const Family *family)
     }
 }
 
-/* The options that all members of a config section share, or NULL. */
-static const SettingsSection *find_section(const char *name)
-{
-    const SettingsSection *section = settings_sections;
-    while (section->name && strcmp(section->name, name) != 0)
-        section++;
-    return section->name ? section : NULL;
-}
-
 /* A formula may have several lines; all are indented. */
 static void print_formula(const char *formula)
 {
@@ -72,7 +63,6 @@ static void print_formula(const char *formula)
 
 static void print_member(const Family *family, const Member *member)
 {
-    const SettingsSection *common = family->section ? find_section(family->section) : NULL;
     log_out("%s (%s): %s", member->name, family->singular, member->help);
     if (member->formula)
         print_formula(member->formula);
@@ -80,9 +70,9 @@ static void print_member(const Family *family, const Member *member)
         log_out("  Source: %s", member->source);
     log_out("%s", has_options(member->options) ? "Options:" : "No options of its own.");
     print_options(member->options);
-    if (common && common->options) {
+    if (family->common) {
         log_out("Options of all %s:", family->name);
-        print_options(common->options);
+        print_options(family->common);
     }
 }
 
@@ -93,6 +83,14 @@ static void print_section(const SettingsSection *section)
 }
 
 /* ---- finding ---- */
+
+static const SettingsSection *find_section(const char *name)
+{
+    const SettingsSection *section = settings_sections;
+    while (section->name && strcmp(section->name, name) != 0)
+        section++;
+    return section->name ? section : NULL;
+}
 
 static const Family *find_family(const char *name)
 {
@@ -237,6 +235,10 @@ static void markdown_family(const Family *family)
     bool plain = true; /* names and help only */
     char help[TEXT_BYTES];
     log_out("\n## %c%s\n\n%s", family->name[0] - 'a' + 'A', family->name + 1, family->help);
+    if (family->common && !family->section) { /* sections have shown theirs */
+        log_out("\nOptions of all %s:", family->name);
+        markdown_options(family->common);
+    }
     for (int i = 0; i < family->count(); i++)
         plain = plain && !family->member(i).options && !family->member(i).formula;
     if (plain)

@@ -17,9 +17,8 @@ static const Option top_options[] = {
       "of everything random: initial weights, sample order, augmentation, dropout" },
     { "output", OPTION_STRING, OPTION_AT(Settings, folder), 0, 0, NULL, "runs",
       "folder in which run folders are made" },
-    { "data", OPTION_NODE, OPTION_AT(Settings, data), 0, 0, NULL, NULL, "the data set, see below" },
-    { "model", OPTION_NODE, OPTION_AT(Settings, model), 0, 0, NULL, NULL,
-      "the network, see below" },
+    { "data", OPTION_NODE, OPTION_AT(Settings, data), 0, 0, NULL, NULL, "the data set" },
+    { "model", OPTION_NODE, OPTION_AT(Settings, model), 0, 0, NULL, NULL, "the network" },
     OPTION_END,
 };
 enum { TOP_NAME = 0 };
@@ -70,7 +69,7 @@ const SettingsSection settings_sections[] = {
     { "data", "The data set: its type, options of all types, and the type's own.",
       loader_common_options },
     { "model", "The network: a list of layers.", model_options },
-    { "loss", "The loss: its type and the type's own options.", NULL },
+    { "loss", "The loss: its type and the type's own options.", loss_common_options },
     { "optimizer", "The optimizer: its type, options of all types, and the type's own.",
       optimizer_common_options },
     { "schedule",
@@ -137,8 +136,8 @@ static bool read_section(Settings *settings, const char *name, const Option *tab
     return options_read(&settings->config, node, table, NULL, out, err);
 }
 
-/* Of train.epochs and train.steps the one with precedence stays: `lockstep train a.yaml train.steps=5`
- * works whatever the file says. */
+/* Of train.epochs and train.steps the one with precedence stays: `lockstep train a.yaml
+ * train.steps=5` works whatever the file says. */
 static bool choose_length(const Settings *settings, Err *err)
 {
     ConfigNode *train = config_get(settings->config.root, "train");

@@ -213,6 +213,8 @@ START_TEST(test_override)
     ck_assert(config_override(&config, "model.layers[0].dense.units=20", &err));
     ck_assert(config_override(&config, "model.layers[1]={gelu: {exact: true}}", &err));
     ck_assert(config_override(&config, "data.mean=[0.1, 0.2]", &err));
+    ck_assert(config_override(&config, "data.augment=[flip]", &err));
+    ck_assert(config_override(&config, "data.augment[0].flip.p=0.1", &err));
     ck_assert(config_override(&config, "name=a=b", &err));
     ck_assert(config_override(&config, "log.every=", &err));
     const ConfigNode *lr = config_get(config_get(config.root, "optimizer"), "lr");
@@ -226,6 +228,8 @@ START_TEST(test_override)
                      "command line: model.layers[1]={gelu: {exact: true}}");
     const ConfigNode *mean = config_get(config_get(config.root, "data"), "mean");
     ck_assert_str_eq(mean->children[1]->text, "0.2");
+    const ConfigNode *augment = config_get(config_get(config.root, "data"), "augment");
+    ck_assert_str_eq(config_get(config_get(augment->children[0], "flip"), "p")->text, "0.1");
     ck_assert_str_eq(config_get(config.root, "name")->text, "a=b");
     ck_assert_int_eq(config_get(config_get(config.root, "log"), "every")->kind, CONFIG_NULL);
     config_free(&config);
@@ -255,7 +259,7 @@ START_TEST(test_override_errors)
         { "list.x=1", "command line: list.x=1: list is a list of 2; its entries are written [0], "
                       "[1] and so on" },
         { "list[0].x=1",
-          "command line: list[0].x=1: list[0] is a single value; it has no options" },
+          "command line: list[0].x=1: list[0] is \"a\"; it has no options of that name" },
         { "map[0]=1", "command line: map[0]=1: map is not a list" },
         { "map.a=[1", "command line: map.a=[1: the value is not YAML: flow sequence without a "
                       "closing bracket" },
@@ -412,9 +416,9 @@ START_TEST(test_option_errors)
                           "text)" },
         { "large: -1", "a.yaml:1:8: large: -1 is out of range, wanted 0 to 9007199254740992" },
         { "small: 0", "a.yaml:1:8: small: 0 is out of range, wanted at least 1" },
-        { "small: 4294967297",
-          "a.yaml:1:8: small: 4294967297 is out of range, wanted -2147483648 to "
-          "2147483647" },
+        { "small: 4294967297", "a.yaml:1:8: small: 4294967297 is out of range, wanted at least 1" },
+        { "large: 9223372036854775808", "a.yaml:1:8: large: 9223372036854775808 is out of range, "
+                                        "wanted 0 to 9007199254740992" },
         { "rate: fast", "a.yaml:1:7: rate: \"fast\" is not a number" },
         { "rate: nan", "a.yaml:1:7: rate: \"nan\" is not a number" },
         { "rate: 1.5", "a.yaml:1:7: rate: 1.5 is out of range, wanted 0 to 1" },
