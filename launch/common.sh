@@ -135,7 +135,8 @@ install_packages()
     {
         [ -z "$(packages_unknown $missing)" ] || apt update || true
         unknown=$(packages_unknown $missing | tr '\n' ' ')
-        [ -z "$unknown" ] || apt_failed "$(system_name) has no package ${unknown% }; use Debian 12 or 13"
+        [ -z "$unknown" ] ||
+            apt_failed "$(system_name) has no package ${unknown% }; use Debian 12 or 13"
         # Old lists name files that the mirror has dropped: fetch them again and try once more.
         apt install --no-install-recommends $missing || {
             apt update && apt install --no-install-recommends $missing
