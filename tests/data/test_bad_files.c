@@ -133,10 +133,11 @@ START_TEST(idx_file_is_unreadable)
     ck_assert_int_eq(chmod(join_path(path, folder, "train-labels-idx1-ubyte"), 0), 0);
     ck_assert_int_eq(chmod(folder, 0755), 0);
     bool root = geteuid() == 0; /* whom no mode stops */
-    if (root)
-        ck_assert_int_eq(seteuid(65534), 0);
-    bad_idx("@/train-labels-idx1-ubyte: Permission denied");
-    if (root)
+    bool able = !root || seteuid(65534) == 0;
+    if (able &&
+        eaccess(folder, X_OK) == 0) /* else nobody is not known, or TMPDIR is closed to it */
+        bad_idx("@/train-labels-idx1-ubyte: Permission denied");
+    if (root && able)
         ck_assert_int_eq(seteuid(0), 0);
 }
 END_TEST

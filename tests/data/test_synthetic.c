@@ -89,7 +89,7 @@ static int nearest_mean_hits(const char *options, int classes)
                 train->bytes ? train->bytes[i * n + k] : (double)train->values[i * n + k];
     int hits = 0;
     for (size_t i = 0; i < (size_t)test->count; i++) {
-        double best = INFINITY;
+        double best = HUGE_VAL;
         int choice = -1;
         for (int c = 0; c < classes; c++) {
             double distance = 0;
