@@ -3,7 +3,6 @@
 #include "lockstep/cpu.h"
 #include "lockstep/memory.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define LOSS(name) extern const LossType loss_##name##_v2;
@@ -63,11 +62,9 @@ const Option loss_common_options[] = {
 static bool unknown_type(const Config *config, const ConfigNode *node, Err *err)
 {
     const char *names[TYPE_COUNT];
-    char what[128];
     for (int i = 0; i < TYPE_COUNT; i++)
         names[i] = types_v2[i]->name;
-    snprintf(what, sizeof what, "unknown loss \"%.60s\"", node->text);
-    return config_unknown(config, node, false, what, "losses", names, TYPE_COUNT, err);
+    return config_unknown(config, node, false, "loss", "losses", names, TYPE_COUNT, err);
 }
 
 /* Sets loss->type from {type: ...}; `own` names the options that are left for that type. */

@@ -186,12 +186,11 @@ static bool join(const Builder *b, const ConfigNode *entry, const char *name, co
 {
     char x[48], y[48];
     if (!shape_equal(body->shape, shortcut->shape))
-        return config_error(b->config, entry, b->err,
-                            "residual %s adds %s from its body and %s from its %s; the same shape "
-                            "is needed",
-                            name, shape_text(body->shape, x, sizeof x),
-                            shape_text(shortcut->shape, y, sizeof y),
-                            identity ? "input: give it a `shortcut`" : "shortcut");
+        return config_error(
+            b->config, entry, b->err,
+            "residual %s: its body gives %s, its %s %s; the same shape is needed%s", name,
+            shape_text(body->shape, x, sizeof x), identity ? "input is" : "shortcut gives",
+            shape_text(shortcut->shape, y, sizeof y), identity ? ": give it a `shortcut`" : "");
     *port = *body;
     port->backward |= shortcut->backward;
     return add_node(b, entry, NULL, body->buffer, shortcut->buffer, port);
@@ -237,14 +236,12 @@ static bool add_repeat(const Builder *b, ConfigNode *node, const char *name, con
 static bool unknown_layer(const Builder *b, const ConfigNode *node, bool at_key)
 {
     const char *names[128] = { "residual", "repeat" };
-    char what[128];
     int count;
     const LayerType *const *types = layer_all(&count);
     expect(count + 2 <= 128);
     for (int i = 0; i < count; i++)
         names[i + 2] = types[i]->name;
-    snprintf(what, sizeof what, "unknown layer \"%.60s\"", at_key ? node->key : node->text);
-    return config_unknown(b->config, node, at_key, what, "layers", names, (size_t)count + 2,
+    return config_unknown(b->config, node, at_key, "layer", "layers", names, (size_t)count + 2,
                           b->err);
 }
 
