@@ -5,11 +5,9 @@
 #include "lockstep/memory.h"
 #include "lockstep/text.h"
 
-#include <errno.h>
 #include <libfyaml.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/stat.h>
 
 typedef struct Anchor {
     char *name;
@@ -71,21 +69,6 @@ static bool fail_event(Parser *parser, struct fy_event *event, const char *messa
     return fail(parser, line, column, "%s", message);
 }
 
-/* The column of the first tab in the indentation of a 1-based line, or 0. */
-static int tab_in_indentation(const Parser *parser, int line)
-{
-    const char *at = parser->text;
-    const char *end = parser->text + parser->length;
-    while (at && --line > 0) {
-        at = memchr(at, '\n', (size_t)(end - at));
-        at = at ? at + 1 : NULL;
-    }
-    for (int column = 1; at && at < end && (*at == ' ' || *at == '\t'); at++, column++)
-        if (*at == '\t')
-            return column;
-    return 0;
-}
-
 /* libfyaml's first complaint. Tabs are said in our own words: it sees them as many things. */
 static bool fail_syntax(Parser *parser)
 {
@@ -95,33 +78,10 @@ static bool fail_syntax(Parser *parser)
         return fail(parser, 1, 1, "not YAML 1.2");
     int line = found->line > 0 ? found->line : 1;
     int column = found->column > 0 ? found->column : 1;
-    int tab = tab_in_indentation(parser, line);
+    int tab = text_tab(parser->text, parser->length, line);
     if (tab)
         return fail(parser, line, tab, "a tab in the indentation; YAML wants spaces");
     return fail(parser, line, column, "not YAML: %s", found->msg);
-}
-
-/* ---- bytes ---- */
-
-/* Whether all bytes are UTF-8 text: otherwise the place of the first that is not. */
-static bool check_bytes(Parser *parser)
-{
-    int line = 1;
-    int column = 1;
-    for (size_t i = 0; i < parser->length;) {
-        uint32_t code = 0;
-        unsigned char byte = (unsigned char)parser->text[i];
-        size_t bytes = text_utf8(parser->text + i, parser->length - i, &code);
-        if (bytes == 0)
-            return fail(parser, line, column, "byte 0x%02x is not UTF-8 text", byte);
-        bool control = code < 0x20 && code != '\n' && code != '\t' && code != '\r';
-        if (control || (code >= 0x7f && code < 0xa0))
-            return fail(parser, line, column, "control character 0x%02x", (unsigned)code);
-        line += code == '\n';
-        column = code == '\n' ? 1 : column + 1;
-        i += bytes;
-    }
-    return true;
 }
 
 /* A copy of a token's text; false if it holds what a C string cannot. */
@@ -415,8 +375,10 @@ static bool parse_text(const char *file, const char *text, size_t length, Config
     *root = NULL;
     if (length > CONFIG_MAX_BYTES)
         return fail(&parser, 1, 1, "%zu bytes; a config has at most %zu", length, CONFIG_MAX_BYTES);
-    if (!check_bytes(&parser))
-        return false;
+    Err fault;
+    int line, column;
+    if (!text_check(text, length, &line, &column, &fault))
+        return fail(&parser, line, column, "%s", fault.text);
     parser.diag = silent_diag();
     const struct fy_parse_cfg config = { .flags = FYPCF_DEFAULT_VERSION_1_2 | FYPCF_JSON_NONE |
                                                   FYPCF_DISABLE_DEPTH_LIMIT,
@@ -476,27 +438,4 @@ bool config_parse(Config *config, const char *file, const char *text, size_t len
     node_free(root);
     return err_set(err, "%s:%d:%d: a map of options is wanted (train: ...), found %s", file, line,
                    column, found);
-}
-
-bool config_file(const char *path, char **text, size_t *length, Err *err)
-{
-    struct stat status;
-    FILE *in = fopen(path, "rb");
-    if (!in)
-        return err_set(err, "%s: cannot be read: %s", path, strerror(errno));
-    bool folder = fstat(fileno(in), &status) == 0 && S_ISDIR(status.st_mode);
-    *text = mem_alloc(CONFIG_MAX_BYTES + 2);
-    *length = folder ? 0 : fread(*text, 1, CONFIG_MAX_BYTES + 1, in);
-    bool failed = ferror(in) != 0;
-    fclose(in);
-    if (!folder && !failed && *length <= CONFIG_MAX_BYTES)
-        return true;
-    mem_free(*text);
-    *text = NULL;
-    if (folder)
-        return err_set(err, "%s: a folder; a config file is wanted", path);
-    if (failed)
-        return err_set(err, "%s: cannot be read", path);
-    return err_set(err, "%s: more than %zu bytes, a config has at most that", path,
-                   CONFIG_MAX_BYTES);
 }

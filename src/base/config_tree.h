@@ -28,4 +28,11 @@ bool plain_is_null(const char *text);
 /* One YAML value, such as the right side of an override: a node without key, or NULL and err. */
 ConfigNode *value_parse(const char *text, Err *err);
 
+/* Whether all bytes are UTF-8 without control characters; otherwise the 1-based place of the first
+ * that is not, and what it is. */
+bool text_check(const char *text, size_t length, int *line, int *column, Err *err);
+
+/* The column of the first tab in the indentation of a line (both 1-based), or 0. */
+int text_tab(const char *text, size_t length, int line);
+
 #endif

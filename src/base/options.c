@@ -12,6 +12,7 @@
 #define NAMES_MAX 128  /* options of a table and names of `other` */
 #define CHOICES_MAX 32 /* of one option */
 #define MESSAGE_BYTES 512
+#define LARGE 1e9 /* bounds that only keep arithmetic safe are not worth a reader's time */
 
 typedef struct Reader {
     const Config *config;
@@ -52,24 +53,25 @@ static bool has_bounds(const Option *option)
 static char *number_text(double value, char *buffer, size_t size)
 {
     bool whole = value == floor(value) && fabs(value) < 1e16;
-    snprintf(buffer, size, whole ? "%.0f" : "%.10g", value);
+    snprintf(buffer, size, whole ? "%.0f" : "%.6g", value);
     return buffer;
 }
 
-/* "1 to 1048576", "at least 1", "at most 5" */
-static void append_range(const Option *option, char *buffer, size_t size)
+/* "1 to 1048576", "at least 1", "at most 5", ""; a bound of `endless` and more is none. */
+static void append_range(const Option *option, double endless, const char *before, char *buffer,
+                         size_t size)
 {
     char low[32], high[32];
     number_text(option->min, low, sizeof low);
     number_text(option->max, high, sizeof high);
-    bool open_below = option->min <= -1e18;
-    bool open_above = option->max >= 1e18;
-    if (open_above)
-        text_append(buffer, size, "at least %s", low);
-    else if (open_below)
-        text_append(buffer, size, "at most %s", high);
-    else
-        text_append(buffer, size, "%s to %s", low, high);
+    bool open_below = option->min <= -endless;
+    bool open_above = option->max >= endless;
+    if (open_above && !open_below)
+        text_append(buffer, size, "%sat least %s", before, low);
+    else if (open_below && !open_above)
+        text_append(buffer, size, "%sat most %s", before, high);
+    else if (!open_below)
+        text_append(buffer, size, "%s%s to %s", before, low, high);
 }
 
 static const char *type_text(OptionType type)
@@ -100,10 +102,8 @@ char *option_wanted(const Option *option, char *buffer, size_t size)
                         : i + 1 < count ? ", "
                                         : " or ",
                         words[i]);
-    } else if (has_bounds(option)) {
-        text_append(buffer, size, ", ");
-        append_range(option, buffer, size);
-    }
+    } else if (has_bounds(option) && option->type != OPTION_SPAN)
+        append_range(option, LARGE, ", ", buffer, size);
     return buffer;
 }
 
@@ -124,7 +124,7 @@ static bool out_of_range(const Reader *reader, const ConfigNode *node)
 {
     char range[128] = "";
     if (has_bounds(reader->option))
-        append_range(reader->option, range, sizeof range);
+        append_range(reader->option, INFINITY, "", range, sizeof range);
     else
         snprintf(range, sizeof range, "%d to %d", INT_MIN, INT_MAX);
     return config_error(reader->config, node, reader->err, "%.40s is out of range, wanted %s",

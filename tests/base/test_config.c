@@ -40,8 +40,9 @@ static char *printed(const Config *config, bool origins)
 
 static bool same_tree(const ConfigNode *a, const ConfigNode *b)
 {
-    bool same = a->kind == b->kind && a->count == b->count && !a->key == !b->key &&
-                !a->text == !b->text && (!a->key || strcmp(a->key, b->key) == 0) &&
+    bool same = a->kind == b->kind && (!a->quoted || b->quoted) && a->count == b->count &&
+                !a->key == !b->key && !a->text == !b->text &&
+                (!a->key || strcmp(a->key, b->key) == 0) &&
                 (!a->text || strcmp(a->text, b->text) == 0);
     for (size_t i = 0; same && i < a->count; i++)
         same = same_tree(a->children[i], b->children[i]) && a->children[i]->parent == a;
