@@ -510,6 +510,7 @@ START_TEST(test_print_reads_back)
         "b'\n",
         "a: ' leading'\nb: 'trailing '\nc: '*x'\nd: '&x'\ne: '!x'\nf: '%x'\ng: '@x'\nh: '`x'\n",
         "a: [aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb]\n",
+        "a: \"5\"\nb: 'word'\n",
         "a: [{b: 1, c: 2}, {d: [{e: f}]}]\n",
     };
     for (size_t i = 0; i < COUNT(texts); i++)
