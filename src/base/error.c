@@ -53,12 +53,12 @@ void leave(int code)
 void die_all(int code, const char *format, ...)
 {
     if (log_get_rank() == 0) {
+        char text[4096];
         va_list arguments;
         va_start(arguments, format);
-        fputs("lockstep: ", stderr);
-        vfprintf(stderr, format, arguments);
-        fputc('\n', stderr);
+        vsnprintf(text, sizeof text, format, arguments);
         va_end(arguments);
+        fprintf(stderr, "lockstep: %s\n", text); /* in one piece, since mpirun talks as well */
     }
     leave(code);
 }

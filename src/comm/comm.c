@@ -69,29 +69,50 @@ static void learn_hosts(Comm *comm)
     mem_free(all);
 }
 
-Comm *comm_init(int *argc, char ***argv)
+/* Takes over `world`, a communicator of our own. */
+static Comm *comm_of(MPI_Comm world)
 {
-    int provided;
-    prepare_single_process();
-    MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
     Comm *comm = mem_new(Comm);
-    MPI_Comm_dup(MPI_COMM_WORLD, &comm->world);
+    comm->world = world;
     MPI_Comm_rank(comm->world, &comm->rank);
     MPI_Comm_size(comm->world, &comm->size);
-    log_set_rank(comm->rank, comm->size);
-    error_set_exits(finalize, abort_job);
     comm_set_message_bytes(comm, (size_t)1 << 30);
     messages_reserve(comm, 2 * (size_t)comm->size);
     learn_hosts(comm);
     return comm;
 }
 
+Comm *comm_init(int *argc, char ***argv)
+{
+    int provided;
+    MPI_Comm world;
+    prepare_single_process();
+    MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
+    MPI_Comm_dup(MPI_COMM_WORLD, &world);
+    Comm *comm = comm_of(world);
+    log_set_rank(comm->rank, comm->size);
+    error_set_exits(finalize, abort_job);
+    return comm;
+}
+
+Comm *comm_split(Comm *comm, int group)
+{
+    MPI_Comm part;
+    MPI_Comm_split(comm->world, group, comm->rank, &part);
+    Comm *split = comm_of(part);
+    split->is_part = true;
+    return split;
+}
+
 void comm_free(Comm *comm)
 {
+    bool is_part = comm->is_part;
     expect(comm->request_count == 0);
     MPI_Comm_free(&comm->world);
     mem_free(comm->requests);
     mem_free(comm);
+    if (is_part)
+        return;
     error_set_exits(NULL, NULL);
     finalize(EXIT_OK);
 }

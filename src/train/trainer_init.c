@@ -35,7 +35,7 @@ static bool init_model(Trainer *t, Err *err)
     if (!model_build(&t->model, &s->config, s->model, s->loss, t->loader.shape, outputs, err))
         return false;
     if (t->model.loss.type->wants_labels != (data->classes > 0))
-        return config_error(&s->config, s->loss, err, "loss %s wants %s, the data set has %s",
+        return config_error(&s->config, s->loss, err, "%s wants %s, the data set has %s",
                             t->model.loss.type->name,
                             t->model.loss.type->wants_labels ? "class labels" : "target values",
                             data->classes > 0 ? "class labels" : "target values");

@@ -1,0 +1,88 @@
+/* A trained network does not depend on the rank count; with a sum in another order it does.
+ * ranks: 1 2 3 5 8
+ *
+ * Every rank trains the network alone (a Comm of one rank) and then together with the others. */
+#include "lockstep/cpu.h"
+#include "lockstep/log.h"
+#include "lockstep/trainer.h"
+#include "support.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char config[] =
+    "data: {type: synthetic, shape: [3, 8, 8], classes: 5, train: 150, test: 40,\n"
+    "       augment: [flip, crop: {pad: 1}]}\n"
+    "model:\n"
+    "  layers: [conv2d: {channels: 18, kernel: 3, padding: 1}, batchnorm: {ghost: 2}, relu,\n"
+    "           global_avgpool, dropout: 0.2, dense: 5]\n"
+    "train: {batch: 64, lanes: 8, epochs: 3}\n"
+    "optimizer: {type: lars, lr: 1.0}\n";
+
+static Comm *world;
+
+typedef struct Result {
+    uint64_t digest, trajectory;
+    Tally test;
+} Result;
+
+static Result train(Comm *comm, ReducerOrder order)
+{
+    Settings settings = { 0 };
+    Trainer trainer;
+    Err err;
+    int code;
+    bool ok = config_parse(&settings.config, "test.yaml", config, sizeof config - 1, &err) &&
+              settings_read(&settings, &err) &&
+              trainer_init(&trainer, &settings, comm, &code, &err);
+    ck_assert_msg(ok, "%s", err.text);
+    reducer_set_order(trainer.reducer, order);
+    while (trainer.step < trainer.steps)
+        ck_assert_int_eq(trainer_step(&trainer), STEP_OK);
+    Result result = { trainer.digest, trainer.trajectory, trainer_evaluate(&trainer) };
+    ck_assert(trainer.digest == trainer_digest(&trainer));
+    trainer_free(&trainer);
+    settings_free(&settings);
+    return result;
+}
+
+static Result train_alone(ReducerOrder order)
+{
+    Comm *alone = comm_split(world, comm_rank(world));
+    Result result = train(alone, order);
+    comm_free(alone);
+    return result;
+}
+
+START_TEST(rank_count_changes_nothing)
+{
+    Result alone = train_alone(REDUCER_ORDER_TREE);
+    Result together = train(world, REDUCER_ORDER_TREE);
+    assert_all(alone.digest == together.digest);
+    assert_all(alone.trajectory == together.trajectory);
+    assert_all(memcmp(&alone.test, &together.test, sizeof alone.test) == 0);
+}
+END_TEST
+
+/* The test above can fail: a running sum, the way programs without a tree add, gives other bits. */
+START_TEST(another_order_gives_other_bits)
+{
+    Result alone = train_alone(REDUCER_ORDER_TREE);
+    Result broken = train(world, REDUCER_ORDER_ARRIVAL);
+    assert_all(alone.digest != broken.digest);
+    assert_all(alone.trajectory != broken.trajectory);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    Err err;
+    world = comm_init(&argc, &argv);
+    ck_assert_msg(cpu_blas_setup("auto", &err), "%s", err.text);
+    Suite *suite = suite_create("trajectory");
+    add_test(suite, rank_count_changes_nothing);
+    add_test(suite, another_order_gives_other_bits);
+    int code = run_suite(suite);
+    comm_free(world);
+    return code;
+}
