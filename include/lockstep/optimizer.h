@@ -1,17 +1,17 @@
 /* Optimizers: one file in src/opt/methods, one line in src/opt/optimizers.def.
  *
- * An optimizer works on ranges of a tensor. Replicated, node-sharded and cluster-sharded updates are the
- * same code: only the slice differs. The norms it needs are block sums completed by an Exchange, so they
- * are the same bits for every slice cut. All scalar coefficients are doubles.
+ * An optimizer works on ranges of a tensor. Replicated, node-sharded and cluster-sharded updates
+ * are the same code: only the slice differs. The norms it needs are block sums completed by an
+ * Exchange, so they are the same bits for every slice cut. All scalar coefficients are doubles.
  *
  * One step (optimizer_step):
- *   1. clip_value: g is clamped. Global norm, tensor norms of g and w where clipping or the method needs
- *      them                                                  -> complete -> clip factor, trust ratios
- *   2. `direction` (methods whose trust ratio is over their own direction, e.g. LAMB): moments, block
- *      squares of the direction and of w                     -> complete -> trust ratios
+ *   1. clip_value: g is clamped. Global norm, tensor norms of g and w where clipping or the method
+ *      needs them                                         -> complete -> clip factor, trust ratios
+ *   2. `direction` (methods whose trust ratio is over their own direction, e.g. LAMB): moments,
+ *      block squares of the direction and of w            -> complete -> trust ratios
  *   3. `update` of every block of the slice, with its tensor's scalars.
- * When nothing is needed beforehand, the squares of g (for the log) are taken in pass 3, while a block
- * is in cache. */
+ * When nothing is needed beforehand, the squares of g (for the log) are taken in pass 3, while a
+ * block is in cache. */
 #ifndef LOCKSTEP_OPTIMIZER_H
 #define LOCKSTEP_OPTIMIZER_H
 
@@ -26,8 +26,8 @@ typedef struct Rates {
     int64_t step; /* 0-based; methods that count from 1 use step + 1 */
 } Rates;
 
-/* What a method may use about one tensor in one step. Norms are there if `needs` asks for them, from
- * the moment that the table above says. */
+/* What a method may use about one tensor in one step. Norms are there if `needs` asks for them,
+ * from the moment that the table above says. */
 typedef struct TensorStep {
     double lr;
     int64_t t;           /* 1-based step number */
@@ -42,8 +42,8 @@ typedef struct TensorStep {
 
 enum OptimizerNorms { OPTIMIZER_NORM_W = 1, OPTIMIZER_NORM_G = 2, OPTIMIZER_NORM_U = 4 };
 
-/* A range of one tensor, at most a block: 64-byte aligned, n a multiple of 16 (padding is zero in and
- * has to be zero out). */
+/* A range of one tensor, at most a block: 64-byte aligned, n a multiple of 16 (padding is zero in
+ * and has to be zero out). */
 typedef struct OptimizerRange {
     float *w;
     const float *g;
@@ -65,8 +65,8 @@ typedef struct OptimizerType {
     bool (*check)(const void *options, Err *err);
     /* Which norms these options make the method need. NULL: none. */
     unsigned (*needs)(const void *options);
-    /* First pass over a range, if OPTIMIZER_NORM_U is needed: updates moments, returns the sum of squares
-     * of the direction (fixed order). */
+    /* First pass over a range, if OPTIMIZER_NORM_U is needed: updates moments, returns the sum of
+     * squares of the direction (fixed order). */
     double (*direction)(const void *options, const TensorStep *step, const OptimizerRange *range);
     /* Of a tensor with `adapt`. NULL if the method has none. */
     double (*trust_ratio)(const void *options, const TensorStep *step);
@@ -92,17 +92,18 @@ typedef struct Optimizer {
     double *trust;      /* last step, per tensor: trust ratio, 1 where there is none; owned */
 } Optimizer;
 
-/* Reads {type, lr, weight_decay, clip_norm, clip_value, decay_all, adapt_all, maximize, method options}.
- * Allocates state for `slice`. layout must outlive the optimizer. Statistics in the layout are passed over
- * by everything here. Afterwards the caller may set tensor_decay and tensor_adapt one by one. Always
- * optimizer_free, also after an error. Not collective. */
+/* Reads {type, lr, weight_decay, clip_norm, clip_value, decay_all, adapt_all, maximize, method
+ * options}. Allocates state for `slice`. layout must outlive the optimizer. Statistics in the
+ * layout are passed over by everything here. Afterwards the caller may set tensor_decay and
+ * tensor_adapt one by one. Always optimizer_free, also after an error. Not collective. */
 bool optimizer_init(Optimizer *optimizer, const Config *config, ConfigNode *node,
                     const Layout *layout, Slice slice, Err *err);
 void optimizer_free(Optimizer *optimizer);
 
-/* One update of the slice: w by the mean gradient g (both whole arenas; the slice of g is changed by
- * clip_value only). False, on every rank alike, if the gradient's norm is not finite: training has
- * diverged and the weights are not to be used. No allocation. Collective if exchange has a function. */
+/* One update of the slice: w by the mean gradient g (both whole arenas; the slice of g is changed
+ * by clip_value only). False, on every rank alike, if the gradient's norm is not finite: training
+ * has diverged and the weights are not to be used. No allocation. Collective if exchange has a
+ * function. */
 bool optimizer_step(Optimizer *optimizer, const Rates *rates, float *w, float *g,
                     Exchange exchange);
 

@@ -1,7 +1,7 @@
 /* Learning-rate schedules: pure functions of the step number, without state. One file in
  * src/opt/schedules, one line in src/opt/schedules.def.
  *
- *   lr(t) = peak * ramp(t)                      for t < W, the warm-up steps (t = 0 is the first step)
+ *   lr(t) = peak * ramp(t)                      for t < W, the warm-up steps; t = 0, 1, ...
  *         = max(min_lr, peak * shape(t - s))    from then on; s = W or 0: see `clock`
  *   peak  = optimizer.lr * (1 | batch / base_batch | sqrt(batch / base_batch))
  *   ramp  = start + (1 - start) * (t or t + 1) / W, or the constant start
@@ -35,8 +35,8 @@ typedef struct ScheduleType {
     bool after_warmup; /* `clock: auto`: the shape begins when the warm-up ends */
     /* Multiple of the peak lr at a clock. */
     double (*factor)(const void *options, const ScheduleClock *clock);
-    /* Checks options and turns spans into steps inside them. NULL: nothing to do. The option at fault is
-     * named by the message. */
+    /* Checks options and turns spans into steps inside them. NULL: nothing to do. The option at
+     * fault is named by the message. */
     bool (*resolve)(void *options, const ScheduleRun *run, Err *err);
 } ScheduleType;
 
@@ -55,9 +55,10 @@ typedef struct Schedule {
     double min_lr;    /* floor after the warm-up, absolute */
 } Schedule;
 
-/* Reads {type, warmup, warmup_start, warmup_from, warmup_count, warmup_shape, clock, length, lr_scaling,
- * base_batch, min_lr, options of the type}; a NULL node is a constant schedule. lr_scaling other than none
- * needs base_batch. Always schedule_free, also after an error. Not collective. */
+/* Reads {type, warmup, warmup_start, warmup_from, warmup_count, warmup_shape, clock, length,
+ * lr_scaling, base_batch, min_lr, options of the type}; a NULL node is a constant schedule.
+ * lr_scaling other than none needs base_batch. Always schedule_free, also after an error. Not
+ * collective. */
 bool schedule_init(Schedule *schedule, const Config *config, ConfigNode *node,
                    const ScheduleRun *run, Err *err);
 void schedule_free(Schedule *schedule);

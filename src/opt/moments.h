@@ -1,11 +1,11 @@
-/* What several methods share: the momentum update, Adam's scalars, fixed-order sums. Included by files
- * that are compiled once per ISA level, hence static. */
+/* What several methods share: the momentum update, Adam's scalars, fixed-order sums. Included by
+ * files that are compiled once per ISA level, hence static. */
 #ifndef LOCKSTEP_OPT_MOMENTS_H
 #define LOCKSTEP_OPT_MOMENTS_H
 
 #include "lockstep/optimizer.h"
 
-/* base^t by repeated squaring: plain multiplications, so that bits do not depend on a libm. t >= 0 */
+/* base^t, t >= 0, by repeated squaring: plain products, so that bits do not depend on a libm. */
 static inline double power(double base, int64_t t)
 {
     double result = 1;
@@ -15,7 +15,8 @@ static inline double power(double base, int64_t t)
     return result;
 }
 
-/* d = scale * g + decay * w;  v = momentum * v + in * d;  w -= out * (v, or momentum * v + in * d) */
+/* d = scale * g + decay * w; v = momentum * v + in * d; w -= out * v
+ * (nesterov: w -= out * (momentum * v + in * d)) */
 typedef struct MomentumStep {
     double scale, decay, momentum;
     double in, out; /* lr, trust ratio and dampening, inside and outside the buffer */

@@ -1,5 +1,5 @@
-/* The optimizer shared by all methods: options, per-tensor decay and adaptation, norms, clipping, and the
- * passes over a slice. */
+/* The optimizer shared by all methods: options, per-tensor decay and adaptation, norms, clipping,
+ * and the passes over a slice. */
 #include "lockstep/optimizer.h"
 #include "lockstep/cpu.h"
 #include "lockstep/error.h"
@@ -239,8 +239,8 @@ static void complete_pair(Optimizer *o, Exchange exchange, double *a, double *b)
     }
 }
 
-/* Norm over all trained tensors, from completed block squares: blocks in order within a tensor, tensors in
- * order, the same bits for every slice cut. */
+/* Norm over all trained tensors, from completed block squares: blocks in order within a tensor,
+ * tensors in order, the same bits for every slice cut. */
 static double global_norm(const Layout *layout, const double *squares)
 {
     double sum = 0;
@@ -255,7 +255,8 @@ static double tensor_norm(const Layout *layout, int tensor, const double *square
     return sqrt(layout_tensor_sum(layout, tensor, squares));
 }
 
-/* c = min(1, clip_norm / (norm + epsilon)). Epsilon 1e-6 is PyTorch's form, 0 is g / max(1, norm / clip). */
+/* c = min(1, clip_norm / (norm + epsilon)): epsilon is 1e-6 in PyTorch; 0 is LAMB's
+ * g / max(1, norm / clip_norm). */
 static double clip_factor(const Optimizer *o, double norm)
 {
     if (o->clip_norm <= 0)

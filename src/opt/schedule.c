@@ -1,4 +1,5 @@
-/* Learning-rate schedules: common options, warm-up, scaling with the batch; the shapes are in schedules/. */
+/* Learning-rate schedules: common options, warm-up, scaling with the batch; the shapes are in
+ * schedules/. */
 #include "lockstep/schedule.h"
 #include "lockstep/error.h"
 #include "lockstep/memory.h"

@@ -1,5 +1,5 @@
 /* AdamW: Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019), in
- * PyTorch's form: eps is added after the bias correction, decay is multiplied by the scheduled lr. */
+ * PyTorch's form: eps comes after the bias correction, decay is multiplied by the scheduled lr. */
 #include "../moments.h"
 #include "lockstep/cpu.h"
 

@@ -1,6 +1,7 @@
-/* LAMB: Adam's direction, scaled per layer to the norm of its weights. You et al. 2020, Algorithm 2, with
- * bias correction, phi the identity, decay inside the direction, and the global gradient norm clipped at 1
- * before the moments as NVIDIA's LAMB does (Apex; the paper has no clip: clip_norm 0). */
+/* LAMB: Adam's direction, scaled per layer to the norm of its weights. You et al. 2020, Algorithm
+ * 2, with bias correction, phi the identity, decay inside the direction, and the global gradient
+ * norm clipped at 1 before the moments as NVIDIA's LAMB does (Apex; the paper has no clip:
+ * clip_norm 0). */
 #include "../moments.h"
 #include "lockstep/cpu.h"
 

@@ -1,4 +1,5 @@
-/* Polynomial decay to a fraction of the peak: power 1 is linear, 2 is what large-batch LARS runs use. */
+/* Polynomial decay to a fraction of the peak: power 1 is linear, 2 is what large-batch LARS runs
+ * use. */
 #include "lockstep/schedule.h"
 
 #include <math.h>

@@ -1,0 +1,605 @@
+/* Laws of every optimizer in the registry, and the exact messages of wrong options. What the
+ * numbers are is tested against golden vectors in tests/golden. */
+#include "lockstep/cpu.h"
+#include "lockstep/memory.h"
+#include "lockstep/optimizer.h"
+#include "lockstep/random.h"
+#include "support.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STEPS = 4, PARTS_MAX = 8 };
+
+/* Options that every method has; each is tried with every method. */
+static const char *const everywhere[] = {
+    "weight_decay: 0.01",
+    "clip_norm: 0",
+    "clip_norm: 0.5",
+    "clip_value: 0.01, clip_norm: 3",
+    "decay_all: true, adapt_all: true, weight_decay: 0.1",
+    "maximize: true",
+};
+
+/* Ways that a method's own options lead through its code. */
+static const char *const paths[] = {
+    "type: sgd, momentum: 0",
+    "type: sgd, nesterov: true, decay: decoupled, weight_decay: 0.01",
+    "type: sgd, dampening: 0.3",
+    "type: lars, nesterov: true",
+    "type: lars, variant: outside, trust_clip: on",
+    "type: lars, variant: wd_in_norm, weight_decay: 0.01, clip_norm: 1",
+    "type: lars, variant: larc, trust_coefficient: 0.02",
+    "type: lamb, decay: decoupled, weight_decay: 0.1, norm_clamp: 1",
+    "type: lamb, bias_correction: false, grad_averaging: false, trust_clip: true, ratio_eps: 1e-6",
+    "type: adamw, decay: l2, weight_decay: 0.01",
+};
+
+/* ---- an optimizer in a small arena ---- */
+
+typedef struct Bench {
+    Config config;
+    Layout layout;
+    float *w, *g;
+} Bench;
+
+static void bench_init(Bench *bench, const char *options)
+{
+    *bench = (Bench){ .w = NULL };
+    char text[512];
+    snprintf(text, sizeof text, "optimizer: {%s}\n", options);
+    Err err = { "" };
+    bool parsed = config_parse(&bench->config, "test.yaml", text, strlen(text), &err);
+    ck_assert_msg(parsed, "%s", err.text);
+    Layout *layout = &bench->layout;
+    layout_add(layout, "conv.weight", 4, (int[]){ 20, 30, 5, 5 }, LAYOUT_DECAY | LAYOUT_ADAPT);
+    layout_add(layout, "norm.gain", 1, (int[]){ 20 }, 0);
+    layout_add(layout, "norm.mean", 1, (int[]){ 5000 }, LAYOUT_STATISTIC);
+    layout_add(layout, "dense.weight", 2, (int[]){ 7, 1000 }, LAYOUT_DECAY | LAYOUT_ADAPT);
+    layout_add(layout, "dense.bias", 1, (int[]){ 4100 }, 0);
+    layout_seal(layout);
+    bench->w = mem_array(float, layout->n);
+    bench->g = mem_array(float, layout->n);
+}
+
+static void bench_free(Bench *bench)
+{
+    mem_free(bench->w);
+    mem_free(bench->g);
+    layout_free(&bench->layout);
+    config_free(&bench->config);
+}
+
+/* Random numbers inside the tensors, zero in the padding. */
+static void fill(const Layout *layout, uint64_t seed, uint64_t step, double scale, float *x)
+{
+    memset(x, 0, layout->n * sizeof *x);
+    for (int i = 0; i < layout->count; i++) {
+        RandomKey key = random_key(seed, RANDOM_TEST, step, (uint64_t)i);
+        const LayoutTensor *tensor = &layout->tensors[i];
+        random_fill_normal(key, 0, x + tensor->offset, tensor->n);
+        for (size_t k = 0; k < tensor->n; k++)
+            x[tensor->offset + k] *= (float)scale;
+    }
+}
+
+static void start(Bench *bench, Optimizer *optimizer, Slice slice)
+{
+    Err err = { "" };
+    ConfigNode *node = config_get(bench->config.root, "optimizer");
+    bool ok = optimizer_init(optimizer, &bench->config, node, &bench->layout, slice, &err);
+    ck_assert_msg(ok, "%s", err.text);
+}
+
+static const Exchange alone = { NULL, NULL };
+
+/* Calls `law` for every method with every option set. */
+static void for_all(void (*law)(const char *options))
+{
+    int count;
+    const OptimizerType *const *types = optimizer_all(&count);
+    ck_assert_int_ge(count, 4);
+    for (int i = 0; i < count; i++) {
+        char options[256];
+        snprintf(options, sizeof options, "type: %s", types[i]->name);
+        law(options);
+        for (size_t k = 0; k < sizeof everywhere / sizeof *everywhere; k++) {
+            snprintf(options, sizeof options, "type: %s, %s", types[i]->name, everywhere[k]);
+            law(options);
+        }
+    }
+    for (size_t k = 0; k < sizeof paths / sizeof *paths; k++)
+        law(paths[k]);
+}
+
+/* ---- any cut into slices gives the same bits ---- */
+
+/* Ranks as threads; `complete` merges the arrays of all of them. */
+typedef struct Ranks {
+    int parts;
+    pthread_barrier_t barrier;
+    const Layout *layout;
+    Bench *bench;
+    Optimizer optimizers[PARTS_MAX];
+    char merged[1 << 14];
+} Ranks;
+
+typedef struct RankContext {
+    Ranks *ranks;
+    int rank;
+} RankContext;
+
+static void merge(void *context, void *array, size_t bytes)
+{
+    const RankContext *mine = context;
+    Ranks *ranks = mine->ranks;
+    Slice slice = layout_slice(ranks->layout, mine->rank, ranks->parts);
+    size_t first = (size_t)slice.first_block * bytes, last = (size_t)slice.last_block * bytes;
+    size_t all = (size_t)ranks->layout->blocks * bytes;
+    pthread_barrier_wait(&ranks->barrier);
+    memcpy(ranks->merged + first, (char *)array + first, last - first);
+    pthread_barrier_wait(&ranks->barrier);
+    memcpy(array, ranks->merged, all);
+}
+
+static void take_steps(Ranks *ranks, int rank)
+{
+    RankContext context = { ranks, rank };
+    Exchange exchange = ranks->parts > 1 ? (Exchange){ merge, &context } : alone;
+    Bench *bench = ranks->bench;
+    for (int t = 0; t < STEPS; t++) {
+        if (rank == 0)
+            fill(&bench->layout, 1, (uint64_t)t, t == 2 ? 10 : 0.1, bench->g);
+        if (ranks->parts > 1)
+            pthread_barrier_wait(&ranks->barrier);
+        Rates rates = { .lr = 0.05 / (t + 1), .step = t };
+        optimizer_step(&ranks->optimizers[rank], &rates, bench->w, bench->g, exchange);
+        if (ranks->parts > 1)
+            pthread_barrier_wait(&ranks->barrier);
+    }
+}
+
+static void *rank_main(void *argument)
+{
+    const RankContext *mine = argument;
+    take_steps(mine->ranks, mine->rank);
+    return NULL;
+}
+
+/* `bench->w` after STEPS steps on `parts` ranks; the optimizers are left for inspection. */
+static void train(Ranks *ranks, Bench *bench, int parts)
+{
+    ranks->parts = parts;
+    ranks->bench = bench;
+    ranks->layout = &bench->layout;
+    ck_assert_uint_le((size_t)bench->layout.blocks * 2 * sizeof(double), sizeof ranks->merged);
+    fill(&bench->layout, 0, 0, 1, bench->w);
+    for (int r = 0; r < parts; r++)
+        start(bench, &ranks->optimizers[r], layout_slice(&bench->layout, r, parts));
+    if (parts == 1) {
+        take_steps(ranks, 0);
+        return;
+    }
+    pthread_t threads[PARTS_MAX];
+    RankContext contexts[PARTS_MAX];
+    pthread_barrier_init(&ranks->barrier, NULL, (unsigned)parts);
+    for (int r = 0; r < parts; r++) {
+        contexts[r] = (RankContext){ ranks, r };
+        ck_assert_int_eq(pthread_create(&threads[r], NULL, rank_main, &contexts[r]), 0);
+    }
+    for (int r = 0; r < parts; r++)
+        pthread_join(threads[r], NULL);
+    pthread_barrier_destroy(&ranks->barrier);
+}
+
+static void same_reports(const Optimizer *a, const Optimizer *b, const char *options)
+{
+    bool same = memcmp(&a->grad_norm, &b->grad_norm, sizeof a->grad_norm) == 0 &&
+                memcmp(&a->clip_factor, &b->clip_factor, sizeof a->clip_factor) == 0 &&
+                memcmp(a->trust, b->trust, (size_t)a->layout->count * sizeof *a->trust) == 0;
+    ck_assert_msg(same, "%s: norm, clip factor or trust ratios differ between ranks", options);
+}
+
+static void law_slices(const char *options)
+{
+    static const int cuts[] = { 2, 3, 5, 8 };
+    Bench whole, cut;
+    Ranks *one = mem_new(Ranks), *many = mem_new(Ranks);
+    bench_init(&whole, options);
+    train(one, &whole, 1);
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        bench_init(&cut, options);
+        train(many, &cut, cuts[i]);
+        size_t n = whole.layout.n, first = first_difference(whole.w, cut.w, n);
+        ck_assert_msg(first == n, "%s: %d slices: weight %zu differs", options, cuts[i], first);
+        for (int r = 0; r < cuts[i]; r++) {
+            const Optimizer *mine = &many->optimizers[r];
+            same_reports(&one->optimizers[0], mine, options);
+            for (int s = 0; s < mine->type->states; s++)
+                ck_assert_msg(same_bits(one->optimizers[0].state[s] + mine->slice.lo,
+                                        mine->state[s], mine->slice.hi - mine->slice.lo),
+                              "%s: %d slices: state %d differs", options, cuts[i], s);
+            optimizer_free(&many->optimizers[r]);
+        }
+        bench_free(&cut);
+    }
+    optimizer_free(&one->optimizers[0]);
+    bench_free(&whole);
+    mem_free(one);
+    mem_free(many);
+}
+
+START_TEST(test_slices)
+{
+    for_all(law_slices);
+}
+END_TEST
+
+/* ---- laws of one process ---- */
+
+static void law_padding(const char *options)
+{
+    Bench bench;
+    Ranks *ranks = mem_new(Ranks);
+    bench_init(&bench, options);
+    train(ranks, &bench, 1);
+    Optimizer *optimizer = &ranks->optimizers[0];
+    for (int i = 0; i < bench.layout.count; i++) {
+        const LayoutTensor *tensor = &bench.layout.tensors[i];
+        for (size_t k = tensor->offset + tensor->n; k < tensor->offset + tensor->padded; k++) {
+            ck_assert_msg(bench.w[k] == 0, "%s: padding of %s is %g", options, tensor->name,
+                          (double)bench.w[k]);
+            for (int s = 0; s < optimizer->type->states; s++)
+                ck_assert_msg(optimizer->state[s][k] == 0, "%s: padding of state %d", options, s);
+        }
+    }
+    optimizer_free(optimizer);
+    bench_free(&bench);
+    mem_free(ranks);
+}
+
+START_TEST(test_padding_stays_zero)
+{
+    for_all(law_padding);
+}
+END_TEST
+
+static void law_rest(const char *options)
+{
+    char without[512];
+    Bench bench;
+    Optimizer optimizer;
+    snprintf(without, sizeof without, "%s", options);
+    bench_init(&bench, without);
+    start(&bench, &optimizer, layout_slice(&bench.layout, 0, 1));
+    float *before = mem_array(float, bench.layout.n);
+    fill(&bench.layout, 0, 0, 1, bench.w);
+    memcpy(before, bench.w, bench.layout.n * sizeof *before);
+    for (int i = 0; i < bench.layout.count; i++)
+        optimizer.tensor_decay[i] = 0;
+    for (int t = 0; t < STEPS; t++)
+        optimizer_step(&optimizer, &(Rates){ .lr = 0.1, .step = t }, bench.w, bench.g, alone);
+    ck_assert_msg(same_bits(bench.w, before, bench.layout.n), "%s: weights moved", options);
+    ck_assert_double_eq(optimizer.grad_norm, 0);
+    ck_assert_double_eq(optimizer.clip_factor, 1);
+    mem_free(before);
+    optimizer_free(&optimizer);
+    bench_free(&bench);
+}
+
+START_TEST(test_no_gradient_no_decay_no_change)
+{
+    for_all(law_rest);
+}
+END_TEST
+
+/* Neither updated, nor part of any norm. */
+static void law_statistics(const char *options)
+{
+    Bench with, without;
+    Optimizer a, b;
+    bench_init(&with, options);
+    bench_init(&without, options);
+    start(&with, &a, layout_slice(&with.layout, 0, 1));
+    start(&without, &b, layout_slice(&without.layout, 0, 1));
+    int mean = layout_find(&with.layout, "norm.mean");
+    const LayoutTensor *tensor = &with.layout.tensors[mean];
+    fill(&with.layout, 0, 0, 1, with.w);
+    memcpy(without.w, with.w, with.layout.n * sizeof *with.w);
+    for (int t = 0; t < STEPS; t++) {
+        fill(&with.layout, 1, (uint64_t)t, 0.1, with.g);
+        memcpy(without.g, with.g, with.layout.n * sizeof *with.g);
+        memset(without.g + tensor->offset, 0, tensor->n * sizeof *without.g);
+        Rates rates = { .lr = 0.05, .step = t };
+        optimizer_step(&a, &rates, with.w, with.g, alone);
+        optimizer_step(&b, &rates, without.w, without.g, alone);
+    }
+    ck_assert_msg(same_bits(with.w, without.w, with.layout.n), "%s: statistics leak", options);
+    same_reports(&a, &b, options);
+    ck_assert_msg(a.trust[mean] == 1, "%s", options);
+    for (int t = 0; t < 2; t++) /* and they themselves stay where they were */
+        fill(&with.layout, 0, 0, 1, without.w);
+    ck_assert_msg(same_bits(with.w + tensor->offset, without.w + tensor->offset, tensor->n),
+                  "%s: a statistic was updated", options);
+    optimizer_free(&a);
+    optimizer_free(&b);
+    bench_free(&with);
+    bench_free(&without);
+}
+
+START_TEST(test_statistics_are_passed_over)
+{
+    for_all(law_statistics);
+}
+END_TEST
+
+/* sum of (w - target)^2 / 2 goes down, or up when maximizing. */
+static void law_quadratic(const char *options)
+{
+    Bench bench;
+    Optimizer optimizer;
+    bench_init(&bench, options);
+    start(&bench, &optimizer, layout_slice(&bench.layout, 0, 1));
+    for (int i = 0; i < bench.layout.count; i++)
+        optimizer.tensor_decay[i] = 0;
+    float *target = mem_array(float, bench.layout.n);
+    fill(&bench.layout, 0, 0, 1, bench.w);
+    fill(&bench.layout, 7, 0, 1, target);
+    double first = 0, last = 0;
+    bool lars = strcmp(optimizer.type->name, "lars") == 0; /* its lr is multiplied by eta */
+    for (int t = 0; t < 100; t++) {
+        last = 0;
+        for (size_t k = 0; k < bench.layout.n; k++) {
+            bench.g[k] = bench.w[k] - target[k];
+            last += 0.5 * (double)bench.g[k] * (double)bench.g[k];
+        }
+        if (t == 0)
+            first = last;
+        Rates rates = { .lr = lars ? 0.5 : 0.01, .step = t };
+        optimizer_step(&optimizer, &rates, bench.w, bench.g, alone);
+    }
+    if (optimizer.maximize)
+        ck_assert_msg(last > 1.01 * first, "%s: from %g to %g", options, first, last);
+    else
+        ck_assert_msg(last < 0.999 * first, "%s: from %g to %g", options, first, last);
+    mem_free(target);
+    optimizer_free(&optimizer);
+    bench_free(&bench);
+}
+
+START_TEST(test_quadratic)
+{
+    for_all(law_quadratic);
+}
+END_TEST
+
+/* Every ISA level gives the same numbers up to rounding. */
+static void law_levels(const char *options)
+{
+    static const char *const levels[] = { "v2", "v3", "v4" };
+    Bench first, other;
+    Ranks *ranks = mem_new(Ranks);
+    Err err;
+    Isa best = cpu_isa_best();
+    ck_assert(cpu_set_isa("v2", &err));
+    bench_init(&first, options);
+    train(ranks, &first, 1);
+    optimizer_free(&ranks->optimizers[0]);
+    for (Isa isa = ISA_V3; isa <= best; isa++) {
+        ck_assert(cpu_set_isa(levels[isa], &err));
+        bench_init(&other, options);
+        train(ranks, &other, 1);
+        optimizer_free(&ranks->optimizers[0]);
+        ck_assert_msg(all_close(other.w, first.w, first.layout.n, 2e-6, 2e-6), "%s at %s", options,
+                      levels[isa]);
+        bench_free(&other);
+    }
+    ck_assert(cpu_set_isa("auto", &err));
+    bench_free(&first);
+    mem_free(ranks);
+}
+
+START_TEST(test_levels_agree)
+{
+    for_all(law_levels);
+}
+END_TEST
+
+static void law_no_allocation(const char *options)
+{
+    Bench bench;
+    Optimizer optimizer;
+    bench_init(&bench, options);
+    start(&bench, &optimizer, layout_slice(&bench.layout, 0, 1));
+    MemUse before = mem_use();
+    optimizer_step(&optimizer, &(Rates){ .lr = 0.1 }, bench.w, bench.g, alone);
+    MemUse after = mem_use();
+    ck_assert_uint_eq(before.blocks, after.blocks);
+    ck_assert_uint_eq(before.peak_bytes, after.peak_bytes);
+    optimizer_free(&optimizer);
+    bench_free(&bench);
+}
+
+START_TEST(test_no_allocation_in_a_step)
+{
+    for_all(law_no_allocation);
+}
+END_TEST
+
+static void law_divergence(const char *options)
+{
+    static const float bad[] = { NAN, INFINITY, -INFINITY };
+    for (int i = 0; i < 3; i++) {
+        Bench bench;
+        Optimizer optimizer;
+        bench_init(&bench, options);
+        start(&bench, &optimizer, layout_slice(&bench.layout, 0, 1));
+        Rates rates = { .lr = 0.1 };
+        ck_assert(optimizer_step(&optimizer, &rates, bench.w, bench.g, alone));
+        bench.g[bench.layout.tensors[3].offset + 5] = bad[i];
+        ck_assert_msg(!optimizer_step(&optimizer, &rates, bench.w, bench.g, alone), "%s", options);
+        optimizer_free(&optimizer);
+        bench_free(&bench);
+    }
+}
+
+START_TEST(test_divergence_is_told)
+{
+    for_all(law_divergence);
+}
+END_TEST
+
+/* ---- clipping ---- */
+
+START_TEST(test_clip_norm)
+{
+    Bench bench;
+    Optimizer optimizer;
+    bench_init(&bench, "type: sgd, momentum: 0, lr: 1, clip_norm: 0.25");
+    start(&bench, &optimizer, layout_slice(&bench.layout, 0, 1));
+    fill(&bench.layout, 1, 0, 1, bench.g);
+    optimizer_step(&optimizer, &(Rates){ .lr = 1 }, bench.w, bench.g, alone);
+    double sum = 0, moved = 0;
+    for (int i = 0; i < bench.layout.count; i++) {
+        const LayoutTensor *tensor = &bench.layout.tensors[i];
+        for (size_t k = tensor->offset; k < tensor->offset + tensor->n; k++) {
+            moved += (double)bench.w[k] * (double)bench.w[k];
+            if (!(tensor->flags & LAYOUT_STATISTIC))
+                sum += (double)bench.g[k] * (double)bench.g[k];
+        }
+    }
+    ck_assert_double_eq_tol(optimizer.grad_norm, sqrt(sum), 1e-9 * sqrt(sum));
+    ck_assert_double_eq_tol(optimizer.clip_factor, 0.25 / (sqrt(sum) + 1e-6), 1e-12);
+    ck_assert_double_eq_tol(sqrt(moved), 0.25, 1e-6);
+    optimizer_free(&optimizer);
+    bench_free(&bench);
+}
+END_TEST
+
+START_TEST(test_clip_value_reports_the_norm_before)
+{
+    Bench bench;
+    Optimizer optimizer;
+    bench_init(&bench, "type: sgd, momentum: 0, clip_value: 0.5, clip_norm: 100");
+    start(&bench, &optimizer, layout_slice(&bench.layout, 0, 1));
+    bench.g[bench.layout.tensors[0].offset] = 3;
+    bench.g[bench.layout.tensors[3].offset] = -4;
+    optimizer_step(&optimizer, &(Rates){ .lr = 1 }, bench.w, bench.g, alone);
+    ck_assert_double_eq(optimizer.grad_norm, 5);
+    ck_assert_double_eq(optimizer.clip_factor, 1);
+    ck_assert_double_eq((double)bench.w[bench.layout.tensors[0].offset], -0.5);
+    ck_assert_double_eq((double)bench.w[bench.layout.tensors[3].offset], 0.5);
+    optimizer_free(&optimizer);
+    bench_free(&bench);
+}
+END_TEST
+
+/* ---- options ---- */
+
+START_TEST(test_defaults)
+{
+    static const struct {
+        const char *options;
+        double lr, weight_decay, clip_norm;
+    } cases[] = {
+        { "", 0.1, 0, 0 },
+        { "type: sgd", 0.1, 0, 0 },
+        { "type: lars", 1, 1e-4, 0 },
+        { "type: lamb", 1e-3, 0.01, 1 },
+        { "type: adamw", 1e-3, 0.01, 0 },
+        { "type: lamb, clip_norm: 0, lr: 2", 2, 0.01, 0 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Bench bench;
+        Optimizer optimizer;
+        bench_init(&bench, cases[i].options);
+        start(&bench, &optimizer, layout_slice(&bench.layout, 0, 1));
+        ck_assert_double_eq(optimizer.lr, cases[i].lr);
+        ck_assert_double_eq(optimizer.weight_decay, cases[i].weight_decay);
+        ck_assert_double_eq(optimizer.clip_norm, cases[i].clip_norm);
+        for (int k = 0; k < bench.layout.count; k++) { /* matrices only */
+            bool matrix = bench.layout.tensors[k].ndim > 1;
+            ck_assert_double_eq(optimizer.tensor_decay[k], matrix ? cases[i].weight_decay : 0);
+            ck_assert_int_eq(optimizer.tensor_adapt[k], matrix);
+        }
+        optimizer_free(&optimizer);
+        bench_free(&bench);
+    }
+}
+END_TEST
+
+START_TEST(test_resolved_config_has_the_methods_defaults)
+{
+    Bench bench;
+    Optimizer optimizer;
+    bench_init(&bench, "type: lamb");
+    start(&bench, &optimizer, layout_slice(&bench.layout, 0, 1));
+    ConfigNode *node = config_get(bench.config.root, "optimizer");
+    ck_assert_str_eq(config_get(node, "lr")->text, "0.001");
+    ck_assert_str_eq(config_get(node, "clip_norm")->text, "1");
+    ck_assert_str_eq(config_get(node, "beta2")->text, "0.999");
+    optimizer_free(&optimizer);
+    bench_free(&bench);
+}
+END_TEST
+
+START_TEST(test_messages)
+{
+    static const struct {
+        const char *options, *message;
+    } cases[] = {
+        { "type: lambs",
+          "test.yaml:1:19: optimizer.type: unknown optimizer \"lambs\"; did you mean "
+          "\"lamb\"? (optimizers: adamw, lamb, lars, sgd)" },
+        { "type: sgd, nesterov: true, momentum: 0",
+          "test.yaml:1:12: optimizer: nesterov needs momentum above 0 and dampening 0, found 0 and "
+          "0" },
+        { "type: lars, nesterov: true, dampening: 0.5",
+          "test.yaml:1:12: optimizer: nesterov needs momentum above 0 and dampening 0, found 0.9 "
+          "and "
+          "0.5" },
+        { "type: adamw, beta3: 0.9", "test.yaml:1:26: optimizer.beta3: unknown option; did you "
+                                     "mean \"beta1\"? (options here: type, "
+                                     "lr, weight_decay, clip_norm, clip_value, decay_all, "
+                                     "adapt_all, maximize, beta1, beta2, eps, decay)" },
+        { "type: sgd, momentum: 1.5",
+          "test.yaml:1:34: optimizer.momentum: 1.5 is out of range, wanted 0 to 1" },
+        { "type: sgd, lr: -1",
+          "test.yaml:1:28: optimizer.lr: -1 is out of range, wanted 0 to 1000000000" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Bench bench;
+        Optimizer optimizer;
+        Err err = { "" };
+        bench_init(&bench, cases[i].options);
+        ConfigNode *node = config_get(bench.config.root, "optimizer");
+        Slice all = layout_slice(&bench.layout, 0, 1);
+        ck_assert(!optimizer_init(&optimizer, &bench.config, node, &bench.layout, all, &err));
+        ck_assert_str_eq(err.text, cases[i].message);
+        optimizer_free(&optimizer);
+        bench_free(&bench);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("optimizer");
+    add_test(suite, test_slices);
+    add_test(suite, test_padding_stays_zero);
+    add_test(suite, test_no_gradient_no_decay_no_change);
+    add_test(suite, test_statistics_are_passed_over);
+    add_test(suite, test_quadratic);
+    add_test(suite, test_levels_agree);
+    add_test(suite, test_no_allocation_in_a_step);
+    add_test(suite, test_divergence_is_told);
+    add_test(suite, test_clip_norm);
+    add_test(suite, test_clip_value_reports_the_norm_before);
+    add_test(suite, test_defaults);
+    add_test(suite, test_resolved_config_has_the_methods_defaults);
+    add_test(suite, test_messages);
+    return run_suite(suite);
+}
