@@ -1,6 +1,6 @@
-/* A run folder, runs/NAME/: config.yaml (resolved), meta.json (provenance), metrics.jsonl, metrics.csv,
- * tb/ (TensorBoard events), summary.json, ckpt/. Only rank 0 has one open; on other ranks every function
- * but run_open does nothing. */
+/* A run folder, runs/NAME/: config.yaml (resolved), meta.json (provenance), metrics.jsonl,
+ * metrics.csv, tb/ (TensorBoard events), summary.json, ckpt/. Only rank 0 has one open; on other
+ * ranks every function but run_open does nothing. */
 #ifndef LOCKSTEP_RUN_H
 #define LOCKSTEP_RUN_H
 
@@ -51,17 +51,17 @@ typedef struct RunFacts {
 
 typedef struct Run Run;
 
-/* Makes the folder <settings->folder>/<settings->name> and opens its files. An existing folder is an
- * error unless `force`; then the files of the old run are removed, files that no run makes are left
- * alone, and a folder that holds files but no run is refused. Open it after everything else that can
- * fail, so that a failed start leaves no folder behind. Collective: rank 0 works, all ranks get the
- * same answer and the same message. NULL after an error. Borrows nothing. */
+/* Makes the folder <settings->folder>/<settings->name> and opens its files. An existing folder is
+ * an error unless `force`; then the files of the old run are removed, files that no run makes are
+ * left alone, and a folder that holds files but no run is refused. Open it after everything else
+ * that can fail, so that a failed start leaves no folder behind. Collective: rank 0 works, all
+ * ranks get the same answer and the same message. NULL after an error. Borrows nothing. */
 Run *run_open(Comm *comm, const Settings *settings, bool force, Err *err);
 const char *run_folder(const Run *run); /* borrowed; on every rank */
 
-/* Writers. None is collective but run_write_meta. A file that cannot be written is warned about once;
- * training goes on and run_close tells. A step record costs a few microseconds, and every record has
- * left the process when the call returns, so a killed run keeps all of them. */
+/* Writers. None is collective but run_write_meta. A file that cannot be written is warned about
+ * once; training goes on and run_close tells. A step record costs a few microseconds, and every
+ * record has left the process when the call returns, so a killed run keeps all of them. */
 void run_write_config(Run *run, const Settings *settings); /* config.yaml: the resolved tree */
 void run_log_step(Run *run, const StepRecord *record);
 void run_log_eval(Run *run, const EvalRecord *record);
@@ -70,17 +70,17 @@ void run_write_summary(Run *run, const Summary *summary);
 /* ckpt/final.safetensors, from the whole arena; see weights.h. */
 void run_write_weights(Run *run, const Layout *layout, const float *arena, int64_t step);
 
-/* meta.json: where, when, with what and by which command. facts may be NULL. Collective (it gathers the
- * host names). */
+/* meta.json: where, when, with what and by which command. facts may be NULL. Collective (it gathers
+ * the host names). */
 void run_write_meta(Run *run, int argc, char *const *argv, Comm *comm, const RunFacts *facts);
 
-/* Closes everything and frees run. False if anything could not be written (disk full): err names the
- * first such file. Not collective: always true on ranks other than 0. */
+/* Closes everything and frees run. False if anything could not be written (disk full): err names
+ * the first such file. Not collective: always true on ranks other than 0. */
 bool run_close(Run *run, Err *err);
 
-/* Progress on stderr: one updating line on a terminal (at most ten times a second, cut to its width),
- * elsewhere one plain line every `plain_every` steps (0: never) and one per evaluation. Silent with
- * LOG_QUIET and on ranks other than 0, where every call is allowed and does nothing. */
+/* Progress on stderr: one updating line on a terminal (at most ten times a second, cut to its
+ * width), elsewhere one plain line every `plain_every` steps (0: never) and one per evaluation.
+ * Silent with LOG_QUIET and on ranks other than 0, where every call is allowed and does nothing. */
 typedef struct Progress Progress;
 Progress *progress_new(int64_t steps, int64_t steps_per_epoch, int64_t plain_every);
 void progress_step(Progress *progress, const StepRecord *record);

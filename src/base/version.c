@@ -1,5 +1,5 @@
-/* What this program is and how it was built. The Makefile passes the LOCKSTEP_ definitions to this file
- * alone, so a new commit recompiles nothing else. */
+/* What this program is and how it was built. The Makefile passes the LOCKSTEP_ definitions to this
+ * file alone, so a new commit recompiles nothing else. */
 #include "lockstep/version.h"
 
 #ifndef LOCKSTEP_VERSION

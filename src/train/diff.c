@@ -1,5 +1,5 @@
-/* `lockstep diff`: two runs side by side. Runs that promise the same bits either keep the promise, or the
- * first step where they part, and the first quantity in it, says where to look. */
+/* `lockstep diff`: two runs side by side. Runs that promise the same bits either keep the promise,
+ * or the first step where they part, and the first quantity in it, says where to look. */
 #include "lockstep/diff.h"
 
 #include "diff_parts.h"
@@ -49,8 +49,8 @@ static bool read_summary(Side *side, Err *err)
 
 /* ---- records ---- */
 
-/* Where the first quantity that differs points to; only right if no step in between is missing from the
- * files. */
+/* Where the first quantity that differs points to; only right if no step in between is missing from
+ * the files. */
 static void print_hint(const Diff *diff, const json_t *a, const json_t *b)
 {
     int64_t step = diff->a.records.step;

@@ -26,7 +26,8 @@ bool records_open(Records *records, const char *folder, Err *err);
 bool records_next(Records *records, Err *err);
 void records_close(Records *records);
 
-/* How many of the quantities that the two records hold differ; `print` shows each with both values. */
+/* How many of the quantities that the two records hold differ; `print` shows each with both
+ * values. */
 int records_compare(const json_t *a, const json_t *b, bool print);
 bool records_same(const json_t *a, const json_t *b, const char *key);
 

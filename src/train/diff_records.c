@@ -1,5 +1,5 @@
-/* metrics.jsonl read back line by line, and the comparison of two of its records. A file may be that of
- * a killed run: an unfinished last line counts as not there. */
+/* metrics.jsonl read back line by line, and the comparison of two of its records. A file may be
+ * that of a killed run: an unfinished last line counts as not there. */
 #include "diff_parts.h"
 #include "run_parts.h"
 

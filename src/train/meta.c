@@ -1,5 +1,6 @@
-/* meta.json: provenance. When and where a run took place, with which program, libraries and CPU, started
- * by which command: what somebody needs to repeat it, or to see why a repetition differs. */
+/* meta.json: provenance. When and where a run took place, with which program, libraries and CPU,
+ * started by which command: what somebody needs to repeat it, or to see why a repetition
+ * differs. */
 #include "run_parts.h"
 
 #include "lockstep/cpu.h"
@@ -16,8 +17,8 @@
 
 extern char **environ;
 
-/* Variables that change what a run does or say where it ran. Names by prefix; SLURM_ alone would take
- * authentication tokens along. */
+/* Variables that change what a run does or say where it ran. Names by prefix; SLURM_ alone would
+ * take authentication tokens along. */
 static const char *const environment_prefixes[] = {
     "LOCKSTEP_",
     "OPENBLAS_",

@@ -1,5 +1,5 @@
-/* metrics.jsonl, one JSON object a line, and metrics.csv, the same records as a table. Each record is
- * one write to each file, so a run that is killed keeps every line it has logged. */
+/* metrics.jsonl, one JSON object a line, and metrics.csv, the same records as a table. Each record
+ * is one write to each file, so a run that is killed keeps every line it has logged. */
 #include "run_parts.h"
 
 #include "lockstep/version.h"

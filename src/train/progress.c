@@ -54,7 +54,8 @@ static void append_eta(char *line, size_t size, const ProgressView *view, const 
     text_append(line, size, "  ETA %s", text_seconds(text, sizeof text, left));
 }
 
-/* What follows the epoch, most wanted first; the line takes what fits. The bar takes what is left. */
+/* What follows the epoch, most wanted first; the line takes what fits. The bar takes what is
+ * left. */
 enum Part { PART_LOSS, PART_ETA, PART_BAR, PART_ACCURACY, PART_RATE, PART_LR, PART_COUNT };
 
 static void part_text(enum Part part, const ProgressView *view, const StepRecord *record,

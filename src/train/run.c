@@ -1,5 +1,5 @@
-/* A run folder: made, filled and closed. Rank 0 does the work; the others hold a Run without files, so
- * that the training loop reads the same on every rank. */
+/* A run folder: made, filled and closed. Rank 0 does the work; the others hold a Run without files,
+ * so that the training loop reads the same on every rank. */
 #include "run_parts.h"
 
 #include "lockstep/log.h"

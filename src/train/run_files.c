@@ -1,4 +1,5 @@
-/* Files of a run folder: append-only files that survive a full disk, files replaced in one piece. */
+/* Files of a run folder: append-only files that survive a full disk, files replaced in one
+ * piece. */
 #include "run_parts.h"
 
 #include "lockstep/log.h"

@@ -1,5 +1,5 @@
-/* What the writers of a run folder share: paths, append-only and atomically replaced files, JSON text,
- * the pieces of a progress line. Private to src/train. */
+/* What the writers of a run folder share: paths, append-only and atomically replaced files, JSON
+ * text, the pieces of a progress line. Private to src/train. */
 #ifndef LOCKSTEP_TRAIN_RUN_PARTS_H
 #define LOCKSTEP_TRAIN_RUN_PARTS_H
 
@@ -34,7 +34,8 @@ bool output_close(Output *output, Err *err); /* false if records were lost; free
 /* Replaces the file by way of path.tmp, fsync and rename: whole or not at all. */
 bool file_replace(const char *path, const void *data, size_t bytes, Err *err);
 
-/* A text file of at most `limit` bytes, NUL-terminated, mem_alloc'ed. The message begins with path. */
+/* A text file of at most `limit` bytes, NUL-terminated, mem_alloc'ed. The message begins with
+ * path. */
 bool file_text(const char *path, size_t limit, char **text, size_t *bytes, Err *err);
 
 /* ---- run_json.c ---- */

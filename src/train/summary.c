@@ -1,5 +1,5 @@
-/* summary.json: how a run ended, for people and for scripts that compare runs. Written in one piece at
- * the end, so its presence means that the run has ended. */
+/* summary.json: how a run ended, for people and for scripts that compare runs. Written in one piece
+ * at the end, so its presence means that the run has ended. */
 #include "run_parts.h"
 
 #include <math.h>

@@ -1,5 +1,6 @@
-/* TensorBoard event files, written by hand: a file of TFRecords, each a protobuf Event. The encoding is
- * that of tensorflow/core/lib/io/record_writer.cc and tensorflow/core/util/event.proto. */
+/* TensorBoard event files, written by hand: a file of TFRecords, each a protobuf Event. The
+ * encoding is that of tensorflow/core/lib/io/record_writer.cc and
+ * tensorflow/core/util/event.proto. */
 #include "run_parts.h"
 
 #include "lockstep/memory.h"

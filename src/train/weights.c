@@ -44,7 +44,8 @@ static json_t *tensor_value(const LayoutTensor *tensor, json_int_t *end)
                      *end);
 }
 
-/* The JSON header, padded with blanks so that the data start at a multiple of 8; freed with free. */
+/* The JSON header, padded with blanks so that the data start at a multiple of 8; freed with
+ * free. */
 static char *header_text(const Layout *layout, const float *arena, int64_t step, size_t *bytes)
 {
     json_t *header = json_object();

@@ -1,5 +1,5 @@
-/* Reading weights from a safetensors file that may come from anywhere: every length, offset, type and
- * shape is checked against the layout and the file's size before it is used. */
+/* Reading weights from a safetensors file that may come from anywhere: every length, offset, type
+ * and shape is checked against the layout and the file's size before it is used. */
 #include "lockstep/weights.h"
 
 #include "lockstep/memory.h"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Other programs read what a run leaves, and `lockstep eval` reads weights that another program wrote.
+# Other programs read what a run leaves, and `lockstep eval` reads what another program wrote.
 # Needs Python 3; the libraries that it has are used, the others are named as skipped.
 . "$(dirname "$0")/common.sh"
 

@@ -1,5 +1,5 @@
-/* `lockstep diff`: what it prints and returns for runs that are the same, part, are cut short or cannot
- * be read. Runs are written as text here, so the expected reports are exact. */
+/* `lockstep diff`: what it prints and returns for runs that are the same, part, are cut short or
+ * cannot be read. Runs are written as text here, so the expected reports are exact. */
 #include "support.h"
 
 #include "lockstep/diff.h"

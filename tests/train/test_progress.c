@@ -1,5 +1,5 @@
-/* The progress line: its text, that it never exceeds the terminal, how often it is drawn, and what a log
- * file gets instead. A pseudo-terminal stands for the person. */
+/* The progress line: its text, that it never exceeds the terminal, how often it is drawn, and what
+ * a log file gets instead. A pseudo-terminal stands for the person. */
 #include "support.h"
 
 #include "../../src/train/run_parts.h"
@@ -239,8 +239,9 @@ START_TEST(test_terminal)
         fprintf(stderr, "skipped: no pseudo-terminals here\n");
         return;
     }
-    /* Drawn at once, at step 2000, wiped for the evaluation, drawn again; at most ten times a second in
-     * between (the loop takes milliseconds, ten leaves room for a machine that stalls). */
+    /* Drawn at once, at step 2000, wiped for the evaluation, drawn again; at most ten times a
+     * second in between (the loop takes milliseconds, ten leaves room for a machine that
+     * stalls). */
     ck_assert_uint_ge(count_of(shown, '\r'), 4);
     ck_assert_uint_le(count_of(shown, '\r'), 7 + 10);
     ck_assert_int_eq(strncmp(shown, "\repoch 1/2  [>", 14), 0);

@@ -1,6 +1,6 @@
 /* ranks: 1 3
- * A run folder from open to close: which files there are and what exactly they say, what happens to an
- * existing folder, and that a full disk costs records but neither the run nor a whole file. */
+ * A run folder from open to close: which files there are and what exactly they say, what happens to
+ * an existing folder, and that a full disk costs records but neither the run nor a whole file. */
 #include "support.h"
 
 #include "../../src/train/run_parts.h"
@@ -498,8 +498,8 @@ static void fill_disk(Run *run, char *said, size_t size)
     free(text);
 }
 
-/* Rank 0 after fill_disk and run_close: whole lines only, the last ten among them, and as many missing
- * as the message says. */
+/* Rank 0 after fill_disk and run_close: whole lines only, the last ten among them, and as many
+ * missing as the message says. */
 static bool disk_was_full(const char *said, const char *message)
 {
     size_t lines = repeats("metrics.jsonl", STEP_JSON), rows = repeats("metrics.csv", STEP_CSV);
@@ -602,8 +602,8 @@ START_TEST(test_time)
 }
 END_TEST
 
-/* A sync or a reopened file for each record would cost milliseconds; the best of 20 tries counts, since
- * the machine may be busy. docs/formats.md has the measured cost. */
+/* A sync or a reopened file for each record would cost milliseconds; the best of 20 tries counts,
+ * since the machine may be busy. docs/formats.md has the measured cost. */
 START_TEST(test_records_are_cheap)
 {
     Err err;

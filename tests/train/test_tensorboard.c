@@ -1,5 +1,5 @@
-/* TensorBoard event files: framing, checksums and protobuf fields, decoded here by independent code. The
- * checksum is computed bit by bit and is itself checked against published values. */
+/* TensorBoard event files: framing, checksums and protobuf fields, decoded here by independent
+ * code. The checksum is computed bit by bit and is itself checked against published values. */
 #include "support.h"
 
 #include "lockstep/run.h"
