@@ -7,8 +7,8 @@
  *   torch                                          U(+-1/sqrt(fan_in)): PyTorch's default
  *   normal(s) uniform(s) truncated(s)              std = s
  *   constant(c) zeros ones
- * Uniform forms have the stated std: bound = sqrt(3) * std. Truncated: cut at 2 sigma, rescaled to std.
- * An optional gain multiplies: "xavier_uniform*1.6667" is Glorot's for tanh (5/3). */
+ * Uniform forms have the stated std: bound = sqrt(3) * std. Truncated: cut at 2 sigma, rescaled to
+ * std. An optional gain multiplies: "xavier_uniform*1.6667" is Glorot's for tanh (5/3). */
 #ifndef LOCKSTEP_INITIALIZER_H
 #define LOCKSTEP_INITIALIZER_H
 

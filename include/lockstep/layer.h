@@ -1,13 +1,16 @@
 /* A layer: one file in src/nn/layers, one line in src/nn/layers.def.
  *
- * Activations are float. A sample of shape (F) is stored as F floats. An image (C, H, W) is stored as
- * nChw16c: (ceil(C/16), H, W, 16), channels of a block next to each other, missing channels zero and
- * kept zero by every layer. The batch is the outermost dimension. All pointers are 64-byte aligned.
+ * Activations are float. A sample of shape (F) is stored as F floats. An image (C, H, W) is stored
+ * as nChw16c: (ceil(C/16), H, W, 16), channels of a block next to each other, missing channels zero
+ * and kept zero by every layer. The batch is the outermost dimension. All pointers are 64-byte
+ * aligned.
  *
- * Weights have the plain order a reader expects (dense (out, in), conv (OC, IC/groups, KH, KW)); layers
- * pack what they need into their own memory when `begin_step` tells them that the weights are new.
+ * Weights have the plain order a reader expects (dense (out, in), conv (OC, IC/groups, KH, KW));
+ * layers pack what they need into their own memory when `begin_step` tells them that the weights
+ * are new.
  *
- * Bits: forward and backward are pure functions of (weights, pass, x): the same for every rank count. */
+ * Bits: forward and backward are pure functions of (weights, pass, x): the same for every rank
+ * count. */
 #ifndef LOCKSTEP_LAYER_H
 #define LOCKSTEP_LAYER_H
 
@@ -46,13 +49,14 @@ typedef struct LayerType {
     const Option *options;
     size_t options_bytes;
 
-    /* Checks options against layer->in, sets layer->out, adds tensors to the layout (layer_add_tensor),
-     * sets flops. The error says what the layer needs; the caller adds its name and input shape. */
+    /* Checks options against layer->in, sets layer->out, adds tensors to the layout
+     * (layer_add_tensor), sets flops. The error says what the layer needs; the caller adds its name
+     * and input shape. */
     bool (*plan)(Layer *layer, Layout *layout, Err *err);
 
-    /* The lanes of the coming training have lane_size samples: checks what depends on it (a ghost batch
-     * must divide a lane) and remembers it. After plan, before allocate; the caller adds the layer's
-     * name. Not called: a lane is max_batch samples. NULL: nothing depends on it. */
+    /* The lanes of the coming training have lane_size samples: checks what depends on it (a ghost
+     * batch must divide a lane) and remembers it. After plan, before allocate; the caller adds the
+     * layer's name. Not called: a lane is max_batch samples. NULL: nothing depends on it. */
     bool (*check_lane)(Layer *layer, int lane_size, Err *err);
 
     /* Allocates what the layer keeps (saved values, packed weights, scratch) for batches of up to
@@ -60,23 +64,23 @@ typedef struct LayerType {
     void (*allocate)(Layer *layer, int max_batch);
     void (*release)(Layer *layer);
 
-    /* The weights are new: pack them. A step of global_batch samples follows (0: evaluation); a layer
-     * whose statistics decay depends on it sets layout->tensors[...].keep. NULL: nothing to do. */
+    /* The weights are new: pack them. A step of global_batch samples follows (0: evaluation); a
+     * layer whose statistics decay depends on it sets layout->tensors[...].keep. NULL: nothing to
+     * do. */
     void (*begin_step)(Layer *layer, Layout *layout, int global_batch);
 
     /* x -> y. `y` is not x unless in_place. */
     void (*forward)(Layer *layer, const Pass *pass, const float *x, float *y);
 
-    /* dy -> dx (NULL for the first layer of a net: not wanted) and the layer's dw, which it overwrites
-     * (=, not +=) completely, padding excluded. x and y are what forward saw and gave. dx may be dy only
-     * if in_place. */
+    /* dy -> dx (NULL for the first layer of a net: not wanted) and the layer's dw, which it
+     * overwrites (=, not +=) completely, padding excluded. x and y are what forward saw and gave,
+     * NULL where the type does not keep them. dx may be dy only if in_place. */
     void (*backward)(Layer *layer, const Pass *pass, const float *x, const float *y,
                      const float *dy, float *dx);
 
-    bool
-        in_place; /* y may be x, and dx may be dy (element-wise layers whose backward needs only y) */
-    bool keep_x; /* backward reads x */
-    bool keep_y; /* backward reads y */
+    bool in_place; /* y may be x, and dx may be dy (element-wise, backward without x) */
+    bool keep_x;   /* backward reads x */
+    bool keep_y;   /* backward reads y */
 } LayerType;
 
 struct Layer {
@@ -97,8 +101,9 @@ struct Layer {
 };
 
 /* A layer from its options (`node` may be a map, a scalar for the first option, or null for the
- * defaults): reads them, plans, adds its tensors to the layout. `first`: no data gradient will be asked
- * for. NULL and err if the options or the shape do not fit. Freed with layer_free (NULL is fine). */
+ * defaults): reads them, plans, adds its tensors to the layout. `first`: no data gradient will be
+ * asked for. NULL and err if the options or the shape do not fit. Freed with layer_free (NULL is
+ * fine). */
 Layer *layer_create(const LayerType *type, const Config *config, ConfigNode *node, const char *name,
                     int index, Shape in, bool first, Layout *layout, Err *err);
 void layer_free(Layer *layer);
@@ -114,13 +119,14 @@ char *shape_text(Shape shape, char *buffer, size_t size); /* "(64, 8, 8)" */
 int shape_blocks(Shape shape);                            /* ceil(C / 16) of an image */
 bool shape_equal(Shape a, Shape b);
 
-/* One sample between plain (C, H, W) and stored (C/16, H, W, 16) order; missing channels are written as
- * zeros. Features are copied. */
+/* One sample between plain (C, H, W) and stored (C/16, H, W, 16) order; missing channels are
+ * written as zeros. Features are copied. */
 void shape_pack(Shape shape, const float *plain, float *stored);
 void shape_unpack(Shape shape, const float *stored, float *plain);
 
-/* Adds "<layer>.<name>" to the layout; returns the index into layer->tensors. Trained tensors of two and
- * more dimensions get decay and adaptation, tensors of one dimension only what `flags` says. */
+/* Adds "<layer>.<name>" to the layout; returns the index into layer->tensors. Trained tensors of
+ * two and more dimensions get decay and adaptation, tensors of one dimension only what `flags`
+ * says. */
 int layer_add_tensor(Layer *layer, Layout *layout, const char *name, int ndim, const int *shape,
                      unsigned flags, int fan_in, int fan_out, const char *initializer);
 

@@ -12,8 +12,9 @@ typedef struct LossType {
     size_t options_bytes;
     bool wants_labels; /* class numbers; otherwise targets of the output's shape */
 
-    /* y (B, F) network outputs. Returns sums over the B samples. If dy (B, F) is not NULL it is set to the
-     * gradient of (sum of the losses) / pass->global_batch. Labels out of range are refused by data. */
+    /* y (B, F) network outputs. Returns sums over the B samples. If dy (B, F) is not NULL it is set
+     * to the gradient of (sum of the losses) / pass->global_batch. Labels out of range are refused
+     * by data. */
     Tally (*evaluate)(const Loss *loss, const Pass *pass, const Batch *batch, const float *y,
                       float *dy);
 } LossType;

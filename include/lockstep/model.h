@@ -1,5 +1,5 @@
-/* A network: the config's list of layers, made flat. `residual` becomes its body, its shortcut and a
- * join; `repeat` is unrolled. Buffers are planned once, before training.
+/* A network: the config's list of layers, made flat. `residual` becomes its body, its shortcut and
+ * a join; `repeat` is unrolled. Buffers are planned once, before training.
  *
  *   model:
  *     init: he_normal
@@ -11,17 +11,17 @@
  *       - global_avgpool
  *       - dense: 10
  *
- * An entry is a layer's name or a map of one key: the layer and its options. A layer without `name` is
- * called by its path: "0.conv2d", "2.repeat.1.0.residual.body.3.batchnorm"; a name inside a repeat gets
- * the round: "conv.0", "conv.1". */
+ * An entry is a layer's name or a map of one key: the layer and its options. A layer without `name`
+ * is called by its path: "0.conv2d", "2.repeat.1.0.residual.body.3.batchnorm"; a name inside a
+ * repeat gets the round: "conv.0", "conv.1". */
 #ifndef LOCKSTEP_MODEL_H
 #define LOCKSTEP_MODEL_H
 
 #include "lockstep/layer.h"
 #include "lockstep/loss.h"
 
-/* One operation: y = layer(x), or y = a + b when layer is NULL (the join of a residual block). A buffer
- * is written by one node and read by the nodes behind it. */
+/* One operation: y = layer(x), or y = a + b when layer is NULL (the join of a residual block). A
+ * buffer is written by one node and read by the nodes behind it. */
 typedef struct ModelNode {
     Layer *layer;
     int in, in2; /* buffers; in2 = -1 unless it is a join */
@@ -38,8 +38,8 @@ typedef struct ModelFlow {
     int dx[2], old[2], sum[2];
 } ModelFlow;
 
-/* Where everything lives: buffers and gradients share slots of one arena, each slot used again as soon as
- * nobody reads its content any more. What backward reads stays until it has read it. */
+/* Where everything lives: buffers and gradients share slots of one arena, each slot used again as
+ * soon as nobody reads its content any more. What backward reads stays until it has read it. */
 typedef struct ModelPlan {
     int *activation;   /* per buffer: slot; -1: the network's input */
     ModelFlow *flow;   /* per node */
@@ -80,10 +80,10 @@ typedef struct Model {
 
 extern const Option model_options[]; /* {layers, init, zero_gamma} */
 
-/* Builds from the map `model: {layers: [...], init: ..., zero_gamma: ...}` and `loss`. Infers and checks
- * every shape: an impossible net is an error that names the layer, its input shape and what it needs.
- * `outputs` > 0: the output must be a vector of that many values; 0: any shape. config must outlive the
- * model. After an error there is nothing to free. */
+/* Builds from the map `model: {layers: [...], init: ..., zero_gamma: ...}` and `loss`. Infers and
+ * checks every shape: an impossible net is an error that names the layer, its input shape and what
+ * it needs. `outputs` > 0: the output must be a vector of that many values; 0: any shape. config
+ * must outlive the model. After an error there is nothing to free. */
 bool model_build(Model *model, const Config *config, ConfigNode *node, ConfigNode *loss_node,
                  Shape input, int outputs, Err *err);
 
@@ -96,8 +96,8 @@ void model_allocate(Model *model, int max_batch);
 size_t model_plan_bytes(const Model *model, int max_batch); /* what its arena takes, in bytes */
 void model_free(Model *model);                              /* of a zeroed model: nothing happens */
 
-/* Fills w (layout.n floats, padding included): weights by their initialisers, keyed by seed; running
- * statistics at their start values. */
+/* Fills w (layout.n floats, padding included): weights by their initialisers, keyed by seed;
+ * running statistics at their start values. */
 bool model_initialize(const Model *model, uint64_t seed, float *w, Err *err);
 
 /* Points the layers at a weight arena and a gradient arena (dw may be NULL for evaluation). */
@@ -108,13 +108,14 @@ void model_bind(Model *model, float *w, float *dw);
 void model_begin_step(Model *model, int global_batch);
 
 /* Runs one micro-batch of pass->batch = batch->count >= 1 samples. Returns the loss sums (only the
- * count if the batch has neither labels nor targets). With pass->train the layers keep what backward
- * needs. */
+ * count if the batch has neither labels nor targets). With pass->train the layers keep what
+ * backward needs. */
 Tally model_forward(Model *model, const Batch *batch, const Pass *pass);
 
-/* After a training forward of the same batch, which must still be there: writes the lane's gradient (of
- * the sum of the losses over pass->global_batch) and statistic increments to the bound dw; padding is
- * left alone. Where two nodes read a buffer, the later node's gradient is the left summand. */
+/* After a training forward of the same batch, which must still be there: writes the lane's gradient
+ * (of the sum of the losses over pass->global_batch) and statistic increments to the bound dw;
+ * padding is left alone. Where two nodes read a buffer, the later node's gradient is the left
+ * summand. */
 void model_backward(Model *model, const Batch *batch, const Pass *pass);
 
 /* The outputs of the last forward: (B, F), or stored images. Valid until the next forward. */
@@ -123,7 +124,8 @@ const float *model_output(const Model *model);
 /* Sum of the layers' flops; forward, per sample. */
 double model_flops(const Model *model);
 
-/* Memory of the layers' own state (saved values, packed weights), in bytes; after model_allocate. */
+/* Memory of the layers' own state (saved values, packed weights), in bytes; after model_allocate.
+ * */
 size_t model_state_bytes(const Model *model);
 
 /* ---- between the files of the model ---- */

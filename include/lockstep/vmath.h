@@ -1,9 +1,9 @@
-/* exp, log, tanh and erf in float, as plain C that the compiler turns into vector code: no branch, no
- * call, no table, no libm, so bits depend neither on the libm version nor on the position in a loop.
- * For the per-level kernel files (cpu.h), which are compiled with contraction to FMA.
+/* exp, log, tanh and erf in float, as plain C that the compiler turns into vector code: no branch,
+ * no call, no table, no libm, so bits depend neither on the libm version nor on the position in a
+ * loop. For the per-level kernel files (cpu.h), which are compiled with contraction to FMA.
  *
- * Largest errors against double, over every 13th float of the whole range (tests/nn/test_vmath.c), in
- * ulp of the result; first without FMA (x86-64-v2), then with it (v3, v4):
+ * Largest errors against double, over every 13th float of the whole range (tests/nn/test_vmath.c),
+ * in ulp of the result; first without FMA (x86-64-v2), then with it (v3, v4):
  *
  *   vmath_exp   0.96   0.98
  *   vmath_log   0.83   0.83
@@ -39,8 +39,8 @@ VMATH_INLINE float vmath_copysign(float magnitude, float sign)
     return m.f;
 }
 
-/* e^x. Results below 2^-126 are 0 (no denormal numbers enter a network), above 2^128 infinite.
- * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 p(r); 2^n in two factors, each a normal number. */
+/* e^x. Results below 2^-126 are 0 (no denormal numbers enter a network), above 2^128 infinite. x =
+ * n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 p(r); 2^n in two factors, each a normal number. */
 VMATH_INLINE float vmath_exp(float x)
 {
     const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves an integer in the low bits */
@@ -133,7 +133,8 @@ VMATH_INLINE float vmath_erf(float x)
     return a < 0.93f ? near : far;
 }
 
-/* ln x in double, for one number at a time (a loss): 2 atanh(s), s = (m-1)/(m+1), to about 1 ulp. */
+/* ln x in double, for one number at a time (a loss): 2 atanh(s), s = (m-1)/(m+1), to about 1 ulp.
+ * */
 VMATH_INLINE double vmath_log_double(double x)
 {
     union {

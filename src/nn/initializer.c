@@ -217,8 +217,8 @@ static double dot(const double *a, const double *b, size_t n)
 }
 
 /* Makes `count` vectors of length n orthonormal: modified Gram-Schmidt, each vector twice, which is
- * enough (Giraud et al. 2005). From normal numbers this is uniform over orthogonal matrices, because
- * the triangular factor's diagonal is positive (Mezzadri 2007). */
+ * enough (Giraud et al. 2005). From normal numbers this is uniform over orthogonal matrices,
+ * because the triangular factor's diagonal is positive (Mezzadri 2007). */
 static void orthonormalize(double *vectors, size_t count, size_t n)
 {
     for (size_t v = 0; v < count; v++) {

@@ -8,7 +8,8 @@
 
 /* ---- memory ---- */
 
-/* Floats of a slot, rounded up so that every slot starts on a cache line and whole lines may be added. */
+/* Floats of a slot, rounded up so that every slot starts on a cache line and whole lines may be
+ * added. */
 static size_t slot_floats(const Model *model, int slot, int max_batch)
 {
     size_t floats = model->plan.slot[slot].floats * (size_t)max_batch;

@@ -158,8 +158,8 @@ static bool is_norm(const Layer *layer, const Layout *layout)
     return false;
 }
 
-/* Goyal et al. 2017, section 5.1. Only a norm that ends the body: before a relu, gain and bias at zero
- * would give no gradient ever. Dropout may stand behind it. */
+/* Goyal et al. 2017, section 5.1. Only a norm that ends the body: before a relu, gain and bias at
+ * zero would give no gradient ever. Dropout may stand behind it. */
 static void start_body_at_zero(Model *model, int first_node)
 {
     for (int i = model->count - 1; i >= first_node && model->nodes[i].layer; i--) {
@@ -250,8 +250,8 @@ static bool is_container(const char *kind)
     return strcmp(kind, "residual") == 0 || strcmp(kind, "repeat") == 0;
 }
 
-/* Makes "relu" the map {relu: null}. An override below a bare name ("model.layers[1].dropout.p=0.5") has
- * left that name waiting under the key "" (config_as_map). */
+/* Makes "relu" the map {relu: null}. An override below a bare name
+ * ("model.layers[1].dropout.p=0.5") has left that name waiting under the key "" (config_as_map). */
 static void make_map(ConfigNode *entry)
 {
     ConfigNode *waiting = config_get(entry, "");
@@ -327,8 +327,8 @@ static bool reads(const ModelNode *node, int buffer)
     return node->in == buffer || node->in2 == buffer;
 }
 
-/* Does a join read the input as it comes, or flattened? Joins add whole cache lines, which only our own
- * buffers have. */
+/* Does a join read the input as it comes, or flattened? Joins add whole cache lines, which only our
+ * own buffers have. */
 static bool joins_input(const Model *model)
 {
     for (int i = 0; i < model->count; i++) {

@@ -1,11 +1,11 @@
-/* Where buffers and gradients live. One training step is walked through, forward and back; a slot is
- * taken for each array when it is first written and given back when nobody reads it any more.
+/* Where buffers and gradients live. One training step is walked through, forward and back; a slot
+ * is taken for each array when it is first written and given back when nobody reads it any more.
  *
  *   forward   relu and its like write over their input where nobody else needs it
  *   backward  a join hands the same slot to both sides; a buffer with two readers gets a sum
  *
- * Arrays of every size share the slots: the smallest free slot that is large enough, else the largest
- * free one grown, else a new one. */
+ * Arrays of every size share the slots: the smallest free slot that is large enough, else the
+ * largest free one grown, else a new one. */
 #include "lockstep/memory.h"
 #include "lockstep/model.h"
 
@@ -14,8 +14,8 @@
 typedef struct BufferUse {
     size_t floats; /* per sample */
     int last_use;  /* last node that reads it in forward; the output: beyond all */
-    int kept_for; /* first node whose backward reads it: it stays until then; -1: no backward does */
-    int gradient; /* slot, or -1 */
+    int kept_for;  /* first node whose backward reads it: it stays until then; -1: none does */
+    int gradient;  /* slot, or -1 */
 } BufferUse;
 
 typedef struct Planner {
@@ -125,7 +125,8 @@ static void plan_forward(Planner *p)
 
 /* ---- backward ---- */
 
-/* The gradient of a layer's input: written where dy was if the layer can and nobody else holds dy. */
+/* The gradient of a layer's input: written where dy was if the layer can and nobody else holds dy.
+ * */
 static void flow_through_layer(Planner *p, int i)
 {
     const ModelNode *node = &p->model->nodes[i];

@@ -1,13 +1,14 @@
-/* Every layer of layers.def against central differences, at every ISA level of this CPU: the gradients of
- * sum(y dy) with respect to x and to each trained tensor. Also what every layer owes its neighbours:
- * missing channels stay zero, everything is overwritten, padding of the arenas is left alone, x and y are
- * not read by backward unless announced, in place gives the same bits, a repeat gives the same bits.
+/* Every layer of layers.def against central differences, at every ISA level of this CPU: the
+ * gradients of sum(y dy) with respect to x and to each trained tensor. Also what every layer owes
+ * its neighbours: missing channels stay zero, everything is overwritten, padding of the arenas is
+ * left alone, x and y are not read by backward unless announced, in place gives the same bits, a
+ * repeat gives the same bits.
  *
  * A new layer is tested without a change here, with its default options (required ones by name, see
  * `samples`); the interesting options of a layer are worth a line in `variants`.
  *
- * Values are multiples of 2^-10 and steps are powers of two, so x + h v is exact in float. Distinct levels
- * 1/16 apart, and different in every window up to 5 x 5, keep relu and maxpool away from
+ * Values are multiples of 2^-10 and steps are powers of two, so x + h v is exact in float. Distinct
+ * levels 1/16 apart, and different in every window up to 5 x 5, keep relu and maxpool away from
  * their kinks. Differences at h and 2h are extrapolated (error h^4) and summed in double. */
 #include "lockstep/cpu.h"
 #include "lockstep/layer.h"
@@ -245,7 +246,8 @@ static double noise(const Rig *rig)
     return 2 * 0x1p-24 * sqrt(sum) / STEP;
 }
 
-/* |numeric - analytic| relative to what is allowed. `size`: of the gradient along such a direction. */
+/* |numeric - analytic| relative to what is allowed. `size`: of the gradient along such a direction.
+ * */
 static double misfit(Rig *rig, const Direction *direction, const float *gradient, double size)
 {
     double analytic = 0;
@@ -255,8 +257,8 @@ static double misfit(Rig *rig, const Direction *direction, const float *gradient
     return fabs(numeric(rig, direction) - analytic) / allowed;
 }
 
-/* The largest misfit over a few dense directions and a few coordinates. `mask`: 1 where the point may be
- * moved. */
+/* The largest misfit over a few dense directions and a few coordinates. `mask`: 1 where the point
+ * may be moved. */
 static double worst_misfit(Rig *rig, float *point, const float *mask, const float *gradient,
                            size_t n)
 {
@@ -287,7 +289,8 @@ static void fill(float *a, float value, size_t n)
         a[i] = value;
 }
 
-/* Poisons everything that must be overwritten or must not be read, then runs forward and backward. */
+/* Poisons everything that must be overwritten or must not be read, then runs forward and backward.
+ * */
 static void run(Rig *rig)
 {
     const LayerType *type = rig->layer->type;
@@ -471,7 +474,8 @@ START_TEST(test_avx512)
 }
 END_TEST
 
-/* The check itself: one element off by its own size in a hundred, or all of them by 1 %, is seen. */
+/* The check itself: one element off by its own size in a hundred, or all of them by 1 %, is seen.
+ * */
 START_TEST(test_wrong_gradients_are_seen)
 {
     Rig rig;

@@ -1,5 +1,5 @@
-/* Initial weights: standard deviation and bounds of every scheme against the golden table, orthogonality,
- * spelling, and that a tensor's numbers depend on (seed, tensor) only. */
+/* Initial weights: standard deviation and bounds of every scheme against the golden table,
+ * orthogonality, spelling, and that a tensor's numbers depend on (seed, tensor) only. */
 #include "lockstep/initializer.h"
 #include "lockstep/memory.h"
 
@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The golden table's schemes in our spelling, with the uniform bound and the std for (fan_in, fan_out);
- * std 0: no bound. Values from init_scales.csv. */
+/* The golden table's schemes in our spelling, with the uniform bound and the std for (fan_in,
+ * fan_out); std 0: no bound. Values from init_scales.csv. */
 static const struct {
     const char *scheme;
     int rows, columns, fan_in, fan_out;
@@ -82,7 +82,8 @@ static Moments measure(const char *scheme, int fan_in, int fan_out, float *w)
     return moments(w, SAMPLES);
 }
 
-/* The standard error of the std of n normal numbers is std / sqrt(2 n) = 0.14 %, of the mean 0.2 %. */
+/* The standard error of the std of n normal numbers is std / sqrt(2 n) = 0.14 %, of the mean 0.2 %.
+ * */
 START_TEST(test_scales)
 {
     float *w = mem_array(float, SAMPLES);
@@ -121,7 +122,8 @@ START_TEST(test_truncated)
 }
 END_TEST
 
-/* rows of w times their transposes: gain^2 on the diagonal, 0 elsewhere; or columns if they are fewer. */
+/* rows of w times their transposes: gain^2 on the diagonal, 0 elsewhere; or columns if they are
+ * fewer. */
 static void check_orthogonal(int rows, int columns, const char *scheme, double gain)
 {
     Err err;

@@ -1,5 +1,6 @@
-/* Whole networks: gradients through residuals and repeats, the memory plan against a run with a buffer for
- * everything, losses against double arithmetic, dropout's independence of placement, initial weights. */
+/* Whole networks: gradients through residuals and repeats, the memory plan against a run with a
+ * buffer for everything, losses against double arithmetic, dropout's independence of placement,
+ * initial weights. */
 #include "lockstep/cpu.h"
 #include "lockstep/memory.h"
 #include "lockstep/model.h"
@@ -312,7 +313,8 @@ START_TEST(test_plan)
 }
 END_TEST
 
-/* A straight chain of L tanh layers keeps L activations, but needs only a slot or two for gradients. */
+/* A straight chain of L tanh layers keeps L activations, but needs only a slot or two for
+ * gradients. */
 START_TEST(test_plan_reuses_memory)
 {
     Net net;

@@ -1,5 +1,5 @@
-/* Shapes and the grammar: what a network becomes, what its layers are called, and every message about a
- * network that cannot be. Also plain and stored order. */
+/* Shapes and the grammar: what a network becomes, what its layers are called, and every message
+ * about a network that cannot be. Also plain and stored order. */
 #include "lockstep/memory.h"
 #include "lockstep/model.h"
 

@@ -1,4 +1,5 @@
-/* Largest errors of the vector mathematics against double, and the values at the ends of the range. */
+/* Largest errors of the vector mathematics against double, and the values at the ends of the range.
+ * */
 #include "lockstep/vmath.h"
 
 #include "support.h"
@@ -27,8 +28,8 @@ static float apply_erf(float x)
     return vmath_erf(x);
 }
 
-/* Error in units of the last place of the true value; results that must be 0, infinite or NaN count as
- * 0 if they are, as infinite if not. */
+/* Error in units of the last place of the true value; results that must be 0, infinite or NaN count
+ * as 0 if they are, as infinite if not. */
 static double error_in_ulp(float got, double wanted)
 {
     if (isnan(wanted))

@@ -1,5 +1,5 @@
-/* Dense (fully connected, linear): every output is a weighted sum of all inputs. Three matrix products
- * through gemm; x has one dimension, so weights are in the order that a reader expects. */
+/* Dense (fully connected, linear): every output is a weighted sum of all inputs. Three matrix
+ * products through gemm; x has one dimension, so weights are in the order that a reader expects. */
 #include "lockstep/cpu.h"
 #include "lockstep/gemm.h"
 #include "lockstep/layer.h"

@@ -1,9 +1,9 @@
-/* Dropout: in training each value is zeroed with probability p and the others are scaled by 1 / (1-p), so
- * evaluation has nothing to do ("inverted" dropout).
+/* Dropout: in training each value is zeroed with probability p and the others are scaled by 1 /
+ * (1-p), so evaluation has nothing to do ("inverted" dropout).
  *
- * The word that decides over a value is number (sample in the global batch) * values + (place in plain
- * order) of the stream (seed, dropout, step, layer): neither lanes, ranks nor channel blocks can be seen
- * in it. */
+ * The word that decides over a value is number (sample in the global batch) * values + (place in
+ * plain order) of the stream (seed, dropout, step, layer): neither lanes, ranks nor channel blocks
+ * can be seen in it. */
 #include "../elementwise.h"
 #include "lockstep/cpu.h"
 #include "lockstep/memory.h"

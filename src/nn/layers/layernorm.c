@@ -1,12 +1,12 @@
-/* Layer normalisation: each sample by its own mean and variance, over all its values: F features, or
- * (C, H, W) of an image. Gain and bias have the shape of a sample, as in PyTorch with normalized_shape =
- * the sample's shape; they get neither weight decay nor trust ratios.
+/* Layer normalisation: each sample by its own mean and variance, over all its values: F features,
+ * or (C, H, W) of an image. Gain and bias have the shape of a sample, as in PyTorch with
+ * normalized_shape = the sample's shape; they get neither weight decay nor trust ratios.
  *
  *   m = mean(x), v = mean((x - m)^2), n = (x - m) / sqrt(v + eps), y = g n + b
  *   dx = (e - mean(e) - n mean(e n)) / sqrt(v + eps), e = g dy
  *
- * Sums are double: squares of floats are exact there, so one pass is enough. Gain and bias are packed
- * with zeros in missing channels, which keeps those channels of y zero. */
+ * Sums are double: squares of floats are exact there, so one pass is enough. Gain and bias are
+ * packed with zeros in missing channels, which keeps those channels of y zero. */
 #include "../image.h"
 #include "lockstep/cpu.h"
 #include "lockstep/memory.h"

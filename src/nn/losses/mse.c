@@ -1,5 +1,5 @@
-/* Mean squared error: a sample's loss is the mean over its outputs, so that the mean over samples is
- * PyTorch's mean over all elements. */
+/* Mean squared error: a sample's loss is the mean over its outputs, so that the mean over samples
+ * is PyTorch's mean over all elements. */
 #include "lockstep/cpu.h"
 #include "lockstep/loss.h"
 

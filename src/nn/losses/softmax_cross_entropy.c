@@ -1,5 +1,5 @@
-/* Softmax and cross-entropy in one, with label smoothing as in PyTorch: the target is (1 - s) at the label
- * plus s / K everywhere.
+/* Softmax and cross-entropy in one, with label smoothing as in PyTorch: the target is (1 - s) at
+ * the label plus s / K everywhere.
  *
  *   l = ln sum_k e^(y_k) - (1 - s) y_label - s / K sum_k y_k
  *   dl/dy_k = softmax(y)_k - target_k
