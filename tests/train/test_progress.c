@@ -6,6 +6,7 @@
 #include "lockstep/log.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -204,6 +205,20 @@ static size_t count_of(const char *text, char wanted)
     return count;
 }
 
+/* Everything that arrives before a pause of 0.2 s: the kernel hands it over in pieces. */
+static void read_all(int master, char *shown, size_t size)
+{
+    struct pollfd wait = { .fd = master, .events = POLLIN };
+    size_t used = 0;
+    while (used + 1 < size && poll(&wait, 1, 200) > 0) {
+        ssize_t length = read(master, shown + used, size - 1 - used);
+        if (length <= 0)
+            break;
+        used += (size_t)length;
+    }
+    shown[used] = '\0';
+}
+
 /* What a terminal of 60 columns shows of 2000 fast steps. */
 static bool show(char *shown, size_t size, const char *no_color)
 {
@@ -224,11 +239,9 @@ static bool show(char *shown, size_t size, const char *no_color)
     progress_step(progress, &(StepRecord){ .step = 2000, .accuracy = -1 });
     progress_free(progress);
     restore();
-    fcntl(master, F_SETFL, O_NONBLOCK); /* there may be nothing */
-    ssize_t length = read(master, shown, size - 1);
+    read_all(master, shown, size);
     close(terminal);
     close(master);
-    shown[length > 0 ? length : 0] = '\0';
     return true;
 }
 
