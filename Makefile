@@ -91,5 +91,5 @@ clean: ; rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
 help:
 	@echo 'make [all] check golden [GOLDEN=DIR] asan tsan lint format docs install [PREFIX=] clean'
 .PHONY: all tests check golden asan tsan lint format docs install clean help
-.SECONDARY:
+.PRECIOUS: %.o
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -12,14 +12,12 @@
 #include "lockstep/version.h"
 #include "lockstep/weights.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_WORDS 256
-#define MAX_CONFIG_BYTES (1 << 20)
 
 /* A command line taken apart: `--flags` and the other words in order. */
 typedef struct Line {
@@ -103,7 +101,7 @@ static void parse_flag(Line *line, const char *word)
     else {
         const char *nearest = text_nearest(word, known, sizeof known / sizeof *known);
         die_all(EXIT_USAGE, "unknown option \"%s\"%s%s%s; see `lockstep --help`", word,
-                nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+                nearest ? "; did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
     }
 }
 
@@ -123,29 +121,14 @@ static void parse_line(Line *line, int argc, char **argv)
     }
 }
 
-/* Rank 0 reads a small text file; everybody gets it. Caller frees. */
+/* Rank 0 reads the config file; everybody gets it. Caller frees. */
 static char *read_on_rank_0(Comm *comm, const char *path, size_t *bytes)
 {
     char *text = NULL;
     Err err;
-    bool ok = true;
-    *bytes = 0;
-    if (comm_rank(comm) == 0) {
-        FILE *file = fopen(path, "rb");
-        text = mem_alloc(MAX_CONFIG_BYTES + 2);
-        *bytes = file ? fread(text, 1, MAX_CONFIG_BYTES + 1, file) : 0;
-        if (!file || ferror(file))
-            ok = err_set(&err, "%s: %s", path, strerror(errno));
-        else if (*bytes > MAX_CONFIG_BYTES)
-            ok = err_set(&err, "%s: larger than %d bytes, this is no configuration", path,
-                         MAX_CONFIG_BYTES);
-        if (file)
-            fclose(file);
-    }
-    if (!comm_all_ok(comm, ok, &err)) {
-        mem_free(text);
+    bool ok = comm_rank(comm) != 0 || config_file(path, &text, bytes, &err);
+    if (!comm_all_ok(comm, ok, &err))
         die_all(EXIT_USAGE, "%s", err.text);
-    }
     comm_broadcast_text(comm, &text, bytes);
     return text;
 }
@@ -214,17 +197,14 @@ static void say_result(const Summary *result, const char *folder)
 {
     char seconds[64], line[256] = "";
     text_seconds(seconds, sizeof seconds, result->seconds);
+    if (result->test_accuracy >= 0)
+        text_append(line, sizeof line, "test accuracy %.4f, ", result->test_accuracy);
+    text_append(line, sizeof line, "test loss %.5g; %lld steps in %s, %.0f samples/s",
+                result->test_loss, (long long)result->steps, seconds, result->samples_per_second);
     if (result->diverged_step >= 0)
-        text_append(line, sizeof line,
-                    "diverged in step %lld: the loss or the gradient is not finite",
-                    (long long)result->diverged_step);
-    else if (result->test_accuracy >= 0)
-        text_append(line, sizeof line, "%s: test accuracy %.4f, test loss %.4f", result->status,
-                    result->test_accuracy, result->test_loss);
-    else
-        text_append(line, sizeof line, "%s: test loss %.6g", result->status, result->test_loss);
-    log_info("%s; %lld steps in %s, %.0f samples/s", line, (long long)result->steps, seconds,
-             result->samples_per_second);
+        log_warn("diverged in step %lld: the loss or the gradient is not finite",
+                 (long long)result->diverged_step);
+    log_info("%s: %s", result->status, line);
     log_info("digest %016llx  trajectory %016llx  %s/", (unsigned long long)result->digest,
              (unsigned long long)result->trajectory, folder);
 }
@@ -346,7 +326,7 @@ static const struct Command *find_command(const char *name)
     }
     const char *nearest = text_nearest(name, names, COMMANDS);
     die_all(EXIT_USAGE, "unknown command \"%s\"%s%s%s; see `lockstep --help`", name,
-            nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+            nearest ? "; did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
 }
 
 static int run_line(Comm *comm, Line *line)
