@@ -213,6 +213,21 @@ static bool match_tensors(ModelRun *run)
            err_set(&run->c->why, "the model has more tensors than the case");
 }
 
+/* Labels must be classes of the network, targets as many as its outputs. */
+static bool check_targets(const ModelRun *run)
+{
+    size_t outputs = shape_values(run->model.output);
+    size_t targets = run->y.count / run->y.shape[0] / run->batch;
+    if (targets != (run->labels ? 1 : outputs))
+        return err_set(&run->c->why, "y: %zu values a sample do not fit %zu outputs", targets,
+                       outputs);
+    for (size_t i = 0; run->labels && i < run->y.count; i++)
+        if (run->y.values[i] < 0 || run->y.values[i] >= (double)outputs)
+            return err_set(&run->c->why, "y: %g is not one of %zu classes", run->y.values[i],
+                           outputs);
+    return true;
+}
+
 static bool build(ModelRun *run)
 {
     Network network;
@@ -228,7 +243,8 @@ static bool build(ModelRun *run)
                      run->shape, 0, why))
         return false;
     int lane_size = (int)run->batch / run->lanes;
-    if (!model_check_lanes(&run->model, lane_size, why) || !match_tensors(run))
+    if (!check_targets(run) || !model_check_lanes(&run->model, lane_size, why) ||
+        !match_tensors(run))
         return false;
     model_allocate(&run->model, lane_size);
     const Layout *layout = &run->model.layout;

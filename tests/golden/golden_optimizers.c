@@ -209,18 +209,31 @@ static bool names(const char *text, const char *name)
     return length == wanted && memcmp(text, name, wanted) == 0;
 }
 
+/* A wrapper's reference does not say which torch.optim it wraps; its hyper-parameters do, but for Adam
+ * and AdamW, which differ in weight decay only: there the case is asked for the word. */
+static const char *find_wrapped(const json_t *json)
+{
+    const json_t *hyper = json_object_get(json, "hyper");
+    if (json_object_get(hyper, "momentum"))
+        return "torch.optim.SGD";
+    if (!json_object_get(hyper, "betas"))
+        return "torch.optim";
+    if (key_number(hyper, "weight_decay", 0) == 0 || strstr(key_text(json, "case", ""), "adamw"))
+        return "torch.optim.AdamW";
+    return strstr(key_text(json, "case", ""), "adam") ? "torch.optim.Adam" : "torch.optim";
+}
+
 static const Reference *find_reference(const json_t *json)
 {
     const char *reference = key_text(json, "reference", "");
     const char *repository = key_text(json, "reference_repo", "");
-    const json_t *hyper = json_object_get(json, "hyper");
     static const char *const wrappers[] = { "torch.nn.utils.clip_grad_norm_ + ",
                                             "torch.nn.utils.clip_grad_value_ + " };
     for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++)
         if (strncmp(reference, wrappers[i], strlen(wrappers[i])) == 0)
             reference += strlen(wrappers[i]);
-    if (strcmp(reference, "torch.optim") == 0 && json_object_get(hyper, "momentum"))
-        reference = "torch.optim.SGD"; /* the wrapper does not name what it wraps */
+    if (strcmp(reference, "torch.optim") == 0)
+        reference = find_wrapped(json);
     for (size_t i = 0; i < sizeof references / sizeof *references; i++) {
         const Reference *r = &references[i];
         if (names(reference, r->name) && (!r->repository || strstr(repository, r->repository)))
