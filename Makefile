@@ -9,7 +9,7 @@ endif
 Q       := $(if $(V),,@)
 say      = $(if $(V),,@echo '  $(1)')
 MPI     ?= ompi-c
-PKGS    := $(MPI) libfyaml jansson libxxhash hwloc openblas zlib liblzma
+PKGS    := $(MPI) libfyaml jansson libxxhash openblas zlib liblzma
 
 GIT     := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo none)$(shell git diff --quiet HEAD 2>/dev/null || echo +)
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wdouble-promotion \
