@@ -75,12 +75,14 @@ static Outcome run(const char *launcher, const char *role)
     snprintf(command, sizeof command, "%s '%s' %s 2>&1", launcher, program, role);
     FILE *output = popen(command, "r");
     ck_assert_ptr_nonnull(output);
-    while (fgets(line, sizeof line, output))
-        if (strncmp(line, "lockstep: ", 10) == 0) {
+    while (fgets(line, sizeof line, output)) {
+        const char *text = line[0] ? line : line + 1; /* Open MPI 5.0 writes NULs */
+        if (strncmp(text, "lockstep: ", 10) == 0) {
             outcome.messages++;
-            snprintf(outcome.last, sizeof outcome.last, "%.*s", (int)strcspn(line + 10, "\n"),
-                     line + 10);
+            snprintf(outcome.last, sizeof outcome.last, "%.*s", (int)strcspn(text + 10, "\n"),
+                     text + 10);
         }
+    }
     int status = pclose(output);
     outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     return outcome;
@@ -137,10 +139,11 @@ START_TEST(test_expect)
 }
 END_TEST
 
-/* The exits must not call MPI after its end. */
+/* The exits must not call MPI after its end. One rank: of several, mpirun kills the others, perhaps
+ * before they speak, as soon as one has left with an error and nothing holds them together. */
 START_TEST(test_die_after_the_end)
 {
-    Outcome outcome = run(THREE_RANKS, "late");
+    Outcome outcome = run(". tests/mpirun.sh; mpi 1", "late");
     ck_assert_int_eq(outcome.code, EXIT_CHECKPOINT);
     ck_assert_int_eq(outcome.messages, 1);
     ck_assert_str_eq(outcome.last, "after the end");
