@@ -23,7 +23,7 @@
 typedef struct Line {
     int argc;
     char **argv;
-    bool force, dry_run, print_config, markdown, help, version;
+    bool force, dry_run, print_config, lanes, markdown, help, version;
     const char *words[MAX_WORDS]; /* borrowed */
     int count;
 } Line;
@@ -52,6 +52,8 @@ static const char usage_train[] =
     "\n"
     "  --dry-run        print layers, shapes, FLOPs, bytes and memory; train nothing\n"
     "  --print-config   print the resolved configuration with the origin of every value\n"
+    "  --lanes          print the number of lanes, the most ranks that can share the run, and "
+    "stop\n"
     "  --force          replace an existing run folder\n"
     "  -q, --quiet      only warnings and errors        -v, --verbose   more\n"
     "\n"
@@ -80,8 +82,9 @@ static const char usage_list[] =
 /* Words that begin with "-": flags, wherever they stand. "--" ends them. */
 static void parse_flag(Line *line, const char *word)
 {
-    static const char *const known[] = { "--force", "--dry-run", "--print-config", "--markdown",
-                                         "--help",  "--version", "--quiet",        "--verbose" };
+    static const char *const known[] = { "--force",   "--dry-run",  "--print-config",
+                                         "--lanes",   "--markdown", "--help",
+                                         "--version", "--quiet",    "--verbose" };
     if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
         line->help = true;
     else if (strcmp(word, "-V") == 0 || strcmp(word, "--version") == 0)
@@ -96,6 +99,8 @@ static void parse_flag(Line *line, const char *word)
         line->dry_run = true;
     else if (strcmp(word, "--print-config") == 0)
         line->print_config = true;
+    else if (strcmp(word, "--lanes") == 0)
+        line->lanes = true;
     else if (strcmp(word, "--markdown") == 0)
         line->markdown = true;
     else {
@@ -219,6 +224,11 @@ static int train(Comm *comm, const Line *line)
     Summary result;
     Err err;
     load_settings(comm, line->words[1], line->words + 2, line->count - 2, &settings);
+    if (line->lanes) {
+        log_out("%d", settings.train.lanes);
+        settings_free(&settings);
+        return EXIT_OK;
+    }
     settings.dry_run = line->dry_run || line->print_config;
     build_trainer(&trainer, &settings, comm);
     int code = EXIT_OK;

@@ -1,9 +1,9 @@
 /* The sum over lanes, along one fixed binary tree on the lane index, for any rank count.
  *
- *   0   1   2   3   4   5   6   7     rank 0 owns lanes 0-2, rank 1 owns 3-4, rank 2 owns 5-7
+ *   0   1   2   3   4   5   6   7     rank 0 owns lanes 0-1, rank 1 owns 2-4, rank 2 owns 5-7
  *    \ /     \ /     \ /     \ /
  *    01      23      45      67       a rank folds its lanes into maximal complete subtrees:
- *      \    /          \    /         rank 0 {01, 2}, rank 1 {3, 4}, rank 2 {5, 67}
+ *      \    /          \    /         rank 0 {01}, rank 1 {23, 4}, rank 2 {5, 67}
  *       0123            4567
  *           \          /
  *             01234567                across ranks the tree is finished in that order

@@ -8,9 +8,9 @@
  *
  * Between ranks, all at once and without a middle stage (slice s of rank r's subtree t is r.t[s]):
  *
- *   rank 0 {01, 2}  has 01[0]  2[0], gets 3[0] 4[0] 5[0] 67[0]: (01 + (2 + 3)) + ((4 + 5) + 67)
- *   rank 1 {3, 4}   has  3[1]  4[1], gets 01[1] 2[1] 5[1] 67[1]: the same over slice 1
- *   rank 2 {5, 67}  has  5[2] 67[2], gets 01[2] 2[2] 3[2] 4[2]: the same over slice 2
+ *   rank 0 {01}     has 01[0],        gets 23[0] 4[0] 5[0] 67[0]: (01 + 23) + ((4 + 5) + 67)
+ *   rank 1 {23, 4}  has 23[1] 4[1],   gets 01[1] 5[1] 67[1]: the same over slice 1
+ *   rank 2 {5, 67}  has 5[2] 67[2],   gets 01[2] 23[2] 4[2]: the same over slice 2
  *
  * With S subtrees in all and n floats a rank receives at most (S - 1) n / P floats: n (P - 1) / P,
  * the least possible, when P is a power of two. */

@@ -77,22 +77,31 @@ static void say_batch(const Trainer *t)
 {
     double samples =
         (double)t->steps / (double)t->loader.steps_per_epoch * (double)t->loader.epoch_samples;
-    log_info("batch      %d = %d lanes x %d samples; this many ranks can share it: up to %d",
-             t->lanes.batch, t->lanes.count, t->lanes.size, t->lanes.count);
+    log_info("batch      %d = %d lanes x %d samples, for up to %d ranks", t->lanes.batch,
+             t->lanes.count, t->lanes.size, t->lanes.count);
     log_info("length     %s steps = %.4g epochs = %s samples", count((double)t->steps).s,
              (double)t->steps / (double)t->loader.steps_per_epoch, count(samples).s);
 }
 
+/* The method, its two defaults that change results most, and whatever the user has set. */
 static void say_optimizer(const Trainer *t)
 {
     const Optimizer *o = &t->optimizer;
+    const ConfigNode *node = t->settings->optimizer;
     char line[512] = "";
-    text_append(line, sizeof line, "optimizer  %s, weight decay %g", o->type->name,
+    text_append(line, sizeof line, "optimizer  %s, weight_decay %g", o->type->name,
                 o->weight_decay);
     if (o->clip_norm > 0)
-        text_append(line, sizeof line, ", gradient norm clipped at %g", o->clip_norm);
-    if (o->clip_value > 0)
-        text_append(line, sizeof line, ", gradient values clipped at %g", o->clip_value);
+        text_append(line, sizeof line, ", clip_norm %g", o->clip_norm);
+    static const char *const said[] = { "type", "lr", "weight_decay", "clip_norm" };
+    for (size_t i = 0; i < node->count; i++) {
+        const ConfigNode *option = node->children[i];
+        bool skip = option->origin == ORIGIN_DEFAULT || option->kind != CONFIG_SCALAR;
+        for (size_t k = 0; k < sizeof said / sizeof *said; k++)
+            skip = skip || strcmp(option->key, said[k]) == 0;
+        if (!skip)
+            text_append(line, sizeof line, ", %s %s", option->key, option->text);
+    }
     log_info("%s", line);
 }
 
@@ -112,8 +121,8 @@ static void say_lr(const Trainer *t)
     text_append(line, sizeof line, ", then %s", s->type->name);
     log_info("%s", line);
     if (s->warmup_steps > 0)
-        log_info("warm-up    from %.4g x peak over %s steps = %.4g epochs = %s samples",
-                 s->warmup_start, count((double)s->warmup_steps).s,
+        log_info("warm-up    lr %.4g to %.4g over %s steps = %.4g epochs = %s samples",
+                 schedule_lr(s, 0), s->peak, count((double)s->warmup_steps).s,
                  (double)s->warmup_steps / (double)t->loader.steps_per_epoch,
                  count((double)s->warmup_steps * t->lanes.batch).s);
 }
@@ -126,10 +135,9 @@ void trainer_banner(const Trainer *t, const char *folder)
     say_batch(t);
     say_optimizer(t);
     say_lr(t);
-    log_info(
-        "reduction  one fixed tree over %d lanes: the same bits for any number of ranks; %s sent "
-        "a step by this rank",
-        t->lanes.count, bytes(reducer_step_bytes(t->reducer)).s);
+    log_info("reduction  one fixed tree over %d lanes, the same bits for any number of ranks; "
+             "rank 0 sends %s a step",
+             t->lanes.count, bytes(reducer_step_bytes(t->reducer)).s);
     log_info("run        %s, seed %lld, initial weights %016llx", folder,
              (long long)t->settings->seed, (unsigned long long)t->digest);
 }
@@ -161,6 +169,20 @@ static double gradient_bytes(const Trainer *t)
     return (double)buffers * (double)t->model.layout.n * sizeof(float);
 }
 
+/* Reduce-scatter and all-gather of slices: twice the arena less a rank's own part, when the rank count is
+ * a power of two; a little more when it is not. */
+static void plan_traffic(const Trainer *t, double arena)
+{
+    int ranks = comm_size(t->comm);
+    if (ranks == 1)
+        log_out("one rank: nothing travels; each of P ranks would send and receive %s x 2 (P - 1) "
+                "/ P a step",
+                bytes(arena).s);
+    else
+        log_out("each of %d ranks sends and receives about %s a step", ranks,
+                bytes(2 * arena * (ranks - 1) / ranks).s);
+}
+
 void trainer_plan(Trainer *t)
 {
     say_machine(t);
@@ -176,12 +198,7 @@ void trainer_plan(Trainer *t)
     double state = arena * t->optimizer.type->states;
     log_out("a training step computes %sFLOP (forward and backward, 3 x forward)",
             si(3 * model_flops(&t->model) * t->lanes.batch).s);
-    log_out("%s weights travel: each rank sends and receives about %s a step among %d ranks",
-            bytes(arena).s,
-            bytes(comm_size(t->comm) > 1 ? 2 * arena * (comm_size(t->comm) - 1) / comm_size(t->comm)
-                                         : 0)
-                .s,
-            comm_size(t->comm));
+    plan_traffic(t, arena);
     log_out("memory a rank: weights %s, gradients %s, optimizer state %s, activations %s, data %s",
             bytes(arena).s, bytes(gradient_bytes(t)).s, bytes(state).s, bytes(activations).s,
             bytes(data).s);
