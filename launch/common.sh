@@ -3,8 +3,7 @@ script=launch/${0##*/}
 
 # To build and to run; to test in addition.
 packages_run='gcc make pkgconf libc6-dev openmpi-bin libopenmpi-dev libopenblas-dev libfyaml-dev
-    libjansson-dev libxxhash-dev libhwloc-dev librandom123-dev zlib1g-dev liblzma-dev
-    dataset-fashion-mnist'
+    libjansson-dev libxxhash-dev librandom123-dev zlib1g-dev liblzma-dev dataset-fashion-mnist'
 packages_test='check git'
 
 say()
@@ -90,12 +89,12 @@ require_parts()
     for tool in "${CC:-gcc}" make pkg-config mpirun; do
         command -v "$tool" >/dev/null || lacking="${lacking:-} $tool"
     done
-    for library in ompi-c openblas libfyaml jansson libxxhash hwloc zlib liblzma; do
+    for library in ompi-c openblas libfyaml jansson libxxhash zlib liblzma; do
         pkg-config --exists "$library" 2>/dev/null || lacking="${lacking:-} $library"
     done
     [ -z "${lacking:-}" ] || fail "packages can be installed on Debian 12 or newer only.
   Install by other means: a C compiler, GNU make, pkg-config, Open MPI 4.1 or 5.0, OpenBLAS,
-  libfyaml, jansson, xxHash, hwloc, Random123, zlib, liblzma, for the tests Check.
+  libfyaml, jansson, xxHash, Random123, zlib, liblzma, for the tests Check.
   Not found:$lacking"
 }
 

@@ -242,7 +242,7 @@ static int train(Comm *comm, const Line *line)
             die_all(EXIT_USAGE, "%s", err.text);
         signal(SIGINT, trainer_request_stop);
         signal(SIGTERM, trainer_request_stop);
-        signal(SIGUSR1, trainer_request_stop); /* what mpirun hands on; the others it answers itself */
+        signal(SIGUSR1, trainer_request_stop); /* mpirun hands on only this one */
         run_write_config(run, &settings);
         RunFacts facts = { .train_data = trainer.loader.train.digest,
                            .test_data = trainer.loader.test.digest,

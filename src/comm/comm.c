@@ -49,8 +49,8 @@ static void prepare_single_process(void)
             return;
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
     setenv("OMPI_MCA_pml", "ob1", 0);
-    setenv("HWLOC_COMPONENTS", "-gl", 0); /* no look for X servers: 5 s if localhost has no address */
-    setenv("HWLOC_HIDE_ERRORS", "2", 0);  /* no complaint where there is no /sys */
+    setenv("HWLOC_COMPONENTS", "-gl", 0); /* no search for X servers, up to 5 s */
+    setenv("HWLOC_HIDE_ERRORS", "2", 0);  /* no complaints without /sys */
 }
 
 static int compare_hosts(const void *a, const void *b)
