@@ -2,6 +2,7 @@
 # launch/local: how many ranks it starts, what it passes on, and how Ctrl-C ends a run.
 . "$(dirname "$0")/common.sh"
 export BUILD="$build"
+unset OMPI_MCA_orte_execute_quiet OMPI_MCA_mpi_yield_when_idle # a reader has none of these
 root=$here/../..
 local=$root/launch/local
 
