@@ -138,8 +138,8 @@ static char *read_on_rank_0(Comm *comm, const char *path, size_t *bytes)
     return text;
 }
 
-/* The LOCKSTEP_* variables of rank 0's environment, the same on every rank: mpirun hands variables to
- * other hosts only when told to. `buffer` is owned by the caller, `list` ends with NULL. */
+/* The LOCKSTEP_* variables of rank 0's environment, the same on every rank: mpirun hands variables
+ * to other hosts only when told to. `buffer` is owned by the caller, `list` ends with NULL. */
 static char *environment_of_rank_0(Comm *comm, char *list[MAX_WORDS])
 {
     char *text = NULL;

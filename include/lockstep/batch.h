@@ -1,4 +1,5 @@
-/* What data hands to a network: one micro-batch, and what a network hands back: sums over samples. */
+/* What data hands to a network: one micro-batch, and what a network hands back: sums over
+ * samples. */
 #ifndef LOCKSTEP_BATCH_H
 #define LOCKSTEP_BATCH_H
 

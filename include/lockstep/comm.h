@@ -16,8 +16,8 @@ typedef struct Comm Comm;
 Comm *comm_init(int *argc, char ***argv);
 void comm_free(Comm *comm); /* collective; finalizes MPI, unless comm was made by comm_split */
 
-/* The ranks of `comm` that gave the same `group` (>= 0), in the same order, as a Comm of their own; to be
- * freed before `comm`. Log lines stay with rank 0 of the job. Collective. */
+/* The ranks of `comm` that gave the same `group` (>= 0), in the same order, as a Comm of their own;
+ * to be freed before `comm`. Log lines stay with rank 0 of the job. Collective. */
 Comm *comm_split(Comm *comm, int group);
 
 int comm_rank(const Comm *comm);

@@ -1,9 +1,10 @@
 /* The CPU: instruction-set level of our own kernels, and the kernel family ("core") OpenBLAS uses.
  * Both decide bits, so both are part of a run's identity and are compared across ranks at start.
  *
- * Every file below src/base/kernels, src/nn/layers, src/nn/losses and src/opt/methods is compiled once
- * per level with -DLOCKSTEP_ISA=v2|v3|v4 (x86-64-v2/v3/v4; only `v2` elsewhere, meaning portable C).
- * Its one public object is named with ISA_NAME, and the family's registry picks by cpu_isa(). */
+ * Every file below src/base/kernels, src/nn/layers, src/nn/losses and src/opt/methods is compiled
+ * once per level with -DLOCKSTEP_ISA=v2|v3|v4 (x86-64-v2/v3/v4; only `v2` elsewhere, meaning
+ * portable C). Its one public object is named with ISA_NAME, and the family's registry picks by
+ * cpu_isa(). */
 #ifndef LOCKSTEP_CPU_H
 #define LOCKSTEP_CPU_H
 
@@ -32,8 +33,8 @@ const char *cpu_model(void);
 
 /* OpenBLAS. `mode` is "auto" (the strongest family for this CPU if the current one is weaker, e.g.
  * because OPENBLAS_CORETYPE=Haswell was inherited), "keep", or a family name such as "SkylakeX".
- * Re-initialises the library in process (weak gotoblas_dynamic_quit/init; a build without them is kept
- * and reported), pins it to one thread. Before the first gemm. */
+ * Re-initialises the library in process (weak gotoblas_dynamic_quit/init; a build without them is
+ * kept and reported), pins it to one thread. Before the first gemm. */
 bool cpu_blas_setup(const char *mode, Err *err);
 const char *cpu_blas_core(void);      /* in use now, e.g. "SkylakeX" */
 const char *cpu_blas_inherited(void); /* at start, before cpu_blas_setup */

@@ -1,7 +1,7 @@
 /* Errors: three levels, one message each.
  *
  *   expect(cond)             our own mistakes; always on, never inside inner loops.
- *   bool f(..., Err *err)    anything from outside (config, data, checkpoints): false and a filled err.
+ *   bool f(..., Err *err)    anything from outside (config, data, files): false and a filled err
  *   die_all / die            no way on. The only places in the program that leave it early.
  *
  * A message names the file or key, what was found and what was wanted. */
@@ -24,7 +24,8 @@ typedef struct Err {
     char text[1536];
 } Err;
 
-/* Fills err (which may be NULL) and returns false, so that callers write `return err_set(err, ...)`. */
+/* Fills err (which may be NULL) and returns false, so that callers write `return err_set(err,
+ * ...)`. */
 bool err_set(Err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Puts a formatted prefix ("data/train-images: ") before err's text; returns false. */

@@ -1,6 +1,6 @@
 /* Matrix products: C = alpha * op(A) op(B) + beta * C, row-major, float, through OpenBLAS (the only
- * file that includes cblas.h), one thread. For equal shapes, core and transposes the bits do not depend
- * on alignment or on repeats; they do depend on M, which is why lanes have fixed shapes. */
+ * file that includes cblas.h), one thread. For equal shapes, core and transposes the bits do not
+ * depend on alignment or on repeats; they do depend on M, which is why lanes have fixed shapes. */
 #ifndef LOCKSTEP_GEMM_H
 #define LOCKSTEP_GEMM_H
 

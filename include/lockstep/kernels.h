@@ -1,6 +1,7 @@
-/* Kernels that more than one family needs: element-wise passes over arenas, compiled once per ISA level
- * (src/base/kernels). All pointers are 64-byte aligned and n is a multiple of LAYOUT_ALIGN floats, so
- * no element is ever computed by a loop remainder and bits do not depend on where a range is cut. */
+/* Kernels that more than one family needs: element-wise passes over arenas, compiled once per ISA
+ * level (src/base/kernels). All pointers are 64-byte aligned and n is a multiple of LAYOUT_ALIGN
+ * floats, so no element is ever computed by a loop remainder and bits do not depend on where a
+ * range is cut. */
 #ifndef LOCKSTEP_KERNELS_H
 #define LOCKSTEP_KERNELS_H
 

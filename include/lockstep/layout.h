@@ -1,13 +1,14 @@
 /* The parameter layout: one float arena that holds every tensor of a model. Weights, gradients,
  * optimizer state, reduction slices and checkpoints all use the same layout, so a slice is a range.
  *
- * Trained parameters come first, running statistics (batch norm) last. In a gradient arena the place of
- * a running statistic holds this step's increment, so statistics travel through the same reduction
- * tree as gradients. Every tensor starts at a multiple of 16 floats (64 bytes) and is followed by zeros
- * up to the next; the zeros stay zero in every arena.
+ * Trained parameters come first, running statistics (batch norm) last. In a gradient arena the
+ * place of a running statistic holds this step's increment, so statistics travel through the same
+ * reduction tree as gradients. Every tensor starts at a multiple of 16 floats (64 bytes) and is
+ * followed by zeros up to the next; the zeros stay zero in every arena.
  *
  * Blocks: a tensor is cut into blocks of 4,096 floats from its own start. Slices are runs of whole
- * blocks, norms are block sums added in block order, and neither moves when the rank count changes. */
+ * blocks, norms are block sums added in block order, and neither moves when the rank count
+ * changes. */
 #ifndef LOCKSTEP_LAYOUT_H
 #define LOCKSTEP_LAYOUT_H
 
@@ -55,8 +56,8 @@ typedef struct LayoutBlock {
 /* Adds a tensor and returns its index. ndim 1..4. Call before layout_seal. */
 int layout_add(Layout *layout, const char *name, int ndim, const int *shape, unsigned flags);
 
-/* Assigns offsets: trained parameters first, statistics last, each in the order added. Tensor indices
- * do not change. */
+/* Assigns offsets: trained parameters first, statistics last, each in the order added. Tensor
+ * indices do not change. */
 void layout_seal(Layout *layout);
 void layout_free(Layout *layout);
 
@@ -72,8 +73,8 @@ typedef struct Slice {
 /* Slice number `part` of `parts`, cut so that floats are balanced to within one block. */
 Slice layout_slice(const Layout *layout, int part, int parts);
 
-/* For every block of the slice: sums[block] = sum of squares of x over the block (float squares, summed
- * in double, fixed order). `sums` is indexed by block number over the whole arena. */
+/* For every block of the slice: sums[block] = sum of squares of x over the block (float squares,
+ * summed in double, fixed order). `sums` is indexed by block number over the whole arena. */
 void layout_block_squares(const Layout *layout, Slice slice, const float *x, double *sums);
 
 /* The sum of sums[] over one tensor's blocks, in block order. */
@@ -91,9 +92,9 @@ uint64_t layout_names_digest(const Layout *layout);
 /* Statistics inside the slice: w = keep * w + increment. */
 void layout_update_statistics(const Layout *layout, Slice slice, float *w, const float *increment);
 
-/* Completes an array with one element of `bytes` per block: on entry each rank has filled the elements
- * of its own slice, on return every rank has all of them. Collective. A NULL function means the slice
- * is the whole layout and nothing has to be done. */
+/* Completes an array with one element of `bytes` per block: on entry each rank has filled the
+ * elements of its own slice, on return every rank has all of them. Collective. A NULL function
+ * means the slice is the whole layout and nothing has to be done. */
 typedef struct Exchange {
     void (*complete)(void *context, void *array, size_t bytes);
     void *context;

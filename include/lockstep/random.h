@@ -1,6 +1,6 @@
 /* Counter-based random numbers (Salmon et al. 2011): every number is a pure function of
- * (seed, purpose, a, b, index). There is no generator state, so nothing has to be saved, and no rank,
- * lane or thread can leak into a number.
+ * (seed, purpose, a, b, index). There is no generator state, so nothing has to be saved, and no
+ * rank, lane or thread can leak into a number.
  *
  * `a` is the step or epoch, `b` the sample, tensor or layer the numbers belong to. */
 #ifndef LOCKSTEP_RANDOM_H
@@ -39,8 +39,8 @@ uint32_t random_below(RandomKey key, uint64_t index, uint32_t n); /* 0 .. n-1, b
 void random_fill_words(RandomKey key, uint64_t first, uint32_t *x, size_t n);
 void random_fill_normal(RandomKey key, uint64_t first, float *x, size_t n);
 
-/* A bijection of 0..n-1, a pure function of the key: Feistel network over the next power of four with
- * cycle walking (Black and Rogaway 2002). O(1) memory, no broadcast. */
+/* A bijection of 0..n-1, a pure function of the key: Feistel network over the next power of four
+ * with cycle walking (Black and Rogaway 2002). O(1) memory, no broadcast. */
 uint64_t random_permute(RandomKey key, uint64_t index, uint64_t n);
 
 #endif

@@ -45,14 +45,15 @@ typedef struct Trainer {
     uint64_t digest, trajectory;  /* after the last step */
 } Trainer;
 
-/* Builds everything the settings ask for: data, network, initial weights, optimizer, schedule. On error
- * every rank gets the same message and *exit_code says which code it deserves; the trainer can be freed
- * in any case. */
+/* Builds everything the settings ask for: data, network, initial weights, optimizer, schedule. On
+ * error every rank gets the same message and *exit_code says which code it deserves; the trainer
+ * can be freed in any case. */
 bool trainer_init(Trainer *trainer, Settings *settings, Comm *comm, int *exit_code, Err *err);
 void trainer_free(Trainer *trainer);
 
-/* One optimizer step on the next global batch. STEP_DIVERGED: the loss or the gradient is not finite;
- * step, digest and trajectory stay those of the step before, the weights are not to be used. */
+/* One optimizer step on the next global batch. STEP_DIVERGED: the loss or the gradient is not
+ * finite; step, digest and trajectory stay those of the step before, the weights are not to be
+ * used. */
 StepOutcome trainer_step(Trainer *trainer);
 
 /* Exact evaluation on the test set: every sample once, the same bits for any rank count. */

@@ -1,5 +1,5 @@
-/* What this CPU can do, and which kernels OpenBLAS runs on it. The OpenBLAS symbols are declared here
- * and weak: they are exported by Debian's DYNAMIC_ARCH build and may be absent elsewhere. */
+/* What this CPU can do, and which kernels OpenBLAS runs on it. The OpenBLAS symbols are declared
+ * here and weak: they are exported by Debian's DYNAMIC_ARCH build and may be absent elsewhere. */
 #include "lockstep/cpu.h"
 
 #include <stdio.h>
@@ -131,8 +131,9 @@ static void use_core(const char *name)
     gotoblas_dynamic_init();
 }
 
-/* Lets OpenBLAS choose for itself (an inherited choice dropped); if that is still too weak, because the
- * library is older than the CPU, names the strongest family that every CPU of this level can run. */
+/* Lets OpenBLAS choose for itself (an inherited choice dropped); if that is still too weak, because
+ * the library is older than the CPU, names the strongest family that every CPU of this level can
+ * run. */
 static void use_strongest(int wanted)
 {
     use_core(NULL);

@@ -50,7 +50,8 @@ double random_uniform(RandomKey key, uint64_t index)
     return word_to_uniform(random_word(key, index));
 }
 
-/* Natural logarithm for 0 < x < 1 by the series of 2 atanh(s), so that bits do not depend on libm. */
+/* Natural logarithm for 0 < x < 1 by the series of 2 atanh(s), so that bits do not depend on
+ * libm. */
 static double log_series(double x)
 {
     int exponent;

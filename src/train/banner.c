@@ -169,8 +169,8 @@ static double gradient_bytes(const Trainer *t)
     return (double)buffers * (double)t->model.layout.n * sizeof(float);
 }
 
-/* Reduce-scatter and all-gather of slices: twice the arena less a rank's own part, when the rank count is
- * a power of two; a little more when it is not. */
+/* Reduce-scatter and all-gather of slices: twice the arena less a rank's own part, when the rank
+ * count is a power of two; a little more when it is not. */
 static void plan_traffic(const Trainer *t, double arena)
 {
     int ranks = comm_size(t->comm);

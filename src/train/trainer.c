@@ -233,7 +233,8 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
     return status;
 }
 
-/* The values of an interrupted or diverged run's last evaluation stay; the rest is filled in here. */
+/* The values of an interrupted or diverged run's last evaluation stay; the rest is filled in
+ * here. */
 static void finish_summary(const Trainer *t, Summary *result, const char *status)
 {
     Summary final = summary(t, status);

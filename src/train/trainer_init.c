@@ -11,8 +11,8 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Data is the one part whose failure may be one rank's own (a file missing on one host): a rank that
- * had no trouble itself knows that the others' was about files. */
+/* Data is the one part whose failure may be one rank's own (a file missing on one host): a rank
+ * that had no trouble itself knows that the others' was about files. */
 static bool init_data(Trainer *t, int *exit_code, Err *err)
 {
     const Settings *s = t->settings;

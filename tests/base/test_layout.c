@@ -1,4 +1,5 @@
-/* The parameter layout: offsets, blocks, slices, norms and digests that do not depend on the cut. */
+/* The parameter layout: offsets, blocks, slices, norms and digests that do not depend on the
+ * cut. */
 #include "lockstep/layout.h"
 #include "lockstep/memory.h"
 #include "lockstep/random.h"

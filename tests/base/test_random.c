@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The Random123 known-answer vector for philox4x32-10 with all-ones counter and key is checked by the
- * library's own tests; what is pinned here is our derivation of streams, which no release may change. */
+/* The Random123 known-answer vector for philox4x32-10 with all-ones counter and key is checked by
+ * the library's own tests; what is pinned here is our derivation of streams, which no release may
+ * change. */
 START_TEST(streams_are_pinned)
 {
     uint32_t words[4];
@@ -80,7 +81,8 @@ START_TEST(permutation_is_a_bijection)
 }
 END_TEST
 
-/* Each place of a small permutation is visited evenly over many keys: chi-square on position of 0. */
+/* Each place of a small permutation is visited evenly over many keys: chi-square on position of
+ * 0. */
 START_TEST(permutation_is_even)
 {
     enum { N = 10, KEYS = 20000 };

@@ -55,10 +55,12 @@ for network in mlp cnn; do
             done
             mpi "$ranks" "$lockstep" train "$network.yaml" "$@" name="r$run" -q >log 2>&1 ||
                 { cat log; fail "$network, $optimizer, $ranks ranks"; }
-            bits="$(field "runs/r$run/summary.json" digest) $(field "runs/r$run/summary.json" trajectory)"
+            summary=runs/r$run/summary.json
+            bits="$(field "$summary" digest) $(field "$summary" trajectory)"
             [ ${#bits} -eq 33 ] || fail "no digest in summary.json: '$bits'"
             first=${first:-$bits}
-            [ "$bits" = "$first" ] || fail "$network, $optimizer: $ranks ranks give $bits, 1 rank $first"
+            [ "$bits" = "$first" ] ||
+                fail "$network, $optimizer: $ranks ranks give $bits, 1 rank $first"
         done
         echo "$network, ${optimizer%% *}: $first for 1 2 3 4 5 7 8 ranks"
     done

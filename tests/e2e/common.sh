@@ -1,5 +1,5 @@
-# Sourced by the scripts beside it: a temporary folder, the program, ways to run it, one way to fail.
-# $1 of every script is the build folder.
+# Sourced by the scripts beside it: a temporary folder, the program, ways to run it, one way to
+# fail. $1 of every script is the build folder.
 set -u
 build=$(cd "${1:?usage: $0 BUILD}" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)

@@ -15,13 +15,16 @@ for signal in INT TERM; do
     sleep 2
     kill -$signal $pid
     wait $pid || fail "SIG$signal: exit code $?"
-    [ "$(field runs/one$signal/summary.json status)" = interrupted ] || fail "SIG$signal: no summary"
+    [ "$(field runs/one$signal/summary.json status)" = interrupted ] ||
+        fail "SIG$signal: no summary"
     [ "$(field runs/one$signal/summary.json steps)" -gt 10 ] || fail "SIG$signal: no steps"
-    "$lockstep" eval "runs/one$signal" -q >/dev/null || fail "SIG$signal: weights cannot be evaluated"
+    "$lockstep" eval "runs/one$signal" -q >/dev/null ||
+        fail "SIG$signal: weights cannot be evaluated"
 done
 
 # One rank of three gets the signal: all stop after the same step.
-mpi 3 sh -c 'echo $$ >pid.$OMPI_COMM_WORLD_RANK; exec "$0" train long.yaml name=three -q' "$lockstep" &
+mpi 3 sh -c 'echo $$ >pid.$OMPI_COMM_WORLD_RANK; exec "$0" train long.yaml name=three -q' \
+    "$lockstep" &
 job=$!
 sleep 3
 kill -TERM "$(cat pid.1)"

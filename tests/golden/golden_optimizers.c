@@ -209,8 +209,8 @@ static bool names(const char *text, const char *name)
     return length == wanted && memcmp(text, name, wanted) == 0;
 }
 
-/* A wrapper's reference does not say which torch.optim it wraps; its hyper-parameters do, but for Adam
- * and AdamW, which differ in weight decay only: there the case is asked for the word. */
+/* A wrapper's reference does not say which torch.optim it wraps; its hyper-parameters do, but for
+ * Adam and AdamW, which differ in weight decay only: there the case is asked for the word. */
 static const char *find_wrapped(const json_t *json)
 {
     const json_t *hyper = json_object_get(json, "hyper");

@@ -1,5 +1,5 @@
-/* Element-wise passes and fixed-order sums over arenas. n is a multiple of 16 floats, so loops have no
- * remainder and an element's arithmetic does not depend on where a range starts. */
+/* Element-wise passes and fixed-order sums over arenas. n is a multiple of 16 floats, so loops have
+ * no remainder and an element's arithmetic does not depend on where a range starts. */
 #include "lockstep/cpu.h"
 #include "lockstep/kernels.h"
 
