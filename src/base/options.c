@@ -124,7 +124,7 @@ static bool out_of_range(const Reader *reader, const ConfigNode *node)
 {
     char range[128] = "";
     if (has_bounds(reader->option))
-        append_range(reader->option, INFINITY, "", range, sizeof range);
+        append_range(reader->option, (double)INFINITY, "", range, sizeof range);
     else
         snprintf(range, sizeof range, "%d to %d", INT_MIN, INT_MAX);
     return config_error(reader->config, node, reader->err, "%.40s is out of range, wanted %s",
@@ -287,7 +287,7 @@ static bool read_value(const Reader *reader, ConfigNode *node)
     case OPTION_NODE:
         return read_node(reader, node);
     }
-    expect(!"an OptionType");
+    expect(reader->option->type <= OPTION_NODE);
     return false;
 }
 

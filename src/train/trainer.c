@@ -178,10 +178,10 @@ static EvalRecord eval_record(Trainer *t, double start)
 static Summary summary(const Trainer *t, const char *status)
 {
     return (Summary){ .status = status,
-                      .test_loss = NAN,
+                      .test_loss = (double)NAN,
                       .test_accuracy = -1,
                       .best_accuracy = -1,
-                      .train_loss = NAN,
+                      .train_loss = (double)NAN,
                       .steps = t->step,
                       .samples = t->samples,
                       .epochs = epochs_done(t),

@@ -352,7 +352,7 @@ static const Option sample_options[] = {
     { "word", OPTION_STRING, OPTION_AT(Sample, word), 0, 0, NULL, "hello", "" },
     { "path", OPTION_STRING, OPTION_AT(Sample, path), 0, 0, NULL, "", "" },
     { "large", OPTION_INT, OPTION_AT(Sample, large), 0, 9007199254740992.0, NULL, "1", "" },
-    { "small", OPTION_INT, OPTION_AT(Sample, small), 1, INFINITY, NULL, "2", "" },
+    { "small", OPTION_INT, OPTION_AT(Sample, small), 1, (double)INFINITY, NULL, "2", "" },
     { "choice", OPTION_CHOICE, OPTION_AT(Sample, choice), 0, 0, "none|linear|sqrt", "none", "" },
     { "rate", OPTION_FLOAT, OPTION_AT(Sample, rate), 0, 1, NULL, "0.5", "" },
     { "flag", OPTION_BOOL, OPTION_AT(Sample, flag), 0, 0, NULL, "false", "" },
