@@ -42,8 +42,10 @@ done
 "$local" -n 0 train net.yaml >out 2>err
 [ $? -eq 2 ] || fail "-n 0 is taken"
 
+# --foreground: the signal is sent once, not to the group as well.
 for ranks in 1 3; do
-    timeout -s INT 4 "$local" -n $ranks train net.yaml train.epochs=1000000 name=stop$ranks -q
+    timeout --foreground -s INT 4 "$local" -n $ranks train net.yaml name=stop$ranks -q \
+        train.epochs=1000000
     [ $? -eq 124 ] || fail "stop, $ranks ranks: the run ended by itself"
     status=$(field runs/stop$ranks/summary.json status)
     [ "$status" = interrupted ] || fail "stop, $ranks ranks: status \"$status\""
