@@ -5,6 +5,7 @@
 #include "lockstep/trainer.h"
 #include "lockstep/version.h"
 
+#include <gnu/libc-version.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,10 +84,11 @@ static bool same_everywhere(Trainer *t, Err *err)
     fclose(memory);
     uint16_t one = 1;
     snprintf(text, sizeof text,
-             "version: %s\nrevision: %s\nbyte order: %s\nISA level: %s\nOpenBLAS core: %s\n"
+             "version: %s\nrevision: %s\nbyte order: %s\nC library: %s\nISA level: %s\n"
+             "OpenBLAS core: %s\n"
              "config digest: %016llx\nnetwork digest: %016llx\ndata digest: %016llx\n",
              version_string(), version_git(), *(const char *)&one ? "little" : "big",
-             cpu_isa_name(cpu_isa()), cpu_blas_core(),
+             gnu_get_libc_version(), cpu_isa_name(cpu_isa()), cpu_blas_core(),
              (unsigned long long)XXH3_64bits(config, bytes),
              (unsigned long long)layout_names_digest(&t->model.layout),
              (unsigned long long)(t->loader.train.digest ^ t->loader.test.digest));
