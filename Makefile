@@ -11,7 +11,8 @@ say      = $(if $(V),,@echo '  $(1)')
 MPI     ?= ompi-c
 PKGS    := $(MPI) libfyaml jansson libxxhash openblas zlib liblzma
 
-GIT     := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo none)$(shell git diff --quiet HEAD 2>/dev/null || echo +)
+GIT     := $(shell commit=$$(git rev-parse --short=12 HEAD 2>/dev/null) || { echo none; exit; }; \
+             git diff --quiet HEAD && echo $$commit || echo $$commit+)
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wdouble-promotion \
            -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wpointer-arith -Wcast-qual \
            -Wwrite-strings -Wundef -Wvla -Wformat=2 -Wnull-dereference -Wimplicit-fallthrough \
