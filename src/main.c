@@ -186,7 +186,7 @@ static void load_settings(Comm *comm, const char *path, const char *const *overr
     settings_paths_free(known);
     mem_free(environment);
     mem_free(text);
-    if (!ok)
+    if (!comm_all_ok(comm, ok, &err)) /* a host may lack a kernel level that others have */
         die_all(EXIT_USAGE, "%s", err.text);
 }
 

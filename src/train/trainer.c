@@ -202,14 +202,13 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
     int64_t eval_every = span_steps(t->settings->eval.every, per_epoch, batch);
     int64_t log_every = span_steps(t->settings->log.metrics, per_epoch, batch);
     double start = comm_seconds(), evaluating = 0;
-    const char *status = "completed";
+    bool diverged = false;
     while (t->step < t->steps && !t->stop) {
         if (t->step % per_epoch == 0)
             t->epoch_tally = (Tally){ 0 };
-        if (trainer_step(t) == STEP_DIVERGED) {
-            status = "diverged";
+        diverged = trainer_step(t) == STEP_DIVERGED;
+        if (diverged)
             break;
-        }
         add_tally(&t->epoch_tally, t->tally);
         double now = comm_seconds() - start;
         StepRecord record = step_record(t, now, now - evaluating);
@@ -226,11 +225,9 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
             result->best_accuracy = fmax(result->best_accuracy, eval.accuracy);
         }
     }
-    if (t->stop && t->step < t->steps)
-        status = "interrupted";
     result->seconds = comm_seconds() - start;
     result->samples_per_second = (double)t->samples / (result->seconds - evaluating);
-    return status;
+    return diverged ? "diverged" : t->step < t->steps ? "interrupted" : "completed";
 }
 
 /* The values of an interrupted or diverged run's last evaluation stay; the rest is filled in

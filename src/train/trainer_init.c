@@ -12,8 +12,38 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Data is the one part whose failure may be one rank's own (a file missing on one host): a rank
- * that had no trouble itself knows that the others' was about files. */
+/* Compares lines of "key: value" across ranks. */
+static bool same(Trainer *t, const char *text, int *exit_code, Err *err)
+{
+    if (comm_same(t->comm, text, err))
+        return true;
+    *exit_code = EXIT_REPLICAS;
+    return false;
+}
+
+/* With the same program, machine and config, and later the same data, everything that follows
+ * succeeds on every rank or on none, and gives the same bits. */
+static bool same_start(Trainer *t, int *exit_code, Err *err)
+{
+    char *config = NULL, text[1024];
+    size_t bytes = 0;
+    FILE *memory = open_memstream(&config, &bytes);
+    expect(memory);
+    config_print(&t->settings->config, memory, false);
+    expect(fclose(memory) == 0);
+    uint16_t one = 1;
+    snprintf(text, sizeof text,
+             "version: %s\nrevision: %s\nbyte order: %s\nC library: %s\nISA level: %s\n"
+             "OpenBLAS core: %s\nconfig digest: %016llx\n",
+             version_string(), version_git(), *(const char *)&one ? "little" : "big",
+             gnu_get_libc_version(), cpu_isa_name(cpu_isa()), cpu_blas_core(),
+             (unsigned long long)XXH3_64bits(config, bytes));
+    free(config);
+    return same(t, text, exit_code, err);
+}
+
+/* Reading files is the one part that may fail on some ranks only (a file missing on one host): a
+ * rank that had no trouble itself knows that the others' was about files. */
 static bool init_data(Trainer *t, int *exit_code, Err *err)
 {
     const Settings *s = t->settings;
@@ -25,7 +55,10 @@ static bool init_data(Trainer *t, int *exit_code, Err *err)
         *exit_code = ok || t->loader.data_error ? EXIT_DATA : EXIT_USAGE;
         return false;
     }
-    return true;
+    char text[128];
+    snprintf(text, sizeof text, "training data digest: %016llx\ntest data digest: %016llx\n",
+             (unsigned long long)t->loader.train.digest, (unsigned long long)t->loader.test.digest);
+    return same(t, text, exit_code, err);
 }
 
 static bool init_model(Trainer *t, Err *err)
@@ -72,30 +105,6 @@ static bool init_optimizer(Trainer *t, Err *err)
     return schedule_init(&t->schedule, &s->config, s->schedule, &run, err);
 }
 
-/* What must be equal on all ranks before the first step, one "key: value" a line. */
-static bool same_everywhere(Trainer *t, Err *err)
-{
-    char *config = NULL, text[1024];
-    size_t bytes = 0;
-    FILE *memory = open_memstream(&config, &bytes);
-    if (!memory)
-        return err_set(err, "out of memory");
-    config_print(&t->settings->config, memory, false);
-    fclose(memory);
-    uint16_t one = 1;
-    snprintf(text, sizeof text,
-             "version: %s\nrevision: %s\nbyte order: %s\nC library: %s\nISA level: %s\n"
-             "OpenBLAS core: %s\n"
-             "config digest: %016llx\nnetwork digest: %016llx\ndata digest: %016llx\n",
-             version_string(), version_git(), *(const char *)&one ? "little" : "big",
-             gnu_get_libc_version(), cpu_isa_name(cpu_isa()), cpu_blas_core(),
-             (unsigned long long)XXH3_64bits(config, bytes),
-             (unsigned long long)layout_names_digest(&t->model.layout),
-             (unsigned long long)(t->loader.train.digest ^ t->loader.test.digest));
-    free(config);
-    return comm_same(t->comm, text, err);
-}
-
 static void allocate_scratch(Trainer *t)
 {
     int ranks = comm_size(t->comm);
@@ -117,8 +126,8 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
 {
     *t = (Trainer){ .settings = settings, .comm = comm };
     *exit_code = EXIT_USAGE;
-    if (!init_data(t, exit_code, err) || !init_model(t, err) || !init_optimizer(t, err) ||
-        !same_everywhere(t, err))
+    if (!same_start(t, exit_code, err) || !init_data(t, exit_code, err) || !init_model(t, err) ||
+        !init_optimizer(t, err))
         return false;
     if (settings->dry_run)
         return true;

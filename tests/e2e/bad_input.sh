@@ -55,6 +55,12 @@ while read -r ranks code arguments <&3; do
 done
 [ $cases -ge 40 ] || fail "only $cases cases in program.txt"
 
+# What only one rank finds wrong ends all of them, and is said once.
+mpi 2 sh -c 'exec "$0" train c.yaml name=alone -q train.lanes=$((4 - OMPI_COMM_WORLD_RANK))' \
+    "$lockstep" 2>err
+[ $? -eq 2 ] && [ "$(grep -c '^lockstep: rank 1 on .*: train.lanes=3: 3 is neither' err)" = 1 ] ||
+    { cat err; fail "one rank has a bad setting"; }
+
 # Divergence is a result: exit code 5, a summary that says when, the same step for any number of
 # ranks.
 for ranks in 1 3; do

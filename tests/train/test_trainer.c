@@ -1,0 +1,158 @@
+/* How a trainer starts and stops when not all goes well: ranks that disagree, a signal in the step
+ * that diverges.
+ * ranks: 1 2 3 */
+#include "lockstep/cpu.h"
+#include "lockstep/log.h"
+#include "lockstep/trainer.h"
+#include "support.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char config[] = "data: {type: synthetic, shape: [6], classes: 5, train: 32, test: 8}\n"
+                             "model: {layers: [dense: 5]}\n"
+                             "train: {batch: 16, lanes: 4, steps: 3}\n";
+
+static Comm *world;
+
+/* `change`: an override, or NULL. */
+static bool start(Trainer *trainer, Settings *settings, const char *change, int *code, Err *err)
+{
+    *settings = (Settings){ 0 };
+    bool ok = config_parse(&settings->config, "test.yaml", config, sizeof config - 1, err) &&
+              (!change || config_override(&settings->config, change, err)) &&
+              settings_read(settings, err);
+    ck_assert_msg(ok, "%s", err->text);
+    return trainer_init(trainer, settings, world, code, err);
+}
+
+static void finish(Trainer *trainer, Settings *settings)
+{
+    trainer_free(trainer);
+    settings_free(settings);
+}
+
+/* The last rank has another config: an error that only this rank would see must not leave the
+ * others waiting. */
+static void last_rank_differs(const char *change)
+{
+    int code, last = comm_size(world) - 1;
+    Settings settings;
+    Trainer trainer;
+    Err err;
+    bool ok = start(&trainer, &settings, comm_rank(world) == last ? change : NULL, &code, &err);
+    char begin[64];
+    snprintf(begin, sizeof begin, "rank %d on ", last);
+    assert_all(!ok && code == EXIT_REPLICAS);
+    assert_all(strncmp(err.text, begin, strlen(begin)) == 0);
+    assert_all(strstr(err.text, ": config digest is '") != NULL);
+    finish(&trainer, &settings);
+}
+
+START_TEST(ranks_that_disagree_stop_together)
+{
+    if (comm_size(world) == 1)
+        return;
+    last_rank_differs("seed=2");
+    last_rank_differs("train.lanes=1");
+    last_rank_differs("data.classes=4");
+    last_rank_differs("model.layers=[nonsense]");
+    last_rank_differs("optimizer.lr=x");
+}
+END_TEST
+
+/* The same config, in another working folder, finds other files. */
+START_TEST(ranks_with_other_data_stop_together)
+{
+    char folder[TEST_PATH], path[TEST_PATH];
+    const int last = comm_size(world) - 1, rank = comm_rank(world);
+    if (last == 0)
+        return;
+    temp_create(folder);
+    for (int split = 0; split < 2; split++) {
+        unsigned char samples[] = { 0, 0, 8, 2, 0, 0, 0, 4, 0, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8 };
+        unsigned char labels[] = { 0, 0, 8, 1, 0, 0, 0, 4, 0, 1, 2, 1 };
+        labels[11] = rank == last ? 3 : 1; /* four classes: the network below would not fit */
+        write_bytes(
+            join_path(path, folder, split ? "t10k-images-idx3-ubyte" : "train-images-idx3-ubyte"),
+            samples, sizeof samples);
+        write_bytes(
+            join_path(path, folder, split ? "t10k-labels-idx1-ubyte" : "train-labels-idx1-ubyte"),
+            labels, sizeof labels);
+    }
+    char here[TEST_PATH];
+    ck_assert_ptr_nonnull(getcwd(here, sizeof here));
+    ck_assert_int_eq(chdir(folder), 0);
+    int code;
+    Settings settings;
+    Trainer trainer;
+    Err err;
+    bool ok = start(&trainer, &settings, "data={type: idx, folder: .}", &code, &err);
+    ck_assert_int_eq(chdir(here), 0);
+    assert_all(!ok && code == EXIT_REPLICAS);
+    assert_all(strstr(err.text, ": training data digest is '") != NULL);
+    finish(&trainer, &settings);
+    temp_remove(folder);
+}
+END_TEST
+
+/* Every rank sees it: no rank is named. */
+START_TEST(ranks_that_agree_on_an_error_name_no_rank)
+{
+    int code;
+    Settings settings;
+    Trainer trainer;
+    Err err;
+    assert_all(!start(&trainer, &settings, "optimizer.lr=x", &code, &err));
+    assert_all(code == EXIT_USAGE);
+    assert_all(strcmp(err.text, "command line: optimizer.lr=x: \"x\" is not a number") == 0);
+    finish(&trainer, &settings);
+}
+END_TEST
+
+/* Last of all: the wish to stop stays. */
+START_TEST(divergence_outlives_a_signal)
+{
+    static char name[] = "x";
+    char base[TEST_PATH];
+    int code;
+    Settings settings;
+    Trainer trainer;
+    Summary summary;
+    Err err;
+    if (comm_rank(world) == 0)
+        temp_create(base);
+    comm_broadcast(world, base, sizeof base, 0);
+    assert_all(start(&trainer, &settings, "model.init=normal(1e39)", &code, &err));
+    Settings place = { .name = name, .folder = base };
+    Run *run = run_open(world, &place, false, &err);
+    assert_all(run != NULL);
+    if (comm_rank(world) == comm_size(world) - 1)
+        trainer_request_stop(SIGUSR1);
+    assert_all(trainer_run(&trainer, run, &summary) == EXIT_DIVERGED);
+    assert_all(strcmp(summary.status, "diverged") == 0);
+    assert_all(summary.diverged_step == 1 && summary.steps == 0);
+    assert_all(run_close(run, &err));
+    finish(&trainer, &settings);
+    if (comm_rank(world) == 0)
+        temp_remove(base);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    world = comm_init(&argc, &argv);
+    log_set_level(LOG_QUIET);
+    if (!cpu_blas_setup("auto", NULL))
+        return 1;
+    Suite *suite = suite_create("trainer");
+    add_test(suite, ranks_that_disagree_stop_together);
+    add_test(suite, ranks_with_other_data_stop_together);
+    add_test(suite, ranks_that_agree_on_an_error_name_no_rank);
+    add_test(suite, divergence_outlives_a_signal);
+    int code = run_suite(suite);
+    comm_free(world);
+    return code;
+}
