@@ -1,9 +1,11 @@
 /* Kernels that more than one family needs: element-wise passes over arenas, compiled once per ISA
- * level (src/base/kernels). All pointers are 64-byte aligned and n is a multiple of LAYOUT_ALIGN
- * floats, so no element is ever computed by a loop remainder and bits do not depend on where a
- * range is cut. */
+ * level (src/base/kernels). Pointers to floats are 64-byte aligned and n is a multiple of
+ * LAYOUT_ALIGN floats, so no element is ever computed by a loop remainder and bits do not depend on
+ * where a range is cut. */
 #ifndef LOCKSTEP_KERNELS_H
 #define LOCKSTEP_KERNELS_H
+
+#include "lockstep/random.h"
 
 #include <stddef.h>
 
@@ -15,6 +17,9 @@ typedef struct Kernels {
     void (*keep_add)(float *w, float keep, const float *g, size_t n); /* w = keep * w + g */
     double (*squares)(const float *x, size_t n);                      /* sum of x^2, fixed order */
     double (*sum)(const float *x, size_t n);                          /* sum of x, fixed order */
+
+    /* Words of `groups` groups of four, numbers first_group .. : x (4 * groups), any alignment. */
+    void (*random_groups)(RandomKey key, uint64_t first_group, uint32_t *x, size_t groups);
 } Kernels;
 
 const Kernels *kernels(void); /* of the level in use */

@@ -1,6 +1,7 @@
 /* Counter-based random numbers on Philox4x32-10 (Salmon et al. 2011; the Random123 headers). */
 #include "lockstep/random.h"
 #include "lockstep/error.h"
+#include "lockstep/kernels.h"
 
 #include <Random123/philox.h>
 #include <math.h>
@@ -133,15 +134,27 @@ uint32_t random_below(RandomKey key, uint64_t index, uint32_t n)
     return (uint32_t)(((uint64_t)random_word(key, index) * n) >> 32);
 }
 
-void random_fill_words(RandomKey key, uint64_t first, uint32_t *x, size_t n)
+/* The words [at, at + n) of one group of four. */
+static void copy_part(RandomKey key, uint64_t group, size_t at, uint32_t *x, size_t n)
 {
     uint32_t words[4];
-    for (size_t i = 0; i < n;) {
-        size_t at = (size_t)((first + i) % 4), take = 4 - at < n - i ? 4 - at : n - i;
-        random_words(key, (first + i) / 4, words);
-        memcpy(x + i, words + at, take * sizeof *x);
-        i += take;
+    random_words(key, group, words);
+    memcpy(x, words + at, n * sizeof *x);
+}
+
+/* The rest of a group, whole groups, the beginning of one. */
+void random_fill_words(RandomKey key, uint64_t first, uint32_t *x, size_t n)
+{
+    size_t at = (size_t)(first % 4);
+    uint64_t group = first / 4;
+    if (at > 0) {
+        size_t part = 4 - at < n ? 4 - at : n;
+        copy_part(key, group++, at, x, part);
+        x += part;
+        n -= part;
     }
+    kernels()->random_groups(key, group, x, n / 4);
+    copy_part(key, group + n / 4, 0, x + n / 4 * 4, n % 4);
 }
 
 void random_fill_normal(RandomKey key, uint64_t first, float *x, size_t n)

@@ -1,4 +1,5 @@
 /* Counter-based random numbers: pinned values, moments, bijections. */
+#include "lockstep/cpu.h"
 #include "lockstep/random.h"
 #include "support.h"
 
@@ -18,13 +19,30 @@ START_TEST(streams_are_pinned)
 }
 END_TEST
 
+/* Every length and start, also where the upper half of a counter changes, at every level. */
 START_TEST(words_agree_with_fill)
 {
+    enum { MOST = 150 };
+    static const uint64_t starts[] = { 0, 5, (1ull << 34) - 30, (1ull << 34) - 3 };
+    static const char *const levels[] = { "v2", "v3", "v4" };
     RandomKey key = random_key(7, RANDOM_TEST, 1, 2);
-    uint32_t filled[37];
-    random_fill_words(key, 5, filled, 37);
-    for (uint64_t i = 0; i < 37; i++)
-        ck_assert_uint_eq(filled[i], random_word(key, 5 + i));
+    uint32_t filled[MOST + 1];
+    for (int level = 0; level < 3 && cpu_set_isa(levels[level], NULL); level++)
+        for (size_t s = 0; s < sizeof starts / sizeof *starts; s++)
+            for (size_t n = 0; n <= MOST; n++) {
+                filled[n] = 42;
+                random_fill_words(key, starts[s], filled, n);
+                for (size_t i = 0; i < n; i++)
+                    ck_assert_uint_eq(filled[i], random_word(key, starts[s] + i));
+                ck_assert_uint_eq(filled[n], 42);
+            }
+    ck_assert(cpu_set_isa("auto", NULL));
+}
+END_TEST
+
+START_TEST(normals_agree_with_fill)
+{
+    RandomKey key = random_key(7, RANDOM_TEST, 1, 2);
     float normal[300];
     random_fill_normal(key, 11, normal, 300);
     for (uint64_t i = 0; i < 300; i++)
@@ -105,6 +123,7 @@ int main(void)
     TCase *tests = tcase_create("all");
     tcase_add_test(tests, streams_are_pinned);
     tcase_add_test(tests, words_agree_with_fill);
+    tcase_add_test(tests, normals_agree_with_fill);
     tcase_add_test(tests, streams_differ_in_every_argument);
     tcase_add_test(tests, normal_moments);
     tcase_add_test(tests, permutation_is_a_bijection);

@@ -79,6 +79,8 @@ static double sum(const float *x, size_t n)
     return fold(s);
 }
 
+extern void ISA_NAME(philox_groups)(RandomKey key, uint64_t group, uint32_t *x, size_t groups);
+
 extern const Kernels ISA_NAME(kernels_passes);
 const Kernels ISA_NAME(kernels_passes) = {
     .add = add,
@@ -87,4 +89,5 @@ const Kernels ISA_NAME(kernels_passes) = {
     .keep_add = keep_add,
     .squares = squares,
     .sum = sum,
+    .random_groups = ISA_NAME(philox_groups),
 };
