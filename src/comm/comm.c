@@ -146,12 +146,13 @@ const char *comm_library(void)
     char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
     int length;
     MPI_Get_library_version(text, &length);
-    text[strcspn(text, ",\n")] = '\0';
+    int end = (int)strcspn(text, ",\n");
     const char *version = strstr(text, " v");
-    if (version)
-        snprintf(name, sizeof name, "%.*s %s", (int)(version - text), text, version + 2);
+    if (version && version < text + end)
+        snprintf(name, sizeof name, "%.*s %.*s", (int)(version - text), text,
+                 end - (int)(version + 2 - text), version + 2);
     else
-        snprintf(name, sizeof name, "%s", text);
+        snprintf(name, sizeof name, "%.*s", end, text);
     return name;
 }
 
