@@ -87,7 +87,7 @@ install: $(PROGRAM)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/lockstep $(DESTDIR)$(PREFIX)/share/doc/lockstep
 	install -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/lockstep
 	cp -r configs $(DESTDIR)$(PREFIX)/share/lockstep/
-	install -m 644 README.md docs/*.md $(DESTDIR)$(PREFIX)/share/doc/lockstep/
+	install -m 644 README.md docs/*.md docs/*.svg $(DESTDIR)$(PREFIX)/share/doc/lockstep/
 clean: ; rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
 help:
 	@echo 'make [all] check golden [GOLDEN=DIR] asan tsan lint format docs install [PREFIX=] clean'

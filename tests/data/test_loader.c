@@ -533,7 +533,7 @@ START_TEST(wrong_configs)
         { "type: synthetic, train: 4, test: 1, mean: 0.5, std: 1",
           "test.yaml:1:7: data: 1 values of mean and std, samples have 3 channels" },
         { "type: synthetic, std: [0]",
-          "test.yaml:1:31: data.std[0]: 0 is out of range, wanted at least 1e-12" },
+          "test.yaml:1:31: data.std[0]: 0 is out of range, wanted 1e-12 to 1e+30" },
         { "type: synthetic, train: 15, test: 1, last_batch: drop",
           "test.yaml:1:7: data: last_batch: drop leaves nothing of 15 samples in batches of 16" },
         { "type: synthetic, shape: [3, 4]",
