@@ -343,8 +343,8 @@ static const struct Command *find_command(const char *name)
 static int run_line(Comm *comm, Line *line)
 {
     if (line->version) {
-        log_out("lockstep %s (%s)\n%s\n%s, ISA level %s on %s\nOpenBLAS core %s\n%s %s",
-                version_string(), version_git(), comm_library(), "kernels", cpu_isa_name(cpu_isa()),
+        log_out("lockstep %s (%s)\n%s\nISA level %s on %s\nOpenBLAS core %s\n%s %s",
+                version_string(), version_git(), comm_library(), cpu_isa_name(cpu_isa()),
                 cpu_model(), cpu_blas_core(), version_compiler(), version_flags());
         return EXIT_OK;
     }
@@ -352,7 +352,8 @@ static int run_line(Comm *comm, Line *line)
     int word = line->count > 0 && strcmp(line->words[0], "help") == 0 ? 1 : 0;
     if (help) {
         const struct Command *about = line->count > word ? find_command(line->words[word]) : NULL;
-        log_out("%s", about ? about->usage : usage);
+        const char *text = about ? about->usage : usage;
+        log_out("%.*s", (int)strlen(text) - 1, text); /* log_out ends the line */
         return EXIT_OK;
     }
     if (line->count == 0)
