@@ -139,8 +139,6 @@ const Option layer_common_options[] = {
 
 const Option layer_no_options[] = { OPTION_END };
 
-enum { MAX_OPTIONS = 32 };
-
 static const Option *options_of(const LayerType *type)
 {
     return type->options ? type->options : layer_no_options;
@@ -148,13 +146,9 @@ static const Option *options_of(const LayerType *type)
 
 static bool read_common(Layer *layer, const Config *config, ConfigNode *node, Err *err)
 {
-    const char *own[MAX_OPTIONS + 1] = { NULL };
-    int count = 0;
-    for (const Option *option = options_of(layer->type); option->name; option++) {
-        expect(count < MAX_OPTIONS);
-        own[count++] = option->name;
-    }
+    const char *own[OPTIONS_MAX];
     CommonOptions common;
+    options_names(options_of(layer->type), own);
     if (!options_read(config, node, layer_common_options, own, &common, err))
         return false;
     Err reason;
@@ -180,6 +174,16 @@ static bool read_options(Layer *layer, const Config *config, ConfigNode *node, E
     return read_common(layer, config, node, err);
 }
 
+/* `init` says how weights start that do not have a start of their own, as a norm's have. */
+static bool check_init(const Layer *layer, const Config *config, const ConfigNode *node, Err *err)
+{
+    bool used = !layer->init;
+    for (int i = 0; i < layer->tensor_count; i++)
+        used = used || !layer->tensors[i].initializer;
+    return used || config_error(config, config_get(node, "init"), err,
+                                "layer %s has no weights to initialise", layer->name);
+}
+
 static bool plan(Layer *layer, const Config *config, const ConfigNode *node, Layout *layout,
                  Err *err)
 {
@@ -192,7 +196,7 @@ static bool plan(Layer *layer, const Config *config, const ConfigNode *node, Lay
     if (shape_stored(layer->out) > INT32_MAX / 2)
         return config_error(config, node, err, "layer %s gets %s: its output is too large",
                             layer->name, in);
-    return true;
+    return check_init(layer, config, node, err);
 }
 
 Layer *layer_create(const LayerType *type, const Config *config, ConfigNode *node, const char *name,

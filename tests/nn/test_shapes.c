@@ -208,6 +208,9 @@ START_TEST(test_wrong_grammar)
     assert_error("[dense: {unit: 10}]", vector, 10,
                  "net.yaml:2:20: model.layers[0].dense.unit: unknown option; did you mean "
                  "\"units\"? (options here: units, bias, name, init)");
+    assert_error("[dense: 16777216, dense: 16777216]", vector, 10,
+                 "net.yaml:2:36: model.layers[1].dense: layer 1.dense gets (16777216): 2.81e+14 "
+                 "weights are too many");
     assert_error("[dense: 0]", vector, 10,
                  "net.yaml:2:19: model.layers[0].dense.units: 0 is out of range, wanted 1 to");
     assert_error("[dense]", vector, 10, "net.yaml:2:12: model.layers[0].dense: units is missing");
@@ -231,6 +234,13 @@ START_TEST(test_wrong_names)
     assert_error("[dense: {units: 12, init: he_nomal}]", vector, 12,
                  "net.yaml:2:37: model.layers[0].dense.init: unknown initialiser \"he_nomal\"; did "
                  "you mean \"he_normal\"?");
+    assert_error("[dense: 12, relu: {init: zeros}]", vector, 12,
+                 "net.yaml:2:36: model.layers[1].relu.init: layer 1.relu has no weights to "
+                 "initialise");
+    assert_error(
+        "[batchnorm: {init: ones}]", vector, 12,
+        "net.yaml:2:30: model.layers[0].batchnorm.init: layer 0.batchnorm has no weights to "
+        "initialise");
 }
 END_TEST
 

@@ -4,6 +4,7 @@
 #include "lockstep/gemm.h"
 #include "lockstep/layer.h"
 
+#include <limits.h>
 #include <string.h>
 
 typedef struct DenseOptions {
@@ -23,6 +24,8 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
     if (layer->in.ndim != 1)
         return err_set(err, "it needs a vector (F): put flatten or global_avgpool before it");
     int F = layer->in.dim[0], units = dense->units;
+    if ((double)F * units > INT_MAX)
+        return err_set(err, "%.3g weights are too many", (double)F * units);
     layer->out = (Shape){ 1, { units, 1, 1 } };
     layer->flops = 2.0 * F * units;
     layer_add_tensor(layer, layout, "weight", 2, (int[]){ units, F }, 0, F, units, NULL);
