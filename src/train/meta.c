@@ -91,9 +91,9 @@ static json_t *hosts_value(const char *hosts, int ranks)
         const char *name = utf8_text(hosts + (size_t)rank * HOST_SIZE, copy, sizeof copy);
         json_t *host = NULL, *item;
         size_t index;
-        json_array_foreach(list, index,
-                           item) if (strcmp(json_string_value(json_object_get(item, "name")),
-                                            name) == 0) host = item;
+        json_array_foreach (list, index, item)
+            if (strcmp(json_string_value(json_object_get(item, "name")), name) == 0)
+                host = item;
         if (host) {
             json_int_t count = json_integer_value(json_object_get(host, "ranks"));
             json_object_set_new(host, "ranks", json_integer(count + 1));
@@ -140,7 +140,8 @@ static json_t *sorted(json_t *object)
     const char **names = mem_array(const char *, count);
     const char *name;
     json_t *value, *result = json_object();
-    json_object_foreach(object, name, value) names[used++] = name;
+    json_object_foreach (object, name, value)
+        names[used++] = name;
     qsort(names, count, sizeof *names, by_name);
     for (size_t i = 0; i < count; i++)
         json_object_set(result, names[i], json_object_get(object, names[i]));

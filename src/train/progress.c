@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LINE_SIZE 512
@@ -28,13 +27,6 @@ struct Progress {
     double next_update; /* seconds */
     double best;        /* accuracy so far, or -1 */
 };
-
-static double clock_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* ---- the line ---- */
 
@@ -219,7 +211,7 @@ static void wipe(Progress *progress)
 static void update(Progress *progress, const StepRecord *record)
 {
     char line[LINE_SIZE];
-    double now = clock_seconds();
+    double now = comm_seconds();
     if (now < progress->next_update && record->step != progress->view.steps)
         return;
     progress->next_update = now + UPDATE_SECONDS;

@@ -213,7 +213,7 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
         double now = comm_seconds() - start;
         StepRecord record = step_record(t, now, now - evaluating);
         progress_step(progress, &record);
-        if (is_due(t->step, log_every) || t->step == t->steps)
+        if (is_due(t->step, log_every) || t->step == t->steps || t->stop)
             run_log_step(run, &record);
         if (t->step == t->steps || (is_due(t->step, eval_every) && !t->stop)) {
             EvalRecord eval = eval_record(t, start);

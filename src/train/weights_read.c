@@ -67,8 +67,9 @@ static bool check_metadata(const Reader *reader, Err *err)
     const char *key;
     if (metadata && !json_is_object(metadata))
         return err_set(err, "__metadata__ is not an object of strings");
-    json_object_foreach(metadata, key, value) if (!json_is_string(value)) return err_set(
-        err, "__metadata__.%.60s is not a string", key);
+    json_object_foreach (metadata, key, value)
+        if (!json_is_string(value))
+            return err_set(err, "__metadata__.%.60s is not a string", key);
     return true;
 }
 
@@ -147,11 +148,10 @@ static bool check_no_others(const Reader *reader, Err *err)
     const char *name;
     json_t *value;
     char quoted[96];
-    json_object_foreach(reader->header, name,
-                        value) if (strcmp(name, "__metadata__") != 0 &&
-                                   layout_find(reader->layout, name) <
-                                       0) return err_set(err, "tensor %s is not in the network",
-                                                         text_quoted(quoted, sizeof quoted, name));
+    json_object_foreach (reader->header, name, value)
+        if (strcmp(name, "__metadata__") != 0 && layout_find(reader->layout, name) < 0)
+            return err_set(err, "tensor %s is not in the network",
+                           text_quoted(quoted, sizeof quoted, name));
     return true;
 }
 

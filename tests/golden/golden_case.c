@@ -173,8 +173,7 @@ bool recipe_finish(Recipe *recipe)
 {
     const char *key;
     json_t *value;
-    json_object_foreach(recipe->left, key, value)
-    {
+    json_object_foreach (recipe->left, key, value) {
         bool off = json_is_null(value) || json_is_false(value) ||
                    (json_is_number(value) && json_number_value(value) == 0);
         if (!off) {

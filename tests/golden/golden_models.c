@@ -369,8 +369,7 @@ static bool compare_statistics(ModelRun *run)
 {
     const char *name;
     json_t *value;
-    json_object_foreach(json_object_get(run->c->json, "running_stats"), name, value)
-    {
+    json_object_foreach (json_object_get(run->c->json, "running_stats"), name, value) {
         char file[256]; /* "FILE (one row per rank)" */
         snprintf(file, sizeof file, "%s", json_is_string(value) ? json_string_value(value) : "");
         file[strcspn(file, " ")] = 0;

@@ -274,8 +274,7 @@ static bool groups_supported(const json_t *groups)
     for (size_t i = 0; i < json_array_size(groups); i++) {
         const char *key;
         json_t *value;
-        json_object_foreach(json_array_get(groups, i), key, value)
-        {
+        json_object_foreach (json_array_get(groups, i), key, value) {
             if (strcmp(key, "tensors") != 0 && strcmp(key, "weight_decay") != 0 &&
                 strcmp(key, "name") != 0)
                 return false;
