@@ -143,6 +143,10 @@ bool options_read(const Config *config, ConfigNode *node, const Option *table,
                   const char *const *other, void *out, Err *err);
 void options_free(const Option *table, void *out);
 
+/* A table's names, ending with NULL: `other` for whoever reads the rest of the map. */
+#define OPTIONS_MAX 64
+void options_names(const Option *table, const char *names[OPTIONS_MAX]);
+
 /* "128 to 4096", "a, b or c", "a whole number", ...: what an option accepts, into buffer. */
 char *option_wanted(const Option *option, char *buffer, size_t size);
 

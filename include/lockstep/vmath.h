@@ -152,4 +152,25 @@ VMATH_INLINE double vmath_log_double(double x)
     return 2 * s + (2 * s * (s2 * sum) + n * 0.69314718055994530942);
 }
 
+/* base^exponent, exponent >= 0, by repeated squaring: plain products. */
+VMATH_INLINE double vmath_power(double base, int64_t exponent)
+{
+    double result = 1;
+    for (; exponent > 0; exponent >>= 1, base *= base)
+        if (exponent & 1)
+            result *= base;
+    return result;
+}
+
+/* The sum of sixteen partial sums, pairwise: the same order at every level. */
+VMATH_INLINE double vmath_fold(const double s[16])
+{
+    double a[8], b[4];
+    for (int i = 0; i < 8; i++)
+        a[i] = s[i] + s[i + 8];
+    for (int i = 0; i < 4; i++)
+        b[i] = a[i] + a[i + 4];
+    return (b[0] + b[2]) + (b[1] + b[3]);
+}
+
 #endif

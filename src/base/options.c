@@ -412,3 +412,13 @@ void options_free(const Option *table, void *out)
         memset(member_of(table, out), 0, table->size);
     }
 }
+
+void options_names(const Option *table, const char *names[OPTIONS_MAX])
+{
+    size_t count = 0;
+    for (; table->name; table++) {
+        expect(count < OPTIONS_MAX - 1);
+        names[count++] = table->name;
+    }
+    names[count] = NULL;
+}

@@ -48,19 +48,7 @@ typedef struct Setup {
     void *options; /* of the data set type */
 } Setup;
 
-#define MAX_OPTIONS 32 /* of one table */
 #define MAX_TYPES 64
-
-/* The names of a table's options, for whoever reads another part of the same map. */
-static void option_names(const Option *table, const char *names[MAX_OPTIONS])
-{
-    int count = 0;
-    for (; table[count].name; count++) {
-        expect(count < MAX_OPTIONS - 1);
-        names[count] = table[count].name;
-    }
-    names[count] = NULL;
-}
 
 static bool find_type(const Setup *setup, const DatasetType **type, Err *err)
 {
@@ -99,9 +87,9 @@ static bool read_options(Loader *loader, Setup *setup, Err *err)
 {
     if (!find_type(setup, &loader->type, err))
         return false;
-    const char *theirs[MAX_OPTIONS], *common[MAX_OPTIONS];
-    option_names(loader->type->options, theirs);
-    option_names(loader_common_options, common);
+    const char *theirs[OPTIONS_MAX], *common[OPTIONS_MAX];
+    options_names(loader->type->options, theirs);
+    options_names(loader_common_options, common);
     setup->options = mem_alloc(loader->type->options_bytes);
     if (!options_read(setup->config, setup->node, loader_common_options, theirs, &setup->common,
                       err) ||

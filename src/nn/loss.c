@@ -76,11 +76,9 @@ static bool read_type(Loss *loss, const Config *config, ConfigNode *node, Err *e
     loss->type = loss_find(named ? type->text : loss_common_options[0].def);
     if (!loss->type)
         return unknown_type(config, type, err);
-    const char *own[32] = { NULL };
-    size_t count = 0;
-    for (const Option *option = loss->type->options; option->name && count < 31; option++)
-        own[count++] = option->name;
+    const char *own[OPTIONS_MAX];
     CommonOptions common;
+    options_names(loss->type->options, own);
     if (!options_read(config, node, loss_common_options, own, &common, err))
         return false;
     options_free(loss_common_options, &common);

@@ -41,7 +41,7 @@ static const OptimizerType *const *const methods[ISA_COUNT] = { methods_v2, meth
 static const OptimizerType *const *const methods[ISA_COUNT] = { methods_v2 };
 #endif
 
-enum { METHOD_COUNT = sizeof methods_v2 / sizeof *methods_v2, OPTIONS_MAX = 64 };
+enum { METHOD_COUNT = sizeof methods_v2 / sizeof *methods_v2 };
 
 const OptimizerType *const *optimizer_all(int *count)
 {
@@ -103,17 +103,6 @@ static const OptimizerType *read_type(const Config *config, ConfigNode *node, Er
     return NULL;
 }
 
-/* Names of a table's options, for options_read's `other`. */
-static void option_names(const Option *table, const char *names[OPTIONS_MAX])
-{
-    int count = 0;
-    for (; table->name; table++) {
-        expect(count < OPTIONS_MAX - 1);
-        names[count++] = table->name;
-    }
-    names[count] = NULL;
-}
-
 /* The common options with the method's own defaults in place. */
 static bool read_common(const Config *config, ConfigNode *node, const OptimizerType *type,
                         CommonOptions *common, Err *err)
@@ -128,7 +117,7 @@ static bool read_common(const Config *config, ConfigNode *node, const OptimizerT
     table[OPTION_WEIGHT_DECAY].def = weight_decay;
     table[OPTION_CLIP_NORM].def = clip_norm;
     const char *other[OPTIONS_MAX];
-    option_names(type->options, other);
+    options_names(type->options, other);
     return options_read(config, node, table, other, common, err);
 }
 
@@ -140,7 +129,7 @@ static bool read_options(Optimizer *optimizer, const Config *config, ConfigNode 
         return false;
     options_free(optimizer_common_options, common);
     const char *other[OPTIONS_MAX];
-    option_names(optimizer_common_options, other);
+    options_names(optimizer_common_options, other);
     void *options = mem_alloc(type->options_bytes);
     if (!options_read(config, node, type->options, other, options, err)) {
         mem_free(options);

@@ -16,7 +16,7 @@ static const ScheduleType *const schedules[] = {
 };
 #undef SCHEDULE
 
-enum { SCHEDULE_COUNT = sizeof schedules / sizeof *schedules, OPTIONS_MAX = 64 };
+enum { SCHEDULE_COUNT = sizeof schedules / sizeof *schedules };
 
 const ScheduleType *const *schedule_all(int *count)
 {
@@ -96,16 +96,6 @@ static const ScheduleType *read_type(const Config *config, ConfigNode *node, Err
     return NULL;
 }
 
-static void option_names(const Option *table, const char *names[OPTIONS_MAX])
-{
-    int count = 0;
-    for (; table->name; table++) {
-        expect(count < OPTIONS_MAX - 1);
-        names[count++] = table->name;
-    }
-    names[count] = NULL;
-}
-
 static bool read_options(Schedule *schedule, const Config *config, ConfigNode *node,
                          CommonOptions *common, Err *err)
 {
@@ -113,11 +103,11 @@ static bool read_options(Schedule *schedule, const Config *config, ConfigNode *n
     const char *other[OPTIONS_MAX];
     if (!type)
         return false;
-    option_names(type->options, other);
+    options_names(type->options, other);
     if (!options_read(config, node, schedule_common_options, other, common, err))
         return false;
     options_free(schedule_common_options, common);
-    option_names(schedule_common_options, other);
+    options_names(schedule_common_options, other);
     void *options = mem_alloc(type->options_bytes);
     if (!options_read(config, node, type->options, other, options, err)) {
         mem_free(options);

@@ -160,8 +160,8 @@ static void plan_layers(const Trainer *t)
     }
 }
 
-/* Gradient buffers: at most log2(lanes of a rank) + 1 subtree sums. The slices that arrive from other
- * ranks come on top. */
+/* Gradient buffers: at most log2(lanes of a rank) + 1 subtree sums. The slices that arrive from
+ * other ranks come on top. */
 static double gradient_bytes(const Trainer *t)
 {
     int widest = (t->lanes.count + comm_size(t->comm) - 1) / comm_size(t->comm), buffers = 1;

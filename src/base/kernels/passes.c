@@ -2,6 +2,7 @@
  * no remainder and an element's arithmetic does not depend on where a range starts. */
 #include "lockstep/cpu.h"
 #include "lockstep/kernels.h"
+#include "lockstep/vmath.h"
 
 static float *aligned(float *x)
 {
@@ -47,18 +48,7 @@ static void keep_add(float *w, float keep, const float *g, size_t n)
         w[i] = keep * w[i] + g[i];
 }
 
-/* Sixteen double accumulators, folded pairwise at the end: the same order at every ISA level. The
- * product is exact in double, so contraction cannot change it. */
-static double fold(const double s[16])
-{
-    double a[8], b[4];
-    for (int i = 0; i < 8; i++)
-        a[i] = s[i] + s[i + 8];
-    for (int i = 0; i < 4; i++)
-        b[i] = a[i] + a[i + 4];
-    return (b[0] + b[2]) + (b[1] + b[3]);
-}
-
+/* The product is exact in double, so contraction cannot change it. */
 static double squares(const float *x, size_t n)
 {
     double s[16] = { 0 };
@@ -66,7 +56,7 @@ static double squares(const float *x, size_t n)
     for (size_t i = 0; i < n; i += 16)
         for (size_t k = 0; k < 16; k++)
             s[k] += (double)x[i + k] * (double)x[i + k];
-    return fold(s);
+    return vmath_fold(s);
 }
 
 static double sum(const float *x, size_t n)
@@ -76,7 +66,7 @@ static double sum(const float *x, size_t n)
     for (size_t i = 0; i < n; i += 16)
         for (size_t k = 0; k < 16; k++)
             s[k] += (double)x[i + k];
-    return fold(s);
+    return vmath_fold(s);
 }
 
 extern void ISA_NAME(philox_groups)(RandomKey key, uint64_t group, uint32_t *x, size_t groups);

@@ -12,6 +12,7 @@
 #include "../image.h"
 #include "lockstep/cpu.h"
 #include "lockstep/memory.h"
+#include "lockstep/vmath.h"
 
 #include <math.h>
 
@@ -170,16 +171,6 @@ static int ghost_count(const Layer *layer, int samples)
     return (samples - 1) / state->ghost_size + 1;
 }
 
-/* By repeated squaring: libm's pow may differ from host to host. */
-static double power(double base, int exponent)
-{
-    double result = 1;
-    for (; exponent > 0; exponent /= 2, base *= base)
-        if (exponent % 2)
-            result *= base;
-    return result;
-}
-
 static void begin_step(Layer *layer, Layout *layout, int global_batch)
 {
     const BatchNormOptions *options = layer->options;
@@ -187,7 +178,7 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
     if (global_batch == 0)
         keep = 1;
     else if (options->running == RUNNING_SEQUENTIAL)
-        keep = power(keep, ghost_count(layer, global_batch));
+        keep = vmath_power(keep, ghost_count(layer, global_batch));
     layout->tensors[running_mean(layer)->index].keep = (float)keep;
     layout->tensors[running_var(layer)->index].keep = (float)keep;
 }
@@ -436,8 +427,8 @@ static void write_increments(Layer *layer, const Pass *pass)
         double unbiased = n / (n > 1 ? n - 1 : 1);
         double weight = options->momentum / all;
         if (options->running == RUNNING_SEQUENTIAL)
-            weight = options->momentum *
-                     power(1 - options->momentum, all - 1 - (pass->first_sample / size + ghost));
+            weight = options->momentum * vmath_power(1 - options->momentum,
+                                                     all - 1 - (pass->first_sample / size + ghost));
         const float *ghost_mean = state->mean + (size_t)ghost * state->stride;
         const float *ghost_var = state->var + (size_t)ghost * state->stride;
         for (size_t c = 0; c < C; c++) {

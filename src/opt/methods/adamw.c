@@ -1,7 +1,8 @@
 /* AdamW: Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019), in
  * PyTorch's form: eps comes after the bias correction, decay is multiplied by the scheduled lr. */
-#include "../moments.h"
 #include "lockstep/cpu.h"
+#include "lockstep/optimizer.h"
+#include "lockstep/vmath.h"
 
 #include <math.h>
 
@@ -38,8 +39,8 @@ static void update(const void *options_pointer, const TensorStep *step, const Op
     const float shrink = (float)(decoupled ? step->lr * step->weight_decay : 0);
     const float beta1 = (float)o->beta1, gain1 = (float)(1 - o->beta1);
     const float beta2 = (float)o->beta2, gain2 = (float)(1 - o->beta2);
-    const float rate = (float)(step->lr / (1 - power(o->beta1, step->t)));
-    const float correction = (float)(1 / sqrt(1 - power(o->beta2, step->t)));
+    const float rate = (float)(step->lr / (1 - vmath_power(o->beta1, step->t)));
+    const float correction = (float)(1 / sqrt(1 - vmath_power(o->beta2, step->t)));
     const float eps = (float)o->eps;
     for (size_t i = 0; i < range->n; i++) {
         float d = scale * g[i] + l2 * w[i];

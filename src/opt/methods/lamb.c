@@ -2,8 +2,9 @@
  * 2, with bias correction, phi the identity, decay inside the direction, and the global gradient
  * norm clipped at 1 before the moments as NVIDIA's LAMB does (Apex; the paper has no clip:
  * clip_norm 0). */
-#include "../moments.h"
 #include "lockstep/cpu.h"
+#include "lockstep/optimizer.h"
+#include "lockstep/vmath.h"
 
 #include <math.h>
 
@@ -52,8 +53,8 @@ typedef struct LambStep {
 
 static LambStep lamb_step(const LambOptions *o, const TensorStep *step)
 {
-    double first = o->bias_correction ? 1 - power(o->beta1, step->t) : 1;
-    double second = o->bias_correction ? 1 - power(o->beta2, step->t) : 1;
+    double first = o->bias_correction ? 1 - vmath_power(o->beta1, step->t) : 1;
+    double second = o->bias_correction ? 1 - vmath_power(o->beta2, step->t) : 1;
     return (LambStep){ .rate = (float)(1 / first),
                        .correction = (float)(1 / sqrt(second)),
                        .eps = (float)o->eps,
@@ -81,7 +82,7 @@ static double direction(const void *options_pointer, const TensorStep *step,
             float u = s.rate * m[k] / (sqrtf(v[k]) * s.correction + s.eps) + s.decay * w[k];
             sums[k - i] += (double)u * (double)u;
         }
-    return fold_sums(sums);
+    return vmath_fold(sums);
 }
 
 static double trust_ratio(const void *options_pointer, const TensorStep *step)

@@ -4,8 +4,9 @@
  *   outside     lr outside the buffer, as in SGD                                   (timm)
  *   wd_in_norm  the ratio is eta |w| / |g + wd w|; lr outside                      (MoCo v3)
  *   larc        outside, ratio / lr clipped at 1, no decay where a norm is zero    (Apex LARC) */
-#include "../moments.h"
+#include "../momentum.h"
 #include "lockstep/cpu.h"
+#include "lockstep/vmath.h"
 
 typedef enum LarsVariant { LARS_INSIDE, LARS_OUTSIDE, LARS_WD_IN_NORM, LARS_LARC } LarsVariant;
 typedef enum LarsClip { CLIP_AUTO, CLIP_ON, CLIP_OFF } LarsClip;
@@ -67,7 +68,7 @@ static double direction(const void *options_pointer, const TensorStep *step,
             float d = scale * g[i + k] + decay * w[i + k];
             s[k] += (double)d * (double)d;
         }
-    return fold_sums(s);
+    return vmath_fold(s);
 }
 
 static bool zero_norm(const LarsOptions *o, const TensorStep *step)

@@ -1,6 +1,6 @@
 /* Stochastic gradient descent with momentum (Qian 1999) and Nesterov's look-ahead (Sutskever et al.
  * 2013), in the form PyTorch uses: lr outside the buffer, the first step takes g undamped. */
-#include "../moments.h"
+#include "../momentum.h"
 #include "lockstep/cpu.h"
 
 typedef enum SgdDecay { SGD_L2, SGD_DECOUPLED } SgdDecay;

@@ -1,19 +1,9 @@
-/* What several methods share: the momentum update, Adam's scalars, fixed-order sums. Included by
- * files that are compiled once per ISA level, hence static. */
-#ifndef LOCKSTEP_OPT_MOMENTS_H
-#define LOCKSTEP_OPT_MOMENTS_H
+/* The momentum update that sgd and lars share. Static, for files that are compiled once per ISA
+ * level. */
+#ifndef LOCKSTEP_OPT_MOMENTUM_H
+#define LOCKSTEP_OPT_MOMENTUM_H
 
 #include "lockstep/optimizer.h"
-
-/* base^t, t >= 0, by repeated squaring: plain products, so that bits do not depend on a libm. */
-static inline double power(double base, int64_t t)
-{
-    double result = 1;
-    for (; t > 0; t >>= 1, base *= base)
-        if (t & 1)
-            result *= base;
-    return result;
-}
 
 /* d = scale * g + decay * w; v = momentum * v + in * d; w -= out * v
  * (nesterov: w -= out * (momentum * v + in * d)) */
@@ -75,17 +65,6 @@ static inline void momentum_update(const MomentumStep *step, const OptimizerRang
         momentum_nesterov(step, range);
     else
         momentum_heavy_ball(step, range);
-}
-
-/* Sixteen double accumulators folded pairwise: the same order at every ISA level. */
-static inline double fold_sums(const double s[16])
-{
-    double a[8], b[4];
-    for (int i = 0; i < 8; i++)
-        a[i] = s[i] + s[i + 8];
-    for (int i = 0; i < 4; i++)
-        b[i] = a[i] + a[i + 4];
-    return (b[0] + b[2]) + (b[1] + b[3]);
 }
 
 #endif
