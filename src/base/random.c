@@ -154,7 +154,8 @@ void random_fill_words(RandomKey key, uint64_t first, uint32_t *x, size_t n)
         n -= part;
     }
     kernels()->random_groups(key, group, x, n / 4);
-    copy_part(key, group + n / 4, 0, x + n / 4 * 4, n % 4);
+    if (n % 4 > 0)
+        copy_part(key, group + n / 4, 0, x + n / 4 * 4, n % 4);
 }
 
 void random_fill_normal(RandomKey key, uint64_t first, float *x, size_t n)

@@ -46,7 +46,7 @@ static const Option log_options[] = {
     { "every", OPTION_SPAN, OPTION_AT(LogSettings, every), 0, 0, NULL, "50st",
       "how often a line is printed when the output is not a terminal; 0: never" },
     { "metrics", OPTION_SPAN, OPTION_AT(LogSettings, metrics), 0, 0, NULL, "1st",
-      "how often a step is recorded in metrics.jsonl and metrics.csv; 0: never" },
+      "how often a step is recorded in metrics.jsonl and metrics.csv; 0: only the last" },
     { "tensorboard", OPTION_BOOL, OPTION_AT(LogSettings, tensorboard), 0, 0, NULL, "true",
       "write TensorBoard event files" },
     OPTION_END,

@@ -9,15 +9,23 @@ model: {layers: [dense: 32, relu, dense: 7]}
 train: {batch: 64, lanes: 8, epochs: 1000000}
 YAML
 
+# running NAME: waits until the run has recorded some steps.
+running()
+{
+    until [ "$(wc -l 2>/dev/null <"runs/$1/metrics.csv")" -gt 3 ] 2>/dev/null; do sleep 0.1; done
+}
+
 for signal in INT TERM; do
-    "$lockstep" train long.yaml name="one$signal" -q &
+    "$lockstep" train long.yaml name="one$signal" log.metrics=1000st eval.every=0 -q &
     pid=$!
-    sleep 2
+    running "one$signal"
     kill -$signal $pid
     wait $pid || fail "SIG$signal: exit code $?"
     [ "$(field runs/one$signal/summary.json status)" = interrupted ] ||
         fail "SIG$signal: no summary"
-    [ "$(field runs/one$signal/summary.json steps)" -gt 10 ] || fail "SIG$signal: no steps"
+    last=$(tail -n 1 "runs/one$signal/metrics.csv" | cut -d , -f 2)
+    [ "$(field runs/one$signal/summary.json steps)" = "$last" ] ||
+        fail "SIG$signal: the last record is of step $last"
     "$lockstep" eval "runs/one$signal" -q >/dev/null ||
         fail "SIG$signal: weights cannot be evaluated"
 done
@@ -26,7 +34,7 @@ done
 mpi 3 sh -c 'echo $$ >pid.$OMPI_COMM_WORLD_RANK; exec "$0" train long.yaml name=three -q' \
     "$lockstep" &
 job=$!
-sleep 3
+running three
 kill -TERM "$(cat pid.1)"
 wait $job || fail "one rank of three: exit code $?"
 [ "$(field runs/three/summary.json status)" = interrupted ] || fail "one rank of three: no summary"
