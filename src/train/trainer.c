@@ -227,6 +227,8 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
     }
     result->seconds = comm_seconds() - start;
     result->samples_per_second = (double)t->samples / (result->seconds - evaluating);
+    if (t->step == t->steps) /* no later step tells what the last one has done */
+        diverged = !isfinite(result->test_loss);
     return diverged ? "diverged" : t->step < t->steps ? "interrupted" : "completed";
 }
 

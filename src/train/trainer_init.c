@@ -87,7 +87,8 @@ static int64_t training_steps(const Trainer *t)
     const TrainSettings *train = &t->settings->train;
     if (train->steps > 0)
         return train->steps;
-    return (int64_t)llround(train->epochs * (double)t->loader.steps_per_epoch);
+    int64_t steps = (int64_t)llround(train->epochs * (double)t->loader.steps_per_epoch);
+    return steps > 0 ? steps : 1;
 }
 
 static bool init_optimizer(Trainer *t, Err *err)

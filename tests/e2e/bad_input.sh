@@ -72,4 +72,8 @@ for ranks in 1 3; do
     grep -q '^warning: diverged in step 4: the loss or the gradient is not finite' err ||
         fail "diverged: message"
 done
+# No step follows that would see it.
+"$lockstep" train c.yaml optimizer.lr=1e9 train.steps=3 name=last -q 2>err
+[ $? -eq 5 ] && [ "$(field runs/last/summary.json diverged_step)" = 4 ] ||
+    { cat err; fail "divergence by the last step"; }
 echo "$cases refusals, each with its message and exit code"

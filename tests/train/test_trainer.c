@@ -112,6 +112,18 @@ START_TEST(ranks_that_agree_on_an_error_name_no_rank)
 }
 END_TEST
 
+START_TEST(a_small_part_of_an_epoch_is_a_step)
+{
+    int code;
+    Settings settings;
+    Trainer trainer;
+    Err err;
+    assert_all(start(&trainer, &settings, "train.epochs=0.001", &code, &err));
+    assert_all(trainer.steps == 1);
+    finish(&trainer, &settings);
+}
+END_TEST
+
 /* Last of all: the wish to stop stays. */
 START_TEST(divergence_outlives_a_signal)
 {
@@ -151,6 +163,7 @@ int main(int argc, char **argv)
     add_test(suite, ranks_that_disagree_stop_together);
     add_test(suite, ranks_with_other_data_stop_together);
     add_test(suite, ranks_that_agree_on_an_error_name_no_rank);
+    add_test(suite, a_small_part_of_an_epoch_is_a_step);
     add_test(suite, divergence_outlives_a_signal);
     int code = run_suite(suite);
     comm_free(world);
