@@ -13,6 +13,7 @@
 #define UINT8_ELEMENTS 0x08
 #define MAX_SAMPLES INT32_MAX
 #define MAX_SIDE 65536
+#define MAX_VALUES (1 << 28) /* of a sample; layers count in ints */
 
 typedef struct IdxOptions {
     char *folder, *train_images, *train_labels, *test_images, *test_labels;
@@ -66,7 +67,9 @@ static bool check_dims(const char *path, IdxHeader *header, Err *err)
             return err_set(err, "%s: %s elements are too many", path,
                            dims_text(header, text, sizeof text));
     }
-    return true;
+    size_t values = header->bytes / header->dim[0];
+    return values <= MAX_VALUES || err_set(err, "%s: %zu values a sample, at most %d are supported",
+                                           path, values, MAX_VALUES);
 }
 
 /* Four bytes of the header, big-endian. */

@@ -263,6 +263,9 @@ START_TEST(idx_dimension_is_huge)
             "2147483647");
     put_images(4, (uint32_t[4]){ 2147483647u, 65536, 65536, 65536 }, 240);
     bad_idx("@/train-images-idx3-ubyte: 2147483647 x 65536 x 65536 x 65536 elements are too many");
+    put_images(3, (uint32_t[3]){ 12, 65536, 65536 }, 240);
+    bad_idx("@/train-images-idx3-ubyte: 4294967296 values a sample, at most 268435456 are "
+            "supported");
     put_images(3, (uint32_t[3]){ 2147483647u, 65536, 4096 }, 240); /* must not be allocated */
     bad_idx("@/train-images-idx3-ubyte: 576460752034988032 bytes expected for 2147483647 x 65536 x "
             "4096, found 240");
