@@ -45,8 +45,7 @@ static void say_machine(const Trainer *t)
     log_info("Lockstep %s (%s)", version_string(), version_git());
     char inherited[64] = "";
     if (strcmp(cpu_blas_core(), cpu_blas_inherited()) != 0)
-        snprintf(inherited, sizeof inherited, " (corrected: the environment asked for %s)",
-                 cpu_blas_inherited());
+        snprintf(inherited, sizeof inherited, " (it had started with %s)", cpu_blas_inherited());
     log_info("machine    %d %s on %d %s, %s; %s, OpenBLAS %s%s", comm_size(t->comm),
              comm_size(t->comm) == 1 ? "rank" : "ranks", comm_hosts(t->comm),
              comm_hosts(t->comm) == 1 ? "host" : "hosts", comm_library(), cpu_isa_name(cpu_isa()),
