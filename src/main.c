@@ -58,7 +58,7 @@ static const char usage_train[] =
     "  -q, --quiet      only warnings and errors        -v, --verbose   more\n"
     "\n"
     "Exit codes: 0 completed or interrupted, 2 command line or config, 3 data, 4 files of a run,\n"
-    "5 diverged, 6 a rank was lost, 7 ranks disagree.\n";
+    "5 diverged, 7 ranks disagree.\n";
 
 static const char usage_eval[] = "usage: lockstep eval RUN [KEY=VALUE ...]\n"
                                  "\n"
@@ -160,8 +160,11 @@ static char *environment_of_rank_0(Comm *comm, char *list[MAX_WORDS])
     }
     comm_broadcast_text(comm, &text, &bytes);
     int count = 0;
-    for (size_t at = 0; at < bytes && count < MAX_WORDS - 1; at += strlen(text + at) + 1)
+    for (size_t at = 0; at < bytes && text[at]; at += strlen(text + at) + 1) {
+        if (count == MAX_WORDS - 1)
+            die_all(EXIT_USAGE, "environment: more than %d LOCKSTEP_ variables", count);
         list[count++] = text + at;
+    }
     list[count] = NULL;
     return text;
 }
@@ -365,6 +368,9 @@ int main(int argc, char **argv)
 {
     Comm *comm = comm_init(&argc, &argv);
     Line line;
+    Err err;
+    if (!cpu_is_supported(&err))
+        die(EXIT_USAGE, "%s", err.text);
     parse_line(&line, argc, argv);
     int code = run_line(comm, &line);
     fflush(NULL);

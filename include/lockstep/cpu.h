@@ -25,6 +25,9 @@ const char *cpu_isa_name(Isa isa); /* "x86-64-v4", ... */
 /* The best level this CPU and build offer. */
 Isa cpu_isa_best(void);
 
+/* False if this CPU cannot run even the lowest level. */
+bool cpu_is_supported(Err *err);
+
 /* "auto", "v2", "v3" or "v4"; false if the CPU or the build lacks it. Before any model is built. */
 bool cpu_set_isa(const char *name, Err *err);
 

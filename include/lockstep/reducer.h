@@ -40,6 +40,9 @@ void reducer_add_lane(Reducer *reducer, int lane);
  * belongs to the reducer until the next reducer_lane. Collective. */
 float *reducer_reduce(Reducer *reducer);
 
+/* What reducer_init would allocate; not collective. */
+size_t reducer_plan_bytes(Comm *comm, const Lanes *lanes, const Layout *layout,
+                          const SliceExchange *exchange);
 size_t reducer_bytes(const Reducer *reducer);      /* memory of this rank's buffers */
 double reducer_step_bytes(const Reducer *reducer); /* bytes this rank sends in a step */
 

@@ -7,6 +7,10 @@
 #include <string.h>
 #include <strings.h>
 
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
+
 extern char *openblas_get_corename(void) __attribute__((weak));
 extern void openblas_set_num_threads(int count) __attribute__((weak));
 extern void gotoblas_dynamic_init(void) __attribute__((weak));
@@ -15,20 +19,63 @@ extern void gotoblas_dynamic_quit(void) __attribute__((weak));
 static Isa isa_in_use = ISA_COUNT; /* ISA_COUNT: not chosen yet */
 static char inherited_core[32];
 
+#ifdef __x86_64__
+
+/* Parts of x86-64-v3 that not every compiler's __builtin_cpu_supports knows by name. */
+static bool has_f16c_movbe_lzcnt(void)
+{
+    unsigned a, b, c, d, extended;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) && (c & bit_MOVBE) &&
+           __get_cpuid(0x80000001, &a, &b, &extended, &d) && (extended & bit_LZCNT);
+}
+
+static bool has_v2(void)
+{
+    return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("ssse3") &&
+           __builtin_cpu_supports("popcnt");
+}
+
+static bool has_v3(void)
+{
+    return has_v2() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+           has_f16c_movbe_lzcnt();
+}
+
+static bool has_v4(void)
+{
+    return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+}
+
 Isa cpu_isa_best(void)
 {
-#ifdef __x86_64__
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        return ISA_V4;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("bmi2"))
-        return ISA_V3;
-#endif
+    return has_v4() ? ISA_V4 : has_v3() ? ISA_V3 : ISA_V2;
+}
+
+bool cpu_is_supported(Err *err)
+{
+    __builtin_cpu_init();
+    return has_v2() ||
+           err_set(err, "%s: a CPU with x86-64-v2 (SSE 4.2, POPCNT; 2009) is needed", cpu_model());
+}
+
+#else
+
+Isa cpu_isa_best(void)
+{
     return ISA_V2;
 }
+
+bool cpu_is_supported(Err *err)
+{
+    (void)err;
+    return true;
+}
+
+#endif
 
 Isa cpu_isa(void)
 {

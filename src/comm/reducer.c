@@ -118,24 +118,31 @@ static int count_subtrees(const Reducer *reducer, bool others_only)
     return count;
 }
 
+/* A reducer that knows how much memory it needs and has none. */
+static Reducer plan(Comm *comm, const Lanes *lanes, const Layout *layout,
+                    const SliceExchange *exchange)
+{
+    expect(lanes->rank == comm->rank && lanes->ranks == comm->size);
+    Reducer reducer = { .comm = comm,
+                        .lanes = lanes,
+                        .layout = layout,
+                        .bounds = exchange->float_bounds,
+                        .buffer_count = deepest_stack(lanes),
+                        .tile_floats = (size_t)MAX_DEPTH * TILE };
+    size_t slice = reducer.bounds[comm->rank + 1] - reducer.bounds[comm->rank];
+    reducer.received_floats = (size_t)count_subtrees(&reducer, true) * slice;
+    return reducer;
+}
+
 Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
                       const SliceExchange *exchange)
 {
-    expect(lanes->rank == comm->rank && lanes->ranks == comm->size);
     Reducer *reducer = mem_new(Reducer);
-    reducer->comm = comm;
-    reducer->lanes = lanes;
-    reducer->layout = layout;
-    reducer->bounds = exchange->float_bounds;
-    reducer->buffer_count = deepest_stack(lanes);
+    *reducer = plan(comm, lanes, layout, exchange);
     reducer->buffers = mem_array(float *, reducer->buffer_count);
     for (int i = 0; i < reducer->buffer_count; i++)
         reducer->buffers[i] = mem_array(float, layout->n);
-
-    size_t slice = reducer->bounds[comm->rank + 1] - reducer->bounds[comm->rank];
-    reducer->received_floats = (size_t)count_subtrees(reducer, true) * slice;
     reducer->received = mem_array(float, reducer->received_floats);
-    reducer->tile_floats = (size_t)MAX_DEPTH * TILE;
     reducer->tiles = mem_array(float, reducer->tile_floats);
     reducer->sources = mem_array(Source, count_subtrees(reducer, false));
     plan_sources(reducer);
@@ -279,6 +286,13 @@ size_t reducer_bytes(const Reducer *reducer)
 {
     size_t floats = (size_t)reducer->buffer_count * reducer->layout->n;
     return (floats + reducer->received_floats + reducer->tile_floats) * sizeof(float);
+}
+
+size_t reducer_plan_bytes(Comm *comm, const Lanes *lanes, const Layout *layout,
+                          const SliceExchange *exchange)
+{
+    Reducer reducer = plan(comm, lanes, layout, exchange);
+    return reducer_bytes(&reducer);
 }
 
 double reducer_step_bytes(const Reducer *reducer)

@@ -159,16 +159,6 @@ static void plan_layers(const Trainer *t)
     }
 }
 
-/* Gradient buffers: at most log2(lanes of a rank) + 1 subtree sums. The slices that arrive from
- * other ranks come on top. */
-static double gradient_bytes(const Trainer *t)
-{
-    int widest = (t->lanes.count + comm_size(t->comm) - 1) / comm_size(t->comm), buffers = 1;
-    for (int width = 1; width < widest; width *= 2)
-        buffers++;
-    return (double)buffers * (double)t->model.layout.n * sizeof(float);
-}
-
 /* Reduce-scatter and all-gather of slices: twice the arena less a rank's own part, when the rank
  * count is a power of two; a little more when it is not. */
 static void plan_traffic(const Trainer *t, double arena)
@@ -195,12 +185,13 @@ void trainer_plan(Trainer *t)
     double arena = (double)t->model.layout.n * sizeof(float);
     double activations = (double)model_plan_bytes(&t->model, t->lanes.size);
     double data = (double)(dataset_bytes(&t->loader.train) + dataset_bytes(&t->loader.test));
+    double gradients = (double)reducer_plan_bytes(t->comm, &t->lanes, &t->model.layout, &t->slices);
     double state = arena * t->optimizer.type->states;
     log_out("a training step computes %sFLOP (forward and backward, 3 x forward)",
             si(3 * model_flops(&t->model) * t->lanes.batch).s);
     plan_traffic(t, arena);
     log_out("memory a rank: weights %s, gradients %s, optimizer state %s, activations %s, data %s",
-            bytes(arena).s, bytes(gradient_bytes(t)).s, bytes(state).s, bytes(activations).s,
+            bytes(arena).s, bytes(gradients).s, bytes(state).s, bytes(activations).s,
             bytes(data).s);
     log_out("nothing was trained (--dry-run)");
 }

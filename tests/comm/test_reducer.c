@@ -253,6 +253,7 @@ START_TEST(test_memory_and_traffic)
     size_t tiles = 1 << 17;
     size_t most = 7 * (size_t)size * 4 + (size_t)(subtrees - mine) * slice * 4 + tiles;
     assert_all(reducer_bytes(reducer) <= most);
+    assert_all(reducer_bytes(reducer) == reducer_plan_bytes(comm, &lanes, &job.layout, &exchange));
     double sent = (double)mine * (double)(job.layout.n - slice) * 4;
     assert_all(reducer_step_bytes(reducer) <= sent && reducer_step_bytes(reducer) >= sent);
     reducer_free(reducer);
