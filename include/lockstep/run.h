@@ -15,6 +15,7 @@ typedef struct StepRecord {
     double loss, accuracy; /* mean over the step's global batch; accuracy < 0: none */
     double lr, grad_norm, clip_factor;
     double samples_per_second;
+    double comm;                 /* share of training time that was exposed communication, 0 to 1 */
     uint64_t digest, trajectory; /* after the step */
 } StepRecord;
 

@@ -41,6 +41,7 @@ typedef struct Trainer {
     Rates rates;                  /* of the last step */
     Tally tally;                  /* of the last step's global batch */
     Tally epoch_tally;            /* of the epoch so far */
+    double exchange_seconds;      /* exposed communication of this rank so far, waiting included */
     bool stop;                    /* some rank was asked to stop */
     uint64_t digest, trajectory;  /* after the last step */
 } Trainer;

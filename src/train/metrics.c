@@ -12,7 +12,7 @@
 #define LINE_SIZE 2048
 
 static const char csv_header[] = "event,step,epoch,samples,time_s,loss,accuracy,lr,grad_norm,clip,"
-                                 "samples_per_second,count,digest,trajectory\n";
+                                 "samples_per_second,comm,count,digest,trajectory\n";
 
 bool metrics_open(Metrics *metrics, const char *folder, Err *err)
 {
@@ -67,6 +67,7 @@ static void step_json(Metrics *metrics, const StepRecord *record)
     json_add_number(&json, "grad_norm", record->grad_norm);
     json_add_number(&json, "clip", record->clip_factor);
     json_add_fixed(&json, "samples_per_second", record->samples_per_second, 1);
+    json_add_fixed(&json, "comm", record->comm, 4);
     json_add_hex(&json, "digest", record->digest);
     json_add_hex(&json, "trajectory", record->trajectory);
     json_add_hex(&json, "loss_bits", double_bits(record->loss));
@@ -92,11 +93,11 @@ static void step_csv(Metrics *metrics, const StepRecord *record)
     char line[LINE_SIZE], loss[NUMBER_SIZE], accuracy[NUMBER_SIZE], lr[NUMBER_SIZE];
     char grad_norm[NUMBER_SIZE], clip[NUMBER_SIZE];
     int length = snprintf(
-        line, sizeof line, "step,%lld,%.6f,%lld,%.6f,%s,%s,%s,%s,%s,%.1f,,%016llx,%016llx\n",
+        line, sizeof line, "step,%lld,%.6f,%lld,%.6f,%s,%s,%s,%s,%s,%.1f,%.4f,,%016llx,%016llx\n",
         (long long)record->step, record->epoch, (long long)record->samples, record->seconds,
         number_text(loss, record->loss), accuracy_text(accuracy, record->accuracy),
         number_text(lr, record->lr), number_text(grad_norm, record->grad_norm),
-        number_text(clip, record->clip_factor), record->samples_per_second,
+        number_text(clip, record->clip_factor), record->samples_per_second, record->comm,
         (unsigned long long)record->digest, (unsigned long long)record->trajectory);
     write_csv(metrics, line, length);
 }
@@ -128,7 +129,7 @@ void metrics_eval(Metrics *metrics, const EvalRecord *record)
 {
     char line[LINE_SIZE], loss[NUMBER_SIZE], accuracy[NUMBER_SIZE];
     eval_json(metrics, record);
-    int length = snprintf(line, sizeof line, "eval,%lld,%.6f,%lld,%.6f,%s,%s,,,,,%lld,,\n",
+    int length = snprintf(line, sizeof line, "eval,%lld,%.6f,%lld,%.6f,%s,%s,,,,,,%lld,,\n",
                           (long long)record->step, record->epoch, (long long)record->samples,
                           record->seconds, number_text(loss, record->loss),
                           accuracy_text(accuracy, record->accuracy), (long long)record->count);

@@ -48,7 +48,16 @@ static void append_eta(char *line, size_t size, const ProgressView *view, const 
 
 /* What follows the epoch, most wanted first; the line takes what fits. The bar takes what is
  * left. */
-enum Part { PART_LOSS, PART_ETA, PART_BAR, PART_ACCURACY, PART_RATE, PART_LR, PART_COUNT };
+enum Part {
+    PART_LOSS,
+    PART_ETA,
+    PART_BAR,
+    PART_ACCURACY,
+    PART_RATE,
+    PART_COMM,
+    PART_LR,
+    PART_COUNT
+};
 
 static void part_text(enum Part part, const ProgressView *view, const StepRecord *record,
                       char *text, size_t size)
@@ -64,6 +73,8 @@ static void part_text(enum Part part, const ProgressView *view, const StepRecord
     else if (part == PART_RATE && isfinite(record->samples_per_second))
         text_append(text, size, view->width ? "  %s sa/s" : "  %s samples/s",
                     text_count(number, sizeof number, llround(record->samples_per_second)));
+    else if (part == PART_COMM && record->comm > 0)
+        text_append(text, size, "  comm %.0f %%", 100 * record->comm);
     else if (part == PART_LR)
         append_number(text, size, "lr", record->lr);
     else if (part == PART_BAR)
@@ -102,7 +113,8 @@ static void append_bar(char *line, size_t size, double done, int columns, bool c
 static void append_parts(char *line, size_t size, const ProgressView *view,
                          const StepRecord *record, unsigned parts)
 {
-    static const enum Part order[] = { PART_LOSS, PART_ACCURACY, PART_LR, PART_RATE, PART_ETA };
+    static const enum Part order[] = { PART_LOSS, PART_ACCURACY, PART_LR,
+                                       PART_RATE, PART_COMM,     PART_ETA };
     char text[96];
     for (size_t i = 0; i < sizeof order / sizeof *order; i++)
         if (parts & 1u << order[i]) {

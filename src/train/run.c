@@ -229,6 +229,7 @@ static void board_step(TensorBoard *board, const StepRecord *record, double now)
     tensorboard_scalar(board, "train/grad_norm", step, now, record->grad_norm);
     tensorboard_scalar(board, "train/clip", step, now, record->clip_factor);
     tensorboard_scalar(board, "train/samples_per_second", step, now, record->samples_per_second);
+    tensorboard_scalar(board, "train/comm", step, now, record->comm);
     tensorboard_scalar(board, "train/epoch", step, now, record->epoch);
     tensorboard_flush(board);
 }

@@ -71,6 +71,13 @@ static void extend_trajectory(Trainer *t)
     t->trajectory = XXH3_64bits_withSeed(link, sizeof link, t->trajectory);
 }
 
+/* Time since `from` went into communication; alone, nothing is exposed. */
+static void count_exchange(Trainer *t, double from)
+{
+    if (comm_size(t->comm) > 1)
+        t->exchange_seconds += comm_seconds() - from;
+}
+
 StepOutcome trainer_step(Trainer *t)
 {
     int global_batch = loader_batch_size(&t->loader, t->step);
@@ -80,9 +87,10 @@ StepOutcome trainer_step(Trainer *t)
         run_lane(t, lane, global_batch);    /* samples -> loss, lane gradient */
         reducer_add_lane(t->reducer, lane); /* lane gradient -> subtree sums of this rank */
     }
-    float *gradient =
-        reducer_reduce(t->reducer); /* subtree sums -> global mean gradient, my slice */
+    double ready = comm_seconds();
+    float *gradient = reducer_reduce(t->reducer); /* -> global mean gradient, my slice */
     gather_reports(t);
+    count_exchange(t, ready);
     if (!isfinite(t->tally.loss))
         return STEP_DIVERGED;
 
@@ -94,7 +102,9 @@ StepOutcome trainer_step(Trainer *t)
     t->samples += global_batch;
     t->digest = trainer_digest(t);
     extend_trajectory(t);
+    ready = comm_seconds();
     comm_publish(&t->slices, t->w); /* every rank sees the new weights */
+    count_exchange(t, ready);
     return STEP_OK;
 }
 
@@ -159,6 +169,7 @@ static StepRecord step_record(const Trainer *t, double seconds, double training_
                          .grad_norm = t->optimizer.grad_norm,
                          .clip_factor = t->optimizer.clip_factor,
                          .samples_per_second = (double)t->samples / training_seconds,
+                         .comm = t->exchange_seconds / training_seconds,
                          .digest = t->digest,
                          .trajectory = t->trajectory };
 }

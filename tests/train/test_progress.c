@@ -22,7 +22,8 @@ static const StepRecord example = { .step = 150,
                                     .lr = 0.0125,
                                     .grad_norm = 1.5,
                                     .clip_factor = 1,
-                                    .samples_per_second = 12345.6 };
+                                    .samples_per_second = 12345.6,
+                                    .comm = 0.034 };
 
 static const EvalRecord evaluation = {
     .step = 200, .epoch = 2, .seconds = 12.5, .loss = 0.3, .accuracy = 0.9, .count = 10000
@@ -43,8 +44,9 @@ START_TEST(test_plain_line)
     StepRecord regression = example;
     ck_assert_str_eq(line_for(0, example),
                      "step 150/1000  epoch 1.50  loss 0.4322  accuracy 0.8765  "
-                     "lr 0.0125  12,346 samples/s  ETA 2 min 50 s");
+                     "lr 0.0125  12,346 samples/s  comm 3 %  ETA 2 min 50 s");
     regression.accuracy = -1;
+    regression.comm = 0; /* one rank */
     regression.step = 1000;
     ck_assert_str_eq(line_for(0, regression),
                      "step 1000/1000  epoch 1.50  loss 0.4322  lr 0.0125  12,346 samples/s");
@@ -55,7 +57,7 @@ START_TEST(test_line_at_widths)
 {
     ck_assert_str_eq(line_for(120, example),
                      "epoch 2/10  [===============>              ]  loss 0.4322  acc 0.8765  lr "
-                     "0.0125  12,346 sa/s  ETA 2 min 50 s");
+                     "0.0125  12,346 sa/s  comm 3 %  ETA 2 min 50 s");
     ck_assert_str_eq(
         line_for(79, example),
         "epoch 2/10  [======>    ]  loss 0.4322  acc 0.8765  12,346 sa/s  ETA 2 min 50 s");
@@ -158,9 +160,9 @@ START_TEST(test_log_file)
     char *text = logged(100);
     ck_assert_str_eq(text,
                      "step 100/1000  epoch 1.50  loss 0.4322  accuracy 0.8765  lr 0.0125  12,346 "
-                     "samples/s  ETA 4 min 30 s\n"
+                     "samples/s  comm 3 %  ETA 4 min 30 s\n"
                      "step 200/1000  epoch 1.50  loss 0.4322  accuracy 0.8765  lr 0.0125  12,346 "
-                     "samples/s  ETA 2 min 00 s\n" EVALUATION);
+                     "samples/s  comm 3 %  ETA 2 min 00 s\n" EVALUATION);
     free(text);
     text = logged(0);
     ck_assert_str_eq(text, EVALUATION);

@@ -104,6 +104,7 @@ static const StepRecord step = { .step = 7,
                                  .grad_norm = 2,
                                  .clip_factor = 1,
                                  .samples_per_second = 716.8,
+                                 .comm = 0.03125,
                                  .digest = 0x12,
                                  .trajectory = 0xfedcba9876543210 };
 
@@ -138,7 +139,7 @@ static const Summary summary = { .status = "completed",
 #define STEP_JSON                                                                                  \
     "{\"event\":\"step\",\"step\":7,\"epoch\":0.500000,\"samples\":896,\"time_s\":1.250000,"       \
     "\"loss\":0.1,\"accuracy\":0.75,\"lr\":0.33333333333333331,\"grad_norm\":2,\"clip\":1,"        \
-    "\"samples_per_second\":716.8,\"digest\":\"0000000000000012\","                                \
+    "\"samples_per_second\":716.8,\"comm\":0.0312,\"digest\":\"0000000000000012\","                \
     "\"trajectory\":\"fedcba9876543210\",\"loss_bits\":\"3fb999999999999a\"}\n"
 #define EVAL_JSON                                                                                  \
     "{\"event\":\"eval\",\"step\":7,\"epoch\":0.500000,\"samples\":896,\"time_s\":1.500000,"       \
@@ -148,12 +149,14 @@ static const Summary summary = { .status = "completed",
     "\"samples\":896,\"time_s\":1.500000,\"digest\":\"0000000000000012\","                         \
     "\"trajectory\":\"fedcba9876543210\"}\n"
 #define CSV_HEAD                                                                                   \
-    "event,step,epoch,samples,time_s,loss,accuracy,lr,grad_norm,clip,samples_per_second,count,"    \
+    "event,step,epoch,samples,time_s,loss,accuracy,lr,grad_norm,clip,samples_per_second,comm,"     \
+    "count,"                                                                                       \
     "digest,trajectory\n"
 #define STEP_CSV                                                                                   \
-    "step,7,0.500000,896,1.250000,0.1,0.75,0.33333333333333331,2,1,716.8,,0000000000000012,"       \
+    "step,7,0.500000,896,1.250000,0.1,0.75,0.33333333333333331,2,1,716.8,0.0312,,"                 \
+    "0000000000000012,"                                                                            \
     "fedcba9876543210\n"
-#define EVAL_CSV "eval,7,0.500000,896,1.500000,0.2,0.5,,,,,100,,\n"
+#define EVAL_CSV "eval,7,0.500000,896,1.500000,0.2,0.5,,,,,,100,,\n"
 
 static bool metrics_are(const char *records)
 {
@@ -288,7 +291,7 @@ END_TEST
 #define STEP_NONE_JSON                                                                             \
     "{\"event\":\"step\",\"step\":7,\"epoch\":0.500000,\"samples\":896,\"time_s\":1.250000,"       \
     "\"loss\":null,\"accuracy\":null,\"lr\":0.33333333333333331,\"grad_norm\":null,\"clip\":1,"    \
-    "\"samples_per_second\":716.8,\"digest\":\"0000000000000012\","                                \
+    "\"samples_per_second\":716.8,\"comm\":0.0312,\"digest\":\"0000000000000012\","                \
     "\"trajectory\":\"fedcba9876543210\",\"loss_bits\":\"7ff8000000000000\"}\n"
 #define EVAL_NONE_JSON                                                                             \
     "{\"event\":\"eval\",\"step\":7,\"epoch\":0.500000,\"samples\":896,\"time_s\":1.500000,"       \
@@ -298,9 +301,9 @@ END_TEST
     "\"samples\":896,\"time_s\":1.500000,\"digest\":\"0000000000000012\","                         \
     "\"trajectory\":\"fedcba9876543210\"}\n"
 #define STEP_NONE_CSV                                                                              \
-    "step,7,0.500000,896,1.250000,nan,,0.33333333333333331,inf,1,716.8,,0000000000000012,"         \
+    "step,7,0.500000,896,1.250000,nan,,0.33333333333333331,inf,1,716.8,0.0312,,0000000000000012,"  \
     "fedcba9876543210\n"
-#define EVAL_NONE_CSV "eval,7,0.500000,896,1.500000,-inf,,,,,,100,,\n"
+#define EVAL_NONE_CSV "eval,7,0.500000,896,1.500000,-inf,,,,,,,100,,\n"
 
 /* A regression that diverges: no accuracy, numbers that JSON does not have. */
 START_TEST(test_numbers_that_are_none)
