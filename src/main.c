@@ -1,4 +1,5 @@
 /* The program: subcommands, their options, and the way from a command line to a trained network. */
+#include "lockstep/bench.h"
 #include "lockstep/comm.h"
 #include "lockstep/cpu.h"
 #include "lockstep/diff.h"
@@ -23,7 +24,7 @@
 typedef struct Line {
     int argc;
     char **argv;
-    bool force, dry_run, print_config, lanes, markdown, help, version;
+    bool force, dry_run, print_config, lanes, json, markdown, help, version;
     const char *words[MAX_WORDS]; /* borrowed */
     int count;
 } Line;
@@ -36,6 +37,7 @@ static const char usage[] =
     "\n"
     "  train CONFIG [KEY=VALUE ...]   train the network that a YAML file describes\n"
     "  eval RUN [KEY=VALUE ...]       test a finished run's weights again\n"
+    "  bench step CONFIG [KEY=VALUE]  where the time of a training step goes\n"
     "  diff RUN_A RUN_B               first step and quantity in which two runs differ\n"
     "  list [KIND [NAME]]             layers, losses, optimizers, schedules, datasets, ... and "
     "options\n"
@@ -66,6 +68,16 @@ static const char usage_eval[] = "usage: lockstep eval RUN [KEY=VALUE ...]\n"
                                  "on the test set (every sample\n"
                                  "exactly once) and prints loss and accuracy.\n";
 
+static const char usage_bench[] = "usage: lockstep bench step CONFIG [KEY=VALUE ...]\n"
+                                  "\n"
+                                  "Trains the network of CONFIG for a few seconds and prints the "
+                                  "time of each layer, forward and\n"
+                                  "backward, its rate against the measured peak of a core, and the "
+                                  "time of each phase of a step.\n"
+                                  "Nothing is written.\n"
+                                  "\n"
+                                  "  --json           one JSON object instead of a table\n";
+
 static const char usage_diff[] = "usage: lockstep diff RUN_A RUN_B\n"
                                  "\n"
                                  "Compares two run folders step by step, bit for bit. Exit code 0: "
@@ -82,9 +94,9 @@ static const char usage_list[] =
 /* Words that begin with "-": flags, wherever they stand. "--" ends them. */
 static void parse_flag(Line *line, const char *word)
 {
-    static const char *const known[] = { "--force",   "--dry-run",  "--print-config",
-                                         "--lanes",   "--markdown", "--help",
-                                         "--version", "--quiet",    "--verbose" };
+    static const char *const known[] = { "--force", "--dry-run",  "--print-config", "--lanes",
+                                         "--json",  "--markdown", "--help",         "--version",
+                                         "--quiet", "--verbose" };
     if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
         line->help = true;
     else if (strcmp(word, "-V") == 0 || strcmp(word, "--version") == 0)
@@ -101,6 +113,8 @@ static void parse_flag(Line *line, const char *word)
         line->print_config = true;
     else if (strcmp(word, "--lanes") == 0)
         line->lanes = true;
+    else if (strcmp(word, "--json") == 0)
+        line->json = true;
     else if (strcmp(word, "--markdown") == 0)
         line->markdown = true;
     else {
@@ -296,6 +310,23 @@ static int evaluate(Comm *comm, const Line *line)
     return EXIT_OK;
 }
 
+static int bench(Comm *comm, const Line *line)
+{
+    if (line->count < 3 || strcmp(line->words[1], "step") != 0)
+        die_all(EXIT_USAGE,
+                "bench: what? for example: lockstep bench step configs/fashion_cnn.yaml");
+    Settings settings = { 0 };
+    Trainer trainer;
+    load_settings(comm, line->words[2], line->words + 3, line->count - 3, &settings);
+    build_trainer(&trainer, &settings, comm);
+    bool ok = bench_step(&trainer, 3, line->json);
+    if (!ok)
+        log_warn("training diverged, so nothing was measured: try a smaller optimizer.lr");
+    trainer_free(&trainer);
+    settings_free(&settings);
+    return ok ? EXIT_OK : EXIT_DIVERGED;
+}
+
 static int diff(Comm *comm, const Line *line)
 {
     (void)comm;
@@ -323,9 +354,8 @@ static const struct Command {
     const char *name, *usage;
     int (*run)(Comm *comm, const Line *line);
 } commands[] = {
-    { "train", usage_train, train },
-    { "eval", usage_eval, evaluate },
-    { "diff", usage_diff, diff },
+    { "train", usage_train, train }, { "eval", usage_eval, evaluate },
+    { "bench", usage_bench, bench }, { "diff", usage_diff, diff },
     { "list", usage_list, list },
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -63,7 +63,4 @@ Exchange slice_exchange(SliceExchange *exchange); /* per-block arrays */
 /* Every rank publishes its slice of a float arena to all. Collective. */
 void comm_publish(SliceExchange *exchange, float *arena);
 
-/* Wall clock in seconds, monotonic. */
-double comm_seconds(void);
-
 #endif

@@ -24,4 +24,12 @@ typedef struct Kernels {
 
 const Kernels *kernels(void); /* of the level in use */
 
+/* Loops that do nothing but run into the machine's limits, for benchmarks. */
+typedef struct PeakKernels {
+    double (*multiply_adds)(long rounds, float *sink); /* in registers; returns FLOPs done */
+    double (*triad)(float *y, const float *a, const float *b, size_t n); /* returns bytes moved */
+} PeakKernels;
+
+const PeakKernels *peak_kernels(void);
+
 #endif

@@ -59,6 +59,11 @@ typedef struct ModelOptions {
     ConfigNode *layers; /* borrowed */
 } ModelOptions;
 
+/* Seconds that a node has taken so far; model_forward and model_backward add to them. */
+typedef struct ModelTimes {
+    double forward, backward;
+} ModelTimes;
+
 typedef struct Model {
     ModelOptions options;
     ModelNode *nodes;
@@ -71,10 +76,11 @@ typedef struct Model {
     Layout layout; /* sealed by model_build */
     float *w, *dw; /* arenas bound now; borrowed */
     ModelPlan plan;
-    int max_batch;  /* from here on: set by model_allocate */
-    void *memory;   /* the one arena behind the slots */
-    float **slots;  /* slot -> memory */
-    const float *x; /* buffer 0 of the last forward */
+    int max_batch;     /* from here on: set by model_allocate */
+    void *memory;      /* the one arena behind the slots */
+    float **slots;     /* slot -> memory */
+    const float *x;    /* buffer 0 of the last forward */
+    ModelTimes *times; /* per node, if somebody wants them; borrowed */
     size_t activation_bytes;
 } Model;
 

@@ -17,6 +17,18 @@ typedef struct LaneReport {
     double stop; /* 1: this lane's rank was asked to stop (signal) */
 } LaneReport;
 
+/* Where a step's time goes. EXCHANGE is exposed communication, waiting for other ranks included. */
+typedef enum Phase {
+    PHASE_LOAD,
+    PHASE_FORWARD,
+    PHASE_BACKWARD,
+    PHASE_FOLD,
+    PHASE_EXCHANGE,
+    PHASE_UPDATE,
+    PHASE_DIGEST,
+    PHASE_COUNT
+} Phase;
+
 typedef enum StepOutcome { STEP_OK, STEP_DIVERGED } StepOutcome;
 
 typedef struct Trainer {
@@ -41,7 +53,8 @@ typedef struct Trainer {
     Rates rates;                  /* of the last step */
     Tally tally;                  /* of the last step's global batch */
     Tally epoch_tally;            /* of the epoch so far */
-    double exchange_seconds;      /* exposed communication of this rank so far, waiting included */
+    double seconds[PHASE_COUNT];  /* of this rank so far, by phase of a step */
+    double lap;                   /* when the last phase ended */
     bool stop;                    /* some rank was asked to stop */
     uint64_t digest, trajectory;  /* after the last step */
 } Trainer;

@@ -3,8 +3,10 @@
 #include "lockstep/cpu.h"
 
 extern const Kernels kernels_passes_v2;
+extern const PeakKernels kernels_peak_v2;
 #ifdef __x86_64__
 extern const Kernels kernels_passes_v3, kernels_passes_v4;
+extern const PeakKernels kernels_peak_v3, kernels_peak_v4;
 #endif
 
 const Kernels *kernels(void)
@@ -16,4 +18,15 @@ const Kernels *kernels(void)
         return &kernels_passes_v3;
 #endif
     return &kernels_passes_v2;
+}
+
+const PeakKernels *peak_kernels(void)
+{
+#ifdef __x86_64__
+    if (cpu_isa() == ISA_V4)
+        return &kernels_peak_v4;
+    if (cpu_isa() == ISA_V3)
+        return &kernels_peak_v3;
+#endif
+    return &kernels_peak_v2;
 }

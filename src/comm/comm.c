@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* The leak checker of sanitizer builds; absent, and then NULL, in others. It has to look before MPI
@@ -154,13 +153,6 @@ const char *comm_library(void)
     else
         snprintf(name, sizeof name, "%.*s", end, text);
     return name;
-}
-
-double comm_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 void comm_barrier(Comm *comm)

@@ -1,5 +1,6 @@
 /* A network at work: memory, initial weights, forward and backward over the flat list of nodes. */
 #include "lockstep/model.h"
+#include "lockstep/clock.h"
 #include "lockstep/initializer.h"
 #include "lockstep/kernels.h"
 #include "lockstep/memory.h"
@@ -170,8 +171,12 @@ Tally model_forward(Model *model, const Batch *batch, const Pass *pass)
 {
     expect(batch->count == pass->batch && pass->batch >= 1 && pass->batch <= model->max_batch);
     take_input(model, batch);
-    for (int i = 0; i < model->count; i++)
+    for (int i = 0; i < model->count; i++) {
+        double start = model->times ? clock_seconds() : 0;
         node_forward(model, &model->nodes[i], pass);
+        if (model->times)
+            model->times[i].forward += clock_seconds() - start;
+    }
     if (!batch->labels && !batch->targets)
         return (Tally){ .count = batch->count };
     float *dy = pass->train ? slot(model, model->plan.loss_gradient) : NULL;
@@ -200,9 +205,13 @@ static void node_backward(const Model *model, int i, const Pass *pass)
 void model_backward(Model *model, const Batch *batch, const Pass *pass)
 {
     expect(pass->train && model->dw && batch->count == pass->batch);
-    for (int i = model->count - 1; i >= 0; i--)
+    for (int i = model->count - 1; i >= 0; i--) {
+        double start = model->times ? clock_seconds() : 0;
         if (model->nodes[i].backward)
             node_backward(model, i, pass);
+        if (model->times)
+            model->times[i].backward += clock_seconds() - start;
+    }
 }
 
 const float *model_output(const Model *model)

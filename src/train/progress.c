@@ -1,6 +1,7 @@
 /* Progress for the person who waits: one updating line on a terminal, plain lines in a log file. */
 #include "run_parts.h"
 
+#include "lockstep/clock.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
 #include "lockstep/text.h"
@@ -223,7 +224,7 @@ static void wipe(Progress *progress)
 static void update(Progress *progress, const StepRecord *record)
 {
     char line[LINE_SIZE];
-    double now = comm_seconds();
+    double now = clock_seconds();
     if (now < progress->next_update && record->step != progress->view.steps)
         return;
     progress->next_update = now + UPDATE_SECONDS;

@@ -1,5 +1,6 @@
 /* A training step, from samples to weights, and the loop around it. Read this file first. */
 #include "lockstep/trainer.h"
+#include "lockstep/clock.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
 
@@ -16,11 +17,20 @@ void trainer_request_stop(int signal_number)
     signal(signal_number, SIG_DFL); /* a second signal ends the process at once */
 }
 
+/* What happened since the last lap was `phase`. */
+static void lap(Trainer *t, Phase phase)
+{
+    double now = clock_seconds();
+    t->seconds[phase] += now - t->lap;
+    t->lap = now;
+}
+
 /* samples -> loss -> gradient of one lane, in a buffer of the reducer. */
 static void run_lane(Trainer *t, int lane, int global_batch)
 {
     float *gradient = reducer_lane(t->reducer);
     const Batch *batch = loader_lane(&t->loader, t->step, lane);
+    lap(t, PHASE_LOAD);
     t->reports[lane] = (LaneReport){ .stop = stop_requested };
     if (batch->count == 0) { /* behind the end of a short batch */
         memset(gradient, 0, t->model.layout.n * sizeof *gradient);
@@ -35,7 +45,9 @@ static void run_lane(Trainer *t, int lane, int global_batch)
                   .lane_size = t->lanes.size };
     model_bind(&t->model, t->w, gradient);
     t->reports[lane].tally = model_forward(&t->model, batch, &pass);
+    lap(t, PHASE_FORWARD);
     model_backward(&t->model, batch, &pass);
+    lap(t, PHASE_BACKWARD);
 }
 
 /* Adds one field of the lanes' reports over the lane tree. */
@@ -71,26 +83,21 @@ static void extend_trajectory(Trainer *t)
     t->trajectory = XXH3_64bits_withSeed(link, sizeof link, t->trajectory);
 }
 
-/* Time since `from` went into communication; alone, nothing is exposed. */
-static void count_exchange(Trainer *t, double from)
-{
-    if (comm_size(t->comm) > 1)
-        t->exchange_seconds += comm_seconds() - from;
-}
-
 StepOutcome trainer_step(Trainer *t)
 {
     int global_batch = loader_batch_size(&t->loader, t->step);
+    t->lap = clock_seconds();
     model_bind(&t->model, t->w, NULL);
-    model_begin_step(&t->model, global_batch);                      /* the weights are new */
+    model_begin_step(&t->model, global_batch); /* the weights are new */
+    lap(t, PHASE_FORWARD);
     for (int lane = t->lanes.first; lane < t->lanes.last; lane++) { /* this rank's lanes */
         run_lane(t, lane, global_batch);    /* samples -> loss, lane gradient */
         reducer_add_lane(t->reducer, lane); /* lane gradient -> subtree sums of this rank */
+        lap(t, PHASE_FOLD);
     }
-    double ready = comm_seconds();
     float *gradient = reducer_reduce(t->reducer); /* -> global mean gradient, my slice */
     gather_reports(t);
-    count_exchange(t, ready);
+    lap(t, PHASE_EXCHANGE);
     if (!isfinite(t->tally.loss))
         return STEP_DIVERGED;
 
@@ -98,13 +105,14 @@ StepOutcome trainer_step(Trainer *t)
     if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, slice_exchange(&t->slices)))
         return STEP_DIVERGED; /* norms, clip, trust ratios, update of my slice */
     layout_update_statistics(&t->model.layout, t->slice, t->w, gradient);
+    lap(t, PHASE_UPDATE);
     t->step++;
     t->samples += global_batch;
     t->digest = trainer_digest(t);
     extend_trajectory(t);
-    ready = comm_seconds();
+    lap(t, PHASE_DIGEST);
     comm_publish(&t->slices, t->w); /* every rank sees the new weights */
-    count_exchange(t, ready);
+    lap(t, PHASE_EXCHANGE);
     return STEP_OK;
 }
 
@@ -169,7 +177,9 @@ static StepRecord step_record(const Trainer *t, double seconds, double training_
                          .grad_norm = t->optimizer.grad_norm,
                          .clip_factor = t->optimizer.clip_factor,
                          .samples_per_second = (double)t->samples / training_seconds,
-                         .comm = t->exchange_seconds / training_seconds,
+                         .comm = comm_size(t->comm) == 1
+                                     ? 0
+                                     : t->seconds[PHASE_EXCHANGE] / training_seconds,
                          .digest = t->digest,
                          .trajectory = t->trajectory };
 }
@@ -180,7 +190,7 @@ static EvalRecord eval_record(Trainer *t, double start)
     return (EvalRecord){ .step = t->step,
                          .epoch = epochs_done(t),
                          .samples = t->samples,
-                         .seconds = comm_seconds() - start,
+                         .seconds = clock_seconds() - start,
                          .loss = tally.loss / tally.count,
                          .accuracy = accuracy(t, tally),
                          .count = (int64_t)tally.count };
@@ -212,7 +222,7 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
     int64_t per_epoch = t->loader.steps_per_epoch, batch = t->lanes.batch;
     int64_t eval_every = span_steps(t->settings->eval.every, per_epoch, batch);
     int64_t log_every = span_steps(t->settings->log.metrics, per_epoch, batch);
-    double start = comm_seconds(), evaluating = 0;
+    double start = clock_seconds(), evaluating = 0;
     bool diverged = false;
     while (t->step < t->steps && !t->stop) {
         if (t->step % per_epoch == 0)
@@ -221,7 +231,7 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
         if (diverged)
             break;
         add_tally(&t->epoch_tally, t->tally);
-        double now = comm_seconds() - start;
+        double now = clock_seconds() - start;
         StepRecord record = step_record(t, now, now - evaluating);
         progress_step(progress, &record);
         if (is_due(t->step, log_every) || t->step == t->steps || t->stop)
@@ -236,7 +246,7 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
             result->best_accuracy = fmax(result->best_accuracy, eval.accuracy);
         }
     }
-    result->seconds = comm_seconds() - start;
+    result->seconds = clock_seconds() - start;
     result->samples_per_second = (double)t->samples / (result->seconds - evaluating);
     if (t->step == t->steps) /* no later step tells what the last one has done */
         diverged = !isfinite(result->test_loss);

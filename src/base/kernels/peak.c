@@ -1,0 +1,55 @@
+/* The limits that kernels are measured against: multiply-adds in registers, bytes from memory. */
+#include "lockstep/cpu.h"
+#include "lockstep/kernels.h"
+
+#ifdef __AVX512F__
+#define WIDTH 16
+#elif defined(__AVX2__)
+#define WIDTH 8
+#else
+#define WIDTH 4
+#endif
+
+typedef float Vector __attribute__((vector_size(4 * WIDTH)));
+
+/* Twelve chains hide the latency of a multiply-add on every CPU of these levels; they have names
+ * because gcc keeps an array of vectors in memory. */
+#define CHAINS(X) X(a) X(b) X(c) X(d) X(e) X(f) X(g) X(h) X(i) X(j) X(k) X(l)
+
+/* Tells the compiler that every chain has changed, or it would compute equal chains once. */
+#ifdef __x86_64__
+#define KEEP                                                                                       \
+    __asm__ volatile(""                                                                            \
+                     : "+x"(a), "+x"(b), "+x"(c), "+x"(d), "+x"(e), "+x"(f), "+x"(g), "+x"(h),     \
+                       "+x"(i), "+x"(j), "+x"(k), "+x"(l))
+#else
+#define KEEP __asm__ volatile("" ::: "memory")
+#endif
+
+static double multiply_adds(long rounds, float *sink)
+{
+    const Vector factor = (Vector){ 0 } + 0.999f, term = (Vector){ 0 } + 1e-3f;
+    Vector sum = { 0 };
+#define START(x) Vector x = { 0 };
+    CHAINS(START)
+    KEEP;
+    for (long round = 0; round < rounds; round++) {
+#define STEP(x) x = x * factor + term;
+        CHAINS(STEP)
+        KEEP;
+    }
+#define GATHER(x) sum += x;
+    CHAINS(GATHER)
+    *sink = sum[0];
+    return (double)rounds * 12 * 2 * WIDTH;
+}
+
+static double triad(float *y, const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = a[i] + 0.5f * b[i];
+    return 3 * (double)n * sizeof(float);
+}
+
+extern const PeakKernels ISA_NAME(kernels_peak);
+const PeakKernels ISA_NAME(kernels_peak) = { .multiply_adds = multiply_adds, .triad = triad };
