@@ -5,8 +5,8 @@
 
 #include "lockstep/trainer.h"
 
-/* Trains the network for a few steps to warm up and then for about `seconds`; rank 0 prints a table,
- * or one JSON object, of its own times. Collective. False: training diverged meanwhile. */
+/* Trains the network for a few steps to warm up and then for about `seconds`; rank 0 prints a
+ * table, or one JSON object, of its own times. Collective. False: training diverged meanwhile. */
 bool bench_step(Trainer *trainer, double seconds, bool json);
 
 #endif
