@@ -23,6 +23,9 @@ typedef struct ConvMethod {
     /* Can it compute this shape? The error says why not. */
     bool (*fits)(const ConvShape *shape, Err *err);
 
+    /* Is it likely to be the fastest? Methods are asked in the order of conv2d's list. */
+    bool (*pays)(const ConvShape *shape);
+
     /* Packed weights and scratch; adds the bytes they take. Freed with release. */
     void *(*create)(const ConvShape *shape, size_t *bytes);
     void (*release)(void *state);

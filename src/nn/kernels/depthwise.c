@@ -79,7 +79,7 @@ void depthwise_add(const Outer *outer, const float *x, const float *dy, float *d
             four_taps(outer, offsets, x + lane, dy + lane, sum);
             for (int i = 0; i < taps; i++) {
                 float *to = dw + (k + i) * CHANNEL_BLOCK + lane;
-                vector_store(to, vector_load(to) + sum[i]);
+                vector_store(to, outer->overwrite ? sum[i] : vector_load(to) + sum[i]);
             }
         }
     }

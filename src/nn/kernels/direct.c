@@ -62,7 +62,6 @@ typedef struct DirectState {
     int OH, OW;
     size_t *offsets; /* (K) for outer_add: every channel of every tap */
     float *dpacked;
-    size_t dpacked_floats;
 } DirectState;
 
 /* ---- making a plan ---- */
@@ -312,8 +311,8 @@ static void *create(const ConvShape *any_shape, size_t *bytes)
     DirectState *state = mem_new(DirectState);
     cut_work(state, &shape);
     plan_forward(&state->forward, &shape);
-    state->dpacked_floats = finish_plan(&state->forward, state->images, bytes);
-    state->dpacked = counted(state->dpacked_floats, bytes);
+    size_t weights = finish_plan(&state->forward, state->images, bytes);
+    state->dpacked = counted(weights, bytes);
     list_offsets(state);
     if (!shape.first) {
         plan_gradient(&state->gradient, &shape);
@@ -555,13 +554,13 @@ static void weight_gradient(void *any, int batch, const float *x, const float *d
                     .dy_image = forward->y_image,
                     .dy_row = (size_t)state->OW * CHANNEL_BLOCK,
                     .dy_block = forward->y_block };
-    memset(state->dpacked, 0, state->dpacked_floats * sizeof *state->dpacked);
     for (int n = 0; n < batch; n += state->images) {
         outer.images = least(state->images, batch - n);
         const float *padded =
             pad_images(forward, outer.images, x + (size_t)n * source_image(forward));
         for (int r = 0; r < state->OH; r += state->rows) {
             outer.rows = least(state->rows, state->OH - r);
+            outer.overwrite = n == 0 && r == 0;
             const float *rows = dy + (size_t)n * forward->y_image + (size_t)r * outer.dy_row;
             for (int p = 0; p < forward->panel_count; p++)
                 add_rows(state, &forward->panels[p], &outer, padded + (size_t)r * forward->x_row,
@@ -578,9 +577,16 @@ static bool fits(const ConvShape *shape, Err *err)
     return true;
 }
 
+static bool pays(const ConvShape *shape)
+{
+    (void)shape;
+    return true;
+}
+
 const ConvMethod ISA_NAME(conv_direct) = {
     .name = "direct",
     .fits = fits,
+    .pays = pays,
     .create = create,
     .release = release,
     .pack = pack,

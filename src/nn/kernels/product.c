@@ -85,6 +85,7 @@ ALWAYS_INLINE void multiply(const int pixels, const int vectors, const Product *
         const int channels = least(rest, CHANNEL_BLOCK);
         for (int tap = 0; tap < product->tap_count; tap++) {
             const float *xc = x + product->taps[tap];
+#pragma GCC unroll 4
             for (const float *end = xc + channels; xc < end; xc++, w += vectors * VECTOR) {
                 const Vector w0 = panel_vector(w, vectors, 0), w1 = panel_vector(w, vectors, 1),
                              w2 = panel_vector(w, vectors, 2), w3 = panel_vector(w, vectors, 3);
@@ -165,7 +166,7 @@ void product_row(const Product *product, int pixels, const float *x, float *y)
 #define ADD_ONE(i, j)                                                                              \
     if (i < rows && j < vectors) {                                                                 \
         float *to = dw + (i * vectors + j) * VECTOR;                                               \
-        vector_store(to, vector_load(to) + s##i##_##j);                                            \
+        vector_store(to, outer->overwrite ? s##i##_##j : vector_load(to) + s##i##_##j);            \
     }
 #define ADD_ROW(i) ADD_ONE(i, 0) ADD_ONE(i, 1) ADD_ONE(i, 2) ADD_ONE(i, 3)
 

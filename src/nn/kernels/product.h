@@ -46,6 +46,7 @@ typedef struct Outer {
     size_t x_image, x_row;             /* floats */
     size_t dy_image, dy_row, dy_block; /* floats */
     int panel_blocks;
+    bool overwrite; /* dw = instead of += */
 } Outer;
 
 #define outer_add ISA_NAME(outer_add)

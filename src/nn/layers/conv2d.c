@@ -7,9 +7,8 @@
 
 #include <limits.h>
 
-/* In the order of the option's choices, "auto" left out. */
-static const ConvMethod *const methods[] = { &ISA_NAME(conv_direct) };
-enum { METHOD_AUTO, METHOD_DIRECT };
+/* In the order of the option, whose choice 0 is auto: the first that pays. The last always does. */
+static const ConvMethod *const methods[] = { &ISA_NAME(conv_winograd), &ISA_NAME(conv_direct) };
 
 typedef struct Conv2dOptions {
     int channels, kernel, kernel_h, kernel_w, stride, padding, dilation, groups, method;
@@ -35,8 +34,8 @@ static const Option conv2d_options[] = {
       "channels are cut into so many groups that do not see one another" },
     { "bias", OPTION_BOOL, OPTION_AT(Conv2dOptions, bias), 0, 0, NULL, "true",
       "add one number per output channel" },
-    { "method", OPTION_CHOICE, OPTION_AT(Conv2dOptions, method), 0, 0, "auto|direct", "auto",
-      "how it is computed" },
+    { "method", OPTION_CHOICE, OPTION_AT(Conv2dOptions, method), 0, 0, "auto|winograd|direct",
+      "auto", "winograd: fewer multiplications, for 3 x 3 kernels; auto: where it pays" },
     OPTION_END,
 };
 
@@ -82,9 +81,13 @@ static ConvShape conv_shape(const Layer *layer, int max_batch)
 static const ConvMethod *choose_method(const Layer *layer)
 {
     const Conv2dOptions *options = layer->options;
-    if (options->method != METHOD_AUTO)
+    if (options->method > 0)
         return methods[options->method - 1];
-    return methods[METHOD_DIRECT - 1];
+    ConvShape shape = conv_shape(layer, 1);
+    int i = 0;
+    while (!methods[i]->pays(&shape))
+        i++;
+    return methods[i];
 }
 
 static bool plan(Layer *layer, Layout *layout, Err *err)
