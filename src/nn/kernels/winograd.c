@@ -24,12 +24,6 @@
 #define IN 6  /* inputs of a tile */
 #define XI (IN * IN)
 
-/* The tiles of which V and M are made at a time: enough rows for the product to reuse each U, few
- * enough for the caches. A function of the shape alone: the weight gradient adds block by block. */
-#define FEW_CHANNELS 128
-#define TILES_FEW 196
-#define TILES_MANY 98
-
 /* One convolution: the forward pass, or the data gradient. */
 typedef struct Winograd {
     int C, H, W, OC, OH, OW;
@@ -269,18 +263,19 @@ static void kernel_gradient_tile(const float *du, size_t step, float *dg)
 /* ---- tiles at the border of an image ---- */
 
 /* patch (size, size, 16) = the pixels from (h, w) on of one plane (H, W, 16), zeros outside. */
-static void load_patch(const float *plane, int H, int W, int h, int w, int size, float *patch)
+static inline void load_patch(const float *plane, int H, int W, int h, int w, int size,
+                              float *patch)
 {
-    for (int i = 0; i < size; i++)
-        for (int j = 0; j < size; j++, patch += CHANNEL_BLOCK) {
-            bool inside = h + i >= 0 && h + i < H && w + j >= 0 && w + j < W;
-            if (inside)
-                memcpy(patch,
-                       plane + ((size_t)(h + i) * (size_t)W + (size_t)(w + j)) * CHANNEL_BLOCK,
-                       CHANNEL_BLOCK * sizeof *patch);
-            else
-                memset(patch, 0, CHANNEL_BLOCK * sizeof *patch);
-        }
+    const int first_row = h < 0 ? -h : 0, last_row = least(size, H - h);
+    const int first = w < 0 ? -w : 0, last = least(size, W - w);
+    memset(patch, 0, (size_t)(size * size * CHANNEL_BLOCK) * sizeof *patch);
+    for (int i = first_row; i < last_row; i++) {
+        const float *row =
+            plane + ((size_t)(h + i) * (size_t)W + (size_t)(w + first)) * CHANNEL_BLOCK;
+        float *to = patch + (i * size + first) * CHANNEL_BLOCK;
+        for (int k = 0; k < (last - first) * CHANNEL_BLOCK; k += VECTOR)
+            vector_store(to + k, vector_load(row + k));
+    }
 }
 
 /* The part of a patch (4, 4, 16) that lies in the plane. */
@@ -595,14 +590,18 @@ static Planes plan_planes(int channels, int tiles, size_t *bytes)
 static void *create(const ConvShape *shape, size_t *bytes)
 {
     WinogradState *state = mem_new(WinogradState);
-    bool few = shape->C <= FEW_CHANNELS && shape->OC <= FEW_CHANNELS;
-    state->tiles = few ? TILES_FEW : TILES_MANY;
+    /* Tiles of which V and M are made at a time: enough for the product to reuse each U, few enough
+     * for the caches. A function of the shape alone: the weight gradient adds block by block. */
+    int blocks = blocks_of(shape->C > shape->OC ? shape->C : shape->OC);
+    state->tiles = 14 * (blocks < 4 ? 4 : least(blocks, 14));
     state->places = mem_array(Tile, state->tiles);
     state->forward = plan_pass(shape, false, bytes);
     if (!shape->first)
         state->gradient = plan_pass(shape, true, bytes);
-    state->x = plan_planes(shape->C, state->tiles, bytes);
-    state->y = plan_planes(shape->OC, state->tiles, bytes);
+    int most = shape->first ? 0 : tile_count(&state->gradient, shape->max_batch);
+    most = least(state->tiles, -least(-most, -tile_count(&state->forward, shape->max_batch)));
+    state->x = plan_planes(shape->C, most, bytes);
+    state->y = plan_planes(shape->OC, most, bytes);
     state->dU = counted(XI * state->forward.u_step, bytes);
     state->offsets = mem_array(size_t, shape->C);
     for (int c = 0; c < shape->C; c++)
