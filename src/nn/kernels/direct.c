@@ -43,8 +43,9 @@ typedef struct Direct {
     int group_in, group_out, kernel_taps;
     bool transposed, depthwise;
     Reach rows, columns;
-    int phases, phase_w;            /* of a padded row */
-    bool in_place;                  /* x is its own padded form */
+    int used_rows, used_columns; /* row and column phases that some tap reads: the first so many */
+    int phases, phase_w;         /* of a padded row */
+    bool in_place;               /* x is its own padded form */
     size_t x_row, x_block, x_image; /* floats of the padded form; x_row: an output row further */
     size_t y_block, y_image, y_step;
     int tap_count, sweep_count, panel_count;
@@ -167,6 +168,8 @@ static void plan_forward(Direct *direct, const ConvShape *shape)
         .sweeps = mem_new(Sweep),
     };
     int d = shape->dilation, s = shape->stride;
+    direct->used_rows = d == 1 ? least(shape->KH, s) : s;
+    direct->used_columns = d == 1 ? least(shape->KW, s) : s;
     direct->rows = (Reach){ shape->padding, (shape->OH - 1) * s + (shape->KH - 1) * d + 1 };
     direct->columns = (Reach){ shape->padding, (shape->OW - 1) * s + (shape->KW - 1) * d + 1 };
     plan_padded(direct);
@@ -242,6 +245,8 @@ static void plan_gradient(Direct *direct, const ConvShape *shape)
         .depthwise = shape->C == shape->groups && shape->OC == shape->groups,
         .rows = gradient_reach(shape, shape->KH, shape->H),
         .columns = gradient_reach(shape, shape->KW, shape->W),
+        .used_rows = 1,
+        .used_columns = 1,
         .phases = 1,
         .y_step = (size_t)s * CHANNEL_BLOCK,
         .y_block = (size_t)(shape->H * shape->W) * CHANNEL_BLOCK,
@@ -424,7 +429,7 @@ static float *put_zeros(float *to, int pixels)
 }
 
 /* One phase of a row: columns phase + q phases - before of x (W, 16). */
-static float *pad_phase(const Direct *direct, const float *x, int phase, float *to)
+static void pad_phase(const Direct *direct, const float *x, int phase, float *to)
 {
     int s = direct->phases, before = direct->columns.before - phase;
     int zeros = before > 0 ? least(divide_up(before, s), direct->phase_w) : 0;
@@ -434,21 +439,23 @@ static float *pad_phase(const Direct *direct, const float *x, int phase, float *
     to = put_zeros(to, zeros);
     for (int q = 0; q < copies; q++, to += CHANNEL_BLOCK)
         memcpy(to, x + (first + q * s) * CHANNEL_BLOCK, CHANNEL_BLOCK * sizeof *to);
-    return put_zeros(to, direct->phase_w - zeros - copies);
+    put_zeros(to, direct->phase_w - zeros - copies);
 }
 
-/* One plane (H, W, 16) with its border. */
+/* One plane (H, W, 16) with its border; what no tap reads is left as it is. */
 static void pad_plane(const Direct *direct, const float *x, float *to)
 {
-    int row_pixels = direct->phases * direct->phase_w;
-    for (int r = 0; r < direct->rows.length; r++) {
+    for (int r = 0; r < direct->rows.length; r++, to += row_floats(direct)) {
         int h = r - direct->rows.before;
+        if (r % direct->phases >= direct->used_rows)
+            continue;
         if (h < 0 || h >= direct->H) {
-            to = put_zeros(to, row_pixels);
+            put_zeros(to, direct->phases * direct->phase_w);
             continue;
         }
-        for (int phase = 0; phase < direct->phases; phase++)
-            to = pad_phase(direct, x + h * direct->W * CHANNEL_BLOCK, phase, to);
+        const float *row = x + (size_t)h * (size_t)direct->W * CHANNEL_BLOCK;
+        for (int phase = 0; phase < direct->used_columns; phase++)
+            pad_phase(direct, row, phase, to + phase * direct->phase_w * CHANNEL_BLOCK);
     }
 }
 

@@ -262,19 +262,20 @@ static void kernel_gradient_tile(const float *du, size_t step, float *dg)
 
 /* ---- tiles at the border of an image ---- */
 
-/* patch (size, size, 16) = the pixels from (h, w) on of one plane (H, W, 16), zeros outside. */
+/* patch (size, size, 16) = the pixels from (h, w) on of one plane (H, W, 16), zeros outside. Every
+ * pixel is copied from somewhere, without a branch. */
 static inline void load_patch(const float *plane, int H, int W, int h, int w, int size,
                               float *patch)
 {
-    const int first_row = h < 0 ? -h : 0, last_row = least(size, H - h);
-    const int first = w < 0 ? -w : 0, last = least(size, W - w);
-    memset(patch, 0, (size_t)(size * size * CHANNEL_BLOCK) * sizeof *patch);
-    for (int i = first_row; i < last_row; i++) {
-        const float *row =
-            plane + ((size_t)(h + i) * (size_t)W + (size_t)(w + first)) * CHANNEL_BLOCK;
-        float *to = patch + (i * size + first) * CHANNEL_BLOCK;
-        for (int k = 0; k < (last - first) * CHANNEL_BLOCK; k += VECTOR)
-            vector_store(to + k, vector_load(row + k));
+    static const float zeros[CHANNEL_BLOCK] __attribute__((aligned(64)));
+    for (int i = h; i < h + size; i++) {
+        const float *row = plane + (ptrdiff_t)i * W * CHANNEL_BLOCK;
+        for (int j = w; j < w + size; j++, patch += CHANNEL_BLOCK) {
+            bool inside = i >= 0 && i < H && j >= 0 && j < W;
+            const float *from = inside ? row + j * CHANNEL_BLOCK : zeros;
+            for (int lane = 0; lane < CHANNEL_BLOCK; lane += VECTOR)
+                vector_store(patch + lane, vector_load(from + lane));
+        }
     }
 }
 
