@@ -1,8 +1,12 @@
-/* conv2d against seven loops in double, over shapes, strides, padding, dilation and groups, at
- * every instruction-set level. */
+/* conv2d against seven loops in double, over shapes, strides, padding, dilation and groups, by every
+ * method, at every instruction-set level. */
 #include "image_case.h"
 
 #include "lockstep/cpu.h"
+
+/* Largest error, relative to the largest value. */
+#define DIRECT_TOLERANCE 3e-6
+#define WINOGRAD_TOLERANCE 2e-5 /* its transforms subtract: docs/convolution.md */
 
 typedef struct ConvShape {
     int C, H, W, OC, KH, KW, stride, padding, dilation, groups, batch;
@@ -60,41 +64,67 @@ static void naive_free(NaiveConv *naive)
     mem_free(naive->db);
 }
 
-static void open_shape(ImageCase *test, const ConvShape *s, bool bias)
+static void open_shape(ImageCase *test, const ConvShape *s, const char *method, bool bias)
 {
     char options[256];
     snprintf(options, sizeof options,
              "channels: %d, kernel: %d, kernel_w: %d, stride: %d, padding: %d, dilation: %d, "
-             "groups: %d, bias: %s",
+             "groups: %d, bias: %s, method: %s",
              s->OC, s->KH, s->KW == s->KH ? 0 : s->KW, s->stride, s->padding, s->dilation,
-             s->groups, bias ? "true" : "false");
+             s->groups, bias ? "true" : "false", method);
     case_open(test, "conv2d", options, image(s->C, s->H, s->W), s->batch);
 }
 
-static void check_pass(ImageCase *test, const ConvShape *s)
+static void check_pass(ImageCase *test, const ConvShape *s, double tolerance)
 {
     int batch = test->pass.batch;
     NaiveConv naive = naive_conv(test, s, batch);
     case_run(test);
-    assert_stored(test, "y", test->layer.out, batch, test->y, naive.y, 3e-6);
+    assert_stored(test, "y", test->layer.out, batch, test->y, naive.y, tolerance);
     if (!test->layer.first)
-        assert_stored(test, "dx", test->layer.in, batch, test->dx, naive.dx, 3e-6);
-    assert_tensor(test, 0, naive.dw, 3e-6);
+        assert_stored(test, "dx", test->layer.in, batch, test->dx, naive.dx, tolerance);
+    assert_tensor(test, 0, naive.dw, tolerance);
     if (test->layer.tensor_count > 1)
-        assert_tensor(test, 1, naive.db, 3e-6);
+        assert_tensor(test, 1, naive.db, tolerance);
     naive_free(&naive);
+}
+
+static void check_method(const ConvShape *s, const char *method, double tolerance, bool bias)
+{
+    ImageCase test;
+    open_shape(&test, s, method, bias);
+    check_pass(&test, s, tolerance);
+    if (s->batch > 1) { /* a short lane in the same buffers */
+        test.pass.batch = s->batch - 1;
+        check_pass(&test, s, tolerance);
+    }
+    case_close(&test);
+}
+
+static bool winograd_fits(const ConvShape *s)
+{
+    return s->KH == 3 && s->KW == 3 && s->stride == 1 && s->dilation == 1 && s->groups == 1 &&
+           s->C >= 16 && s->OC >= 16;
 }
 
 static void check_shape(const ConvShape *s, bool bias)
 {
-    ImageCase test;
-    open_shape(&test, s, bias);
-    check_pass(&test, s);
-    if (s->batch > 1) { /* a short lane in the same buffers */
-        test.pass.batch = s->batch - 1;
-        check_pass(&test, s);
+    check_method(s, "direct", DIRECT_TOLERANCE, bias);
+    if (winograd_fits(s))
+        check_method(s, "winograd", WINOGRAD_TOLERANCE, bias);
+    check_method(s, "auto", WINOGRAD_TOLERANCE, bias);
+}
+
+/* Calls `check` at every level this CPU has. */
+static void at_every_level(void (*check)(void))
+{
+    static const char *levels[] = { "v2", "v3", "v4" };
+    for (int level = 0; level < 3; level++) {
+        Err err;
+        if (cpu_set_isa(levels[level], &err))
+            check();
     }
-    case_close(&test);
+    cpu_set_isa("auto", NULL);
 }
 
 static const ConvShape shapes[] = {
@@ -116,19 +146,98 @@ static const ConvShape shapes[] = {
     { 48, 4, 4, 64, 4, 4, 4, 0, 1, 1, 2 },
     { 33, 30, 30, 20, 5, 5, 1, 2, 1, 1, 1 }, /* some rows of an image at a time */
     { 16, 4, 4, 16, 3, 3, 1, 1, 1, 1, 90 },  /* many images at a time, and a rest */
+    { 1, 9, 8, 16, 1, 1, 1, 0, 1, 1, 2 },
+    { 34, 9, 8, 50, 1, 1, 1, 0, 1, 1, 3 },
+    { 16, 9, 8, 20, 1, 1, 3, 2, 1, 1, 2 },  /* taps that see only the border */
+    { 16, 3, 2, 18, 2, 2, 4, 3, 3, 1, 2 },  /* a stride wider than the image */
+    { 24, 8, 9, 24, 5, 5, 2, 2, 1, 24, 3 }, /* depthwise */
+    { 20, 7, 7, 40, 3, 3, 1, 1, 1, 20, 2 }, /* two outputs a channel */
+    { 96, 5, 6, 64, 3, 3, 2, 1, 2, 2, 2 },
+    { 64, 6, 10, 48, 3, 3, 1, 1, 1, 1, 2 },
+    { 17, 13, 21, 50, 3, 3, 1, 1, 1, 1, 3 },
+    { 40, 11, 6, 70, 3, 3, 1, 2, 1, 1, 2 },
+    { 130, 8, 8, 96, 3, 3, 1, 1, 1, 1, 3 },
+    { 16, 20, 20, 16, 3, 3, 1, 1, 1, 1, 9 }, /* several blocks of tiles */
 };
+
+static void check_shapes(void)
+{
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        check_shape(&shapes[i], i % 2 == 0);
+}
 
 START_TEST(test_shapes)
 {
-    static const char *levels[] = { "v2", "v3", "v4" };
-    for (int level = 0; level < 3; level++) {
-        Err err;
-        if (!cpu_set_isa(levels[level], &err))
-            continue;
-        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-            check_shape(&shapes[i], i % 2 == 0);
+    at_every_level(check_shapes);
+}
+END_TEST
+
+static void check_size(int H, int W, int padding, int stride)
+{
+    if (H + 2 * padding < 3 || W + 2 * padding < 3)
+        return;
+    ConvShape s = { 16, H, W, 17, 3, 3, stride, padding, 1, 1, H % 2 == 0 ? 3 : 1 };
+    check_method(&s, "direct", DIRECT_TOLERANCE, true);
+    if (stride == 1)
+        check_method(&s, "winograd", WINOGRAD_TOLERANCE, true);
+}
+
+/* Every height from 1 to 9 with every width: images smaller than a tile, tiles over the edge. */
+static void check_sizes(void)
+{
+    for (int H = 1; H <= 9; H++)
+        for (int W = 1; W <= 9; W++) {
+            check_size(H, W, (H + W) % 4, 1);
+            check_size(H, W, 1, 1 + H % 2);
+        }
+}
+
+START_TEST(test_sizes)
+{
+    at_every_level(check_sizes);
+}
+END_TEST
+
+/* A sample's y and dx have the same bits wherever it stands in the batch. */
+static void check_position(const ConvShape *s, const char *method)
+{
+    ImageCase test;
+    open_shape(&test, s, method, true);
+    size_t in = shape_stored(test.layer.in), out = shape_stored(test.layer.out);
+    int last = s->batch - 1;
+    case_run(&test);
+    float *y = mem_array(float, out), *dx = mem_array(float, in);
+    memcpy(y, test.y + (size_t)last * out, out * sizeof *y);
+    memcpy(dx, test.dx + (size_t)last * in, in * sizeof *dx);
+    memcpy(test.x, test.x + (size_t)last * in, in * sizeof *dx);
+    memcpy(test.dy, test.dy + (size_t)last * out, out * sizeof *y);
+    test.pass.batch = 1;
+    case_run(&test);
+    ck_assert_msg(same_bits(y, test.y, out), "%s: y depends on the batch", test.label);
+    ck_assert_msg(same_bits(dx, test.dx, in), "%s: dx depends on the batch", test.label);
+    mem_free(y);
+    mem_free(dx);
+    case_close(&test);
+}
+
+static void check_positions(void)
+{
+    static const ConvShape positions[] = {
+        { 16, 10, 7, 33, 3, 3, 1, 1, 1, 1, 40 }, /* several blocks of tiles */
+        { 32, 3, 5, 16, 3, 3, 1, 0, 1, 1, 9 },
+        { 3, 9, 9, 20, 5, 5, 2, 2, 1, 1, 9 },
+        { 24, 5, 7, 24, 3, 3, 1, 1, 1, 24, 9 },
+    };
+    for (size_t i = 0; i < sizeof positions / sizeof *positions; i++) {
+        check_position(&positions[i], "direct");
+        if (winograd_fits(&positions[i]))
+            check_position(&positions[i], "winograd");
     }
-    cpu_set_isa("auto", NULL);
+}
+
+START_TEST(test_position)
+{
+    at_every_level(check_positions);
 }
 END_TEST
 
@@ -141,17 +250,17 @@ START_TEST(test_first_layer)
         case_plan(&test, "conv2d", "channels: 16, kernel: 3, padding: 1", image(3, 8, 8), &err));
     test.layer.first = true;
     case_fill(&test, 2);
-    check_pass(&test, &s);
+    check_pass(&test, &s, DIRECT_TOLERANCE);
     case_close(&test);
 }
 END_TEST
 
 /* What a pass gives does not depend on what the layer did before. */
-START_TEST(test_repeat)
+static void check_repeat(const char *method)
 {
     ConvShape s = { 20, 9, 9, 24, 3, 3, 1, 1, 1, 1, 4 };
     ImageCase test;
-    open_shape(&test, &s, true);
+    open_shape(&test, &s, method, true);
     size_t in = (size_t)s.batch * shape_stored(test.layer.in);
     size_t out = (size_t)s.batch * shape_stored(test.layer.out);
     case_run(&test);
@@ -172,6 +281,12 @@ START_TEST(test_repeat)
     mem_free(dx);
     mem_free(dw);
     case_close(&test);
+}
+
+START_TEST(test_repeat)
+{
+    check_repeat("direct");
+    check_repeat("winograd");
 }
 END_TEST
 
@@ -211,6 +326,12 @@ START_TEST(test_refused)
                   "groups: 3 must divide the 4 input and 9 output channels");
     check_refused("channels: 65536, kernel: 255, padding: 200", image(4, 8, 8),
                   "1.7e+10 weights are too many");
+    check_refused("channels: 32, kernel: 5, method: winograd", image(16, 8, 8),
+                  "method winograd needs a 3 x 3 kernel, found 5 x 5");
+    check_refused("channels: 32, stride: 2, method: winograd", image(16, 8, 8),
+                  "method winograd needs stride, dilation and groups 1, found 2, 1 and 1");
+    check_refused("channels: 32, method: winograd", image(3, 8, 8),
+                  "method winograd needs at least 16 input and output channels, found 3 and 32");
 }
 END_TEST
 
@@ -218,6 +339,8 @@ int main(void)
 {
     Suite *suite = suite_create("conv2d");
     add_test(suite, test_shapes);
+    add_test(suite, test_sizes);
+    add_test(suite, test_position);
     add_test(suite, test_first_layer);
     add_test(suite, test_repeat);
     add_test(suite, test_plan);

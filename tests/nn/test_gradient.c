@@ -31,20 +31,22 @@ static const struct {
 
 static const struct {
     const char *layer, *options;
+    double rounding; /* of y, in units of a plain sum's; 0: 1 */
 } variants[] = {
-    { "avgpool", "{kernel: 3, stride: 2, padding: 1}" },
-    { "batchnorm", "{eps: 0.1}" },
-    { "batchnorm", "{affine: false}" },
-    { "conv2d", "{channels: 17, kernel: 3, padding: 1}" },
-    { "conv2d", "{channels: 4, kernel: 3, stride: 2, padding: 1, bias: false}" },
-    { "conv2d", "{channels: 33, kernel: 1}" },
-    { "dense", "{units: 17, bias: false}" },
-    { "dense", "{units: 37}" },
-    { "dropout", "{p: 0.25}" },
-    { "gelu", "{approximate: tanh}" },
-    { "layernorm", "{affine: false}" },
-    { "layernorm", "{eps: 0.1}" },
-    { "maxpool", "{kernel: 3, stride: 2, padding: 1}" },
+    { "avgpool", "{kernel: 3, stride: 2, padding: 1}", 0 },
+    { "batchnorm", "{eps: 0.1}", 0 },
+    { "batchnorm", "{affine: false}", 0 },
+    { "conv2d", "{channels: 17, kernel: 3, padding: 1, method: direct}", 0 },
+    { "conv2d", "{channels: 17, kernel: 3, padding: 1, method: winograd}", 8 },
+    { "conv2d", "{channels: 4, kernel: 3, stride: 2, padding: 1, bias: false}", 0 },
+    { "conv2d", "{channels: 33, kernel: 1}", 0 },
+    { "dense", "{units: 17, bias: false}", 0 },
+    { "dense", "{units: 37}", 0 },
+    { "dropout", "{p: 0.25}", 0 },
+    { "gelu", "{approximate: tanh}", 0 },
+    { "layernorm", "{affine: false}", 0 },
+    { "layernorm", "{eps: 0.1}", 0 },
+    { "maxpool", "{kernel: 3, stride: 2, padding: 1}", 0 },
 };
 
 static const Shape shapes[] = {
@@ -87,6 +89,7 @@ typedef struct Rig {
     size_t x_floats, y_floats; /* of the batch, stored */
     float *x, *y, *dy, *dx, *w, *dw;
     float *high, *low; /* y at both ends of a step */
+    double rounding;   /* of y, see variants */
 } Rig;
 
 static void bind(Rig *rig)
@@ -243,7 +246,7 @@ static double noise(const Rig *rig)
     double sum = 0;
     for (size_t i = 0; i < rig->y_floats; i++)
         sum += pow((double)rig->y[i] * (double)rig->dy[i], 2);
-    return 2 * 0x1p-24 * sqrt(sum) / STEP;
+    return rig->rounding * 2 * 0x1p-24 * sqrt(sum) / STEP;
 }
 
 /* |numeric - analytic| relative to what is allowed. `size`: of the gradient along such a direction.
@@ -399,7 +402,7 @@ static void check_layer(Rig *rig, const char *what)
 }
 
 /* On every shape that the layer takes; at least one. */
-static void check_options(const char *type, const char *options)
+static void check_options(const char *type, const char *options, double rounding)
 {
     char what[256], shape[48];
     int taken = 0;
@@ -408,6 +411,7 @@ static void check_options(const char *type, const char *options)
             Rig rig;
             if (!rig_init(&rig, type, options, shapes[i], batch))
                 continue;
+            rig.rounding = rounding;
             snprintf(what, sizeof what, "%s %s on %s, batch %d, %s", type, options,
                      shape_text(shapes[i], shape, sizeof shape), batch, cpu_isa_name(cpu_isa()));
             check_layer(&rig, what);
@@ -441,10 +445,11 @@ static void check_all_layers(void)
     for (int i = 0; i < count; i++) {
         char options[256];
         required_options(types[i], options, sizeof options);
-        check_options(types[i]->name, options);
+        check_options(types[i]->name, options, 1);
     }
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++)
-        check_options(variants[i].layer, variants[i].options);
+        check_options(variants[i].layer, variants[i].options,
+                      variants[i].rounding > 0 ? variants[i].rounding : 1);
 }
 
 static void check_level(const char *isa)

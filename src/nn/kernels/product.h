@@ -1,0 +1,55 @@
+/* The two matrix products at the bottom of every convolution, on pixels of 16 channels.
+ *
+ * A panel is 16 or 32 output channels whose weights stand next to each other: w (K, panel). One
+ * call computes a few neighbouring pixels times one panel in registers: with AVX-512 14 pixels x
+ * 2 vectors, with AVX2 6 x 2, with 128-bit vectors 3 x 4.
+ *
+ * Every result is one chain of multiply-adds in a fixed order, whatever the number of pixels in
+ * its call, so bits do not depend on how a row is cut. */
+#ifndef LOCKSTEP_NN_PRODUCT_H
+#define LOCKSTEP_NN_PRODUCT_H
+
+#include "../image.h"
+#include "lockstep/cpu.h"
+
+/* Channel blocks of a full panel: two vectors of weights a step. */
+#if VECTOR == 16
+#define PANEL_BLOCKS 2
+#else
+#define PANEL_BLOCKS 1
+#endif
+#define PANEL_FLOATS (PANEL_BLOCKS * CHANNEL_BLOCK)
+
+/* y[p] = bias + sum over blocks b, taps t, channels c of x[b][p + t][c] w[b][t][c]
+ * Pixels p are 16 floats apart in x. */
+typedef struct Product {
+    int channels;       /* of x */
+    size_t x_block;     /* floats from a channel block of x to the next */
+    const size_t *taps; /* (tap_count): offsets in x, floats */
+    int tap_count;
+    const float *w;    /* (blocks, tap_count, channels of the block, panel) */
+    const float *bias; /* (panel), or NULL */
+    int panel_blocks;  /* 1 .. PANEL_BLOCKS */
+    size_t y_block;    /* floats from a channel block of y to the next */
+    size_t y_step;     /* floats from a pixel of y to the next */
+} Product;
+
+#define product_row ISA_NAME(product_row)
+void product_row(const Product *product, int pixels, const float *x, float *y);
+
+/* dw[k][o] += sum over images, rows, pixels p of x[p + offset[k]] dy[p][o]: the products of a call
+ * are summed first and added to dw then, so that long sums keep their digits. */
+typedef struct Outer {
+    int K;
+    const size_t *offsets; /* (K): floats in x */
+    int images, rows, pixels;
+    size_t x_image, x_row;             /* floats */
+    size_t dy_image, dy_row, dy_block; /* floats */
+    int panel_blocks;
+    bool overwrite; /* dw = instead of += */
+} Outer;
+
+#define outer_add ISA_NAME(outer_add)
+void outer_add(const Outer *outer, const float *x, const float *dy, float *dw);
+
+#endif
