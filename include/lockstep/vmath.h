@@ -133,6 +133,37 @@ VMATH_INLINE float vmath_erf(float x)
     return a < 0.93f ? near : far;
 }
 
+/* 1 / (1 + e^-x). Neither form overflows: e^-|x| is at most 1. */
+VMATH_INLINE float vmath_sigmoid(float x)
+{
+    float e = vmath_exp(-vmath_abs(x));
+    return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+}
+
+/* ln(1 + e^x) = max(x, 0) + ln(1 + e), e = e^-|x|; ln(1 + e) = 2 atanh(s), s = e / (2 + e) <= 1/3,
+ * by its series, which keeps the digits of small results. */
+VMATH_INLINE float vmath_softplus(float x)
+{
+    float e = vmath_exp(-vmath_abs(x));
+    float s = e / (2.0f + e), s2 = s * s;
+    float p = 2.0f / 15.0f;
+    p = p * s2 + 2.0f / 13.0f;
+    p = p * s2 + 2.0f / 11.0f;
+    p = p * s2 + 2.0f / 9.0f;
+    p = p * s2 + 2.0f / 7.0f;
+    p = p * s2 + 2.0f / 5.0f;
+    p = p * s2 + 2.0f / 3.0f;
+    p = p * s2 + 2.0f;
+    return (x < 0.0f ? 0.0f : x) + p * s;
+}
+
+/* e^x - 1 for x <= 0: 2 t / (1 - t), t = tanh(x / 2), where nothing cancels. */
+VMATH_INLINE float vmath_expm1_negative(float x)
+{
+    float t = vmath_tanh(0.5f * x);
+    return 2.0f * t / (1.0f - t);
+}
+
 /* ln x in double, for one number at a time (a loss): 2 atanh(s), s = (m-1)/(m+1), to about 1 ulp.
  * */
 VMATH_INLINE double vmath_log_double(double x)

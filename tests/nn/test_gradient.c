@@ -27,11 +27,12 @@
 
 static const struct {
     const char *option, *value;
-} samples[] = { { "units", "6" }, { "channels", "5" }, { "kernel", "3" } };
+} samples[] = { { "units", "6" }, { "channels", "5" }, { "kernel", "3" }, { "groups", "1" } };
 
 static const struct {
     const char *layer, *options;
 } variants[] = {
+    { "adanorm", "{k: 0, scale: 2}" },
     { "avgpool", "{kernel: 3, stride: 2, padding: 1}" },
     { "batchnorm", "{eps: 0.1}" },
     { "batchnorm", "{affine: false}" },
@@ -41,10 +42,28 @@ static const struct {
     { "dense", "{units: 17, bias: false}" },
     { "dense", "{units: 37}" },
     { "dropout", "{p: 0.25}" },
+    { "elu", "{alpha: 0.5}" },
     { "gelu", "{approximate: tanh}" },
+    { "groupnorm", "{groups: 3}" },
+    { "groupnorm", "{groups: 4, affine: false}" },
     { "layernorm", "{affine: false}" },
     { "layernorm", "{eps: 0.1}" },
+    { "leaky_relu", "{slope: 0.3}" },
+    { "instancenorm", "{affine: true, eps: 0.1}" },
     { "maxpool", "{kernel: 3, stride: 2, padding: 1}" },
+    { "rmsnorm", "{affine: false}" },
+    { "softplus", "{beta: 3}" },
+    { "spectralnorm_dense", "{units: 3, power_iterations: 1000, bias: false}" },
+    { "weightnorm_dense", "{units: 17, bias: false}" },
+};
+
+/* With these options backward is on purpose not the whole derivative: adanorm stops the gradient
+ * through phi, and a spectral norm that has not converged holds its singular vectors. */
+static const struct {
+    const char *layer, *options;
+} stopped[] = {
+    { "adanorm", "{}" },
+    { "spectralnorm_dense", "{units: 6}" },
 };
 
 static const Shape shapes[] = {
@@ -382,7 +401,15 @@ static void check_in_place(Rig *rig, const char *what)
                   "%s: in place has other bits", what);
 }
 
-static void check_layer(Rig *rig, const char *what)
+static bool is_stopped(const char *type, const char *options)
+{
+    for (size_t i = 0; i < sizeof stopped / sizeof *stopped; i++)
+        if (strcmp(type, stopped[i].layer) == 0 && strcmp(options, stopped[i].options) == 0)
+            return true;
+    return false;
+}
+
+static void check_layer(Rig *rig, bool differences, const char *what)
 {
     run(rig);
     ck_assert_msg(gradient_is_complete(&rig->layout, rig->dw),
@@ -393,8 +420,7 @@ static void check_layer(Rig *rig, const char *what)
                   "%s: missing channels of dx are not zero", what);
     check_in_place(rig, what);
     check_repeat(rig, what);
-    double worst = check_differences(rig);
-
+    double worst = differences ? check_differences(rig) : 0;
     ck_assert_msg(worst <= 1, "%s: a gradient is off by %.2f times what is allowed", what, worst);
 }
 
@@ -410,7 +436,7 @@ static void check_options(const char *type, const char *options)
                 continue;
             snprintf(what, sizeof what, "%s %s on %s, batch %d, %s", type, options,
                      shape_text(shapes[i], shape, sizeof shape), batch, cpu_isa_name(cpu_isa()));
-            check_layer(&rig, what);
+            check_layer(&rig, !is_stopped(type, options), what);
             rig_free(&rig);
             taken++;
         }
