@@ -153,8 +153,8 @@ VMATH_INLINE float vmath_softplus(float x)
     p = p * s2 + 2.0f / 7.0f;
     p = p * s2 + 2.0f / 5.0f;
     p = p * s2 + 2.0f / 3.0f;
-    p = p * s2 + 2.0f;
-    return (x < 0.0f ? 0.0f : x) + p * s;
+    float log = 2.0f * s + p * (s2 * s);
+    return (x < 0.0f ? 0.0f : x) + log;
 }
 
 /* e^x - 1 for x <= 0: 2 t / (1 - t), t = tanh(x / 2), where nothing cancels. */
