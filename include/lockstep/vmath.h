@@ -1,14 +1,17 @@
-/* exp, log, tanh and erf in float, as plain C that the compiler turns into vector code: no branch,
+/* exp, log, tanh, erf and what follows from them in float, as plain C that the compiler turns into vector code: no branch,
  * no call, no table, no libm, so bits depend neither on the libm version nor on the position in a
  * loop. For the per-level kernel files (cpu.h), which are compiled with contraction to FMA.
  *
  * Largest errors against double, over every 13th float of the whole range (tests/nn/test_vmath.c),
  * in ulp of the result; first without FMA (x86-64-v2), then with it (v3, v4):
  *
- *   vmath_exp   0.96   0.98
- *   vmath_log   0.83   0.83
- *   vmath_tanh  1.31   1.31
- *   vmath_erf   1.40   1.29
+ *   vmath_exp             0.96   0.98
+ *   vmath_log             0.83   0.83
+ *   vmath_tanh            1.31   1.31
+ *   vmath_erf             1.40   1.29
+ *   vmath_sigmoid         2.36   2.36
+ *   vmath_softplus        2.77   2.77
+ *   vmath_expm1_negative  2.40   2.40
  *
  * Polynomials: minimax fits of the stated functions on the stated intervals (Chebyshev fits in 30
  * digits). NaN in, NaN out. */

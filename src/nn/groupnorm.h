@@ -1,8 +1,8 @@
 /* Group normalisation, which is instance normalisation when each channel is a group of its own:
  * every sample by itself, each group of channels by its mean and variance over all its pixels.
  *
- *   m = mean(x), v = mean((x - m)^2), n = (x - m) / sqrt(v + eps), y = g n + b       g, b per channel
- *   dx = (e - mean(e) - n mean(e n)) / sqrt(v + eps), e = g dy             means over a group
+ *   m = mean(x), v = mean((x - m)^2), n = (x - m) / sqrt(v + eps), y = g n + b, g and b per channel
+ *   dx = (e - mean(e) - n mean(e n)) / sqrt(v + eps), e = g dy, means over a group
  *
  * Sums per channel come first, in double; groups add up their channels, so they need not fit the
  * blocks of 16 channels. Channel coefficients are zero in missing channels, which keeps those

@@ -1,5 +1,5 @@
-/* AdaNorm: a layernorm without gain and bias whose result is scaled by a function of itself, through
- * which no gradient goes. A sample is normalised over all its values, as in layernorm.
+/* AdaNorm: a layernorm without gain and bias whose result is scaled by a function of itself,
+ * through which no gradient goes. A sample is normalised over all its values, as in layernorm.
  *
  *   n = (x - mean) / sqrt(var + eps), phi = C (1 - k n), y = phi n         phi held constant
  *   dx = (e - mean(e) - n mean(e n)) / sqrt(var + eps), e = phi dy
