@@ -1,6 +1,7 @@
-/* exp, log, tanh, erf and what follows from them in float, as plain C that the compiler turns into vector code: no branch,
- * no call, no table, no libm, so bits depend neither on the libm version nor on the position in a
- * loop. For the per-level kernel files (cpu.h), which are compiled with contraction to FMA.
+/* exp, log, tanh, erf and what follows from them in float, as plain C that the compiler turns into
+ * vector code: no branch, no call, no table, no libm, so bits depend neither on the libm version
+ * nor on the position in a loop. For the per-level kernel files (cpu.h), which are compiled with
+ * contraction to FMA.
  *
  * Largest errors against double, over every 13th float of the whole range (tests/nn/test_vmath.c),
  * in ulp of the result; first without FMA (x86-64-v2), then with it (v3, v4):
