@@ -1,14 +1,18 @@
-/* exp, log, tanh and erf in float, as plain C that the compiler turns into vector code: no branch,
- * no call, no table, no libm, so bits depend neither on the libm version nor on the position in a
- * loop. For the per-level kernel files (cpu.h), which are compiled with contraction to FMA.
+/* exp, log, tanh, erf and what follows from them in float, as plain C that the compiler turns into
+ * vector code: no branch, no call, no table, no libm, so bits depend neither on the libm version
+ * nor on the position in a loop. For the per-level kernel files (cpu.h), which are compiled with
+ * contraction to FMA.
  *
  * Largest errors against double, over every 13th float of the whole range (tests/nn/test_vmath.c),
  * in ulp of the result; first without FMA (x86-64-v2), then with it (v3, v4):
  *
- *   vmath_exp   0.96   0.98
- *   vmath_log   0.83   0.83
- *   vmath_tanh  1.31   1.31
- *   vmath_erf   1.40   1.29
+ *   vmath_exp             0.96   0.98
+ *   vmath_log             0.83   0.83
+ *   vmath_tanh            1.31   1.31
+ *   vmath_erf             1.40   1.29
+ *   vmath_sigmoid         2.36   2.36
+ *   vmath_softplus        2.77   2.77
+ *   vmath_expm1_negative  2.40   2.40
  *
  * Polynomials: minimax fits of the stated functions on the stated intervals (Chebyshev fits in 30
  * digits). NaN in, NaN out. */
@@ -131,6 +135,37 @@ VMATH_INLINE float vmath_erf(float x)
     q = q * t + 1.28894701986e-1f;
     float far = vmath_copysign(1.0f - vmath_exp(-(t + t * q)), x);
     return a < 0.93f ? near : far;
+}
+
+/* 1 / (1 + e^-x). Neither form overflows: e^-|x| is at most 1. */
+VMATH_INLINE float vmath_sigmoid(float x)
+{
+    float e = vmath_exp(-vmath_abs(x));
+    return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+}
+
+/* ln(1 + e^x) = max(x, 0) + ln(1 + e), e = e^-|x|; ln(1 + e) = 2 atanh(s), s = e / (2 + e) <= 1/3,
+ * by its series, which keeps the digits of small results. */
+VMATH_INLINE float vmath_softplus(float x)
+{
+    float e = vmath_exp(-vmath_abs(x));
+    float s = e / (2.0f + e), s2 = s * s;
+    float p = 2.0f / 15.0f;
+    p = p * s2 + 2.0f / 13.0f;
+    p = p * s2 + 2.0f / 11.0f;
+    p = p * s2 + 2.0f / 9.0f;
+    p = p * s2 + 2.0f / 7.0f;
+    p = p * s2 + 2.0f / 5.0f;
+    p = p * s2 + 2.0f / 3.0f;
+    float log = 2.0f * s + p * (s2 * s);
+    return (x < 0.0f ? 0.0f : x) + log;
+}
+
+/* e^x - 1 for x <= 0: 2 t / (1 - t), t = tanh(x / 2), where nothing cancels. */
+VMATH_INLINE float vmath_expm1_negative(float x)
+{
+    float t = vmath_tanh(0.5f * x);
+    return 2.0f * t / (1.0f - t);
 }
 
 /* ln x in double, for one number at a time (a loss): 2 atanh(s), s = (m-1)/(m+1), to about 1 ulp.

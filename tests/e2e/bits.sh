@@ -1,11 +1,12 @@
 #!/bin/sh
-# The promise: the same digest and trajectory for every number of ranks, for a perceptron and for a
-# convolutional network with batch norm, dropout and augmentation, with each optimizer.
+# The promise: the same digest and trajectory for every number of ranks, for a perceptron with
+# spectral norm and for a convolutional network with batch and group norm, dropout and augmentation,
+# with each optimizer.
 . "$(dirname "$0")/common.sh"
 
 cat > mlp.yaml <<'YAML'
 data: {type: synthetic, shape: [24], classes: 7, train: 200, test: 90}
-model: {layers: [dense: 33, relu, dropout: 0.2, dense: 20, layernorm, tanh, dense: 7]}
+model: {layers: [dense: 33, relu, dropout: 0.2, spectralnorm_dense: 20, layernorm, silu, dense: 7]}
 loss: {type: softmax_cross_entropy, label_smoothing: 0.1}
 train: {batch: 64, lanes: 8, epochs: 3}
 schedule: {type: cosine, warmup: 3st}
@@ -32,7 +33,7 @@ model:
           - batchnorm
           - gelu
           - conv2d: {channels: 24, kernel: 3, padding: 1, groups: 2}
-          - batchnorm
+          - groupnorm: 3
         shortcut: [conv2d: {channels: 24, kernel: 1, stride: 2}]
     - dropout: 0.3
     - avgpool: {kernel: 2, stride: 1}

@@ -160,6 +160,80 @@ static void layernorm(LayerRun *run)
     recipe_drop(&run->recipe, "normalized_shape"); /* read by layernorm_dims */
 }
 
+static void leaky_relu(LayerRun *run)
+{
+    recipe_copy_number(&run->recipe, "slope", "slope");
+}
+
+static void elu(LayerRun *run)
+{
+    recipe_copy_number(&run->recipe, "alpha", "alpha");
+}
+
+/* Beyond a threshold of 20 PyTorch's softplus is linear; in float ours is there too. */
+static void softplus(LayerRun *run)
+{
+    recipe_copy_number(&run->recipe, "beta", "beta");
+    if (recipe_number(&run->recipe, "threshold", 20) < 20)
+        recipe_unsupported(&run->recipe, "a threshold below 20");
+}
+
+/* Over the last dimension: rows of features. */
+static void softmax(LayerRun *run)
+{
+    int dims = run->input.ndim;
+    double dim = recipe_number(&run->recipe, "dim", -1);
+    if (dim != -1 && dim != dims - 1)
+        recipe_unsupported(&run->recipe, "dim %g of %d", dim, dims);
+}
+
+static void groupnorm(LayerRun *run)
+{
+    recipe_copy_number(&run->recipe, "groups", "groups");
+    recipe_copy_number(&run->recipe, "eps", "eps");
+    recipe_copy_flag(&run->recipe, "affine", "affine");
+}
+
+static void rmsnorm(LayerRun *run)
+{
+    recipe_copy_number(&run->recipe, "eps", "eps");
+}
+
+static void adanorm(LayerRun *run)
+{
+    recipe_copy_number(&run->recipe, "C", "scale");
+    recipe_copy_number(&run->recipe, "k", "k");
+    recipe_copy_number(&run->recipe, "eps", "eps");
+}
+
+/* A dense layer with other weights: outputs are rows of dy, and there is no bias. */
+static void units_of_upstream(LayerRun *run)
+{
+    recipe_add(&run->recipe, "units: %zu", run->upstream.shape[run->upstream.ndim - 1]);
+}
+
+static void weightnorm(LayerRun *run)
+{
+    units_of_upstream(run);
+    recipe_add(&run->recipe, "bias: false");
+    if (recipe_number(&run->recipe, "dim", 0) != 0)
+        recipe_unsupported(&run->recipe, "a norm that is not per output");
+}
+
+static void spectralnorm(LayerRun *run)
+{
+    units_of_upstream(run);
+    recipe_add(&run->recipe, "bias: false");
+    recipe_copy_number(&run->recipe, "power_iterations", "power_iterations");
+    recipe_copy_number(&run->recipe, "eps", "eps");
+}
+
+static void cosine(LayerRun *run)
+{
+    units_of_upstream(run);
+    recipe_copy_number(&run->recipe, "eps", "eps");
+}
+
 static const struct Reference {
     const char *layer, *type;
     void (*translate)(LayerRun *run);
@@ -179,6 +253,18 @@ static const struct Reference {
     { "batchnorm2d", "batchnorm", batchnorm },
     { "ghost_batchnorm2d", "batchnorm", ghost_batchnorm },
     { "layernorm", "layernorm", layernorm },
+    { "leaky_relu", "leaky_relu", leaky_relu },
+    { "elu", "elu", elu },
+    { "silu", "silu", as_it_is },
+    { "softplus", "softplus", softplus },
+    { "softmax", "softmax", softmax },
+    { "log_softmax", "log_softmax", softmax },
+    { "groupnorm", "groupnorm", groupnorm },
+    { "rmsnorm", "rmsnorm", rmsnorm },
+    { "adanorm", "adanorm", adanorm },
+    { "weightnorm_linear", "weightnorm_dense", weightnorm },
+    { "spectralnorm_linear", "spectralnorm_dense", spectralnorm },
+    { "cosine_linear", "cosine_dense", cosine },
 };
 
 static const struct Reference *find_reference(const char *layer)
@@ -369,6 +455,24 @@ static bool compare_activation(LayerRun *run, const json_t *entry, Shape shape, 
     return compare_expected(run->c, entry, run->plain, (size_t)run->batch * shape_values(shape));
 }
 
+/* sigma of a spectral norm is not kept anywhere, but y = x W^T / sigma tells it. */
+static bool compare_sigma(LayerRun *run, const json_t *entry)
+{
+    const LayoutTensor *weight = &run->layout.tensors[find_tensor(run, "weight")];
+    size_t F = shape_values(run->layer->in), units = shape_values(run->layer->out);
+    double above = 0, below = 0;
+    for (size_t i = 0; i < (size_t)run->batch * units; i++) {
+        double plain = 0, y = (double)run->y[i];
+        for (size_t k = 0; k < F; k++)
+            plain += (double)run->x[i / units * F + k] *
+                     (double)run->w[weight->offset + i % units * F + k];
+        above += plain * y;
+        below += y * y;
+    }
+    float sigma = (float)(above / below);
+    return compare_expected(run->c, entry, &sigma, 1);
+}
+
 static bool compare_one(LayerRun *run, const json_t *entry)
 {
     const char *name = key_text(entry, "name", "?"), *after = strstr(name, "_after");
@@ -377,6 +481,8 @@ static bool compare_one(LayerRun *run, const json_t *entry)
         return compare_activation(run, entry, run->layer->out, run->y);
     if (strcmp(name, "d_x") == 0)
         return compare_activation(run, entry, run->layer->in, run->dx);
+    if (strcmp(name, "sigma") == 0 && find_tensor(run, "weight") >= 0)
+        return compare_sigma(run, entry);
     bool gradient = strncmp(name, "d_", 2) == 0;
     if (gradient)
         snprintf(tensor, sizeof tensor, "%s", name + 2);
@@ -515,10 +621,10 @@ static Verdict run_loss(LossRun *run, const char *type, const char *target)
 Verdict golden_layer(Case *c)
 {
     const char *name = key_text(c->json, "layer", "?");
-    bool cross_entropy = strcmp(name, "softmax_cross_entropy") == 0;
-    if (cross_entropy || strcmp(name, "mse") == 0) {
+    const LossType *loss = loss_find(name);
+    if (loss) {
         LossRun run = { .c = c };
-        Verdict verdict = run_loss(&run, name, cross_entropy ? "target" : "t");
+        Verdict verdict = run_loss(&run, name, loss->wants_labels ? "target" : "t");
         loss_run_free(&run);
         return verdict;
     }

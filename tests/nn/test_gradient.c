@@ -27,12 +27,22 @@
 
 static const struct {
     const char *option, *value;
-} samples[] = { { "units", "6" }, { "channels", "5" }, { "kernel", "3" } };
+} samples[] = { { "units", "6" }, { "channels", "5" }, { "kernel", "3" }, { "groups", "1" } };
 
 static const struct {
     const char *layer, *options;
     double rounding; /* of y, in units of a plain sum's; 0: 1 */
 } variants[] = {
+    { "adanorm", "{k: 0, scale: 2}", 0 },
+    { "elu", "{alpha: 0.5}", 0 },
+    { "groupnorm", "{groups: 3}", 0 },
+    { "groupnorm", "{groups: 4, affine: false}", 0 },
+    { "leaky_relu", "{slope: 0.3}", 0 },
+    { "instancenorm", "{affine: true, eps: 0.1}", 0 },
+    { "rmsnorm", "{affine: false}", 0 },
+    { "softplus", "{beta: 3}", 0 },
+    { "spectralnorm_dense", "{units: 3, power_iterations: 1000, bias: false}", 0 },
+    { "weightnorm_dense", "{units: 17, bias: false}", 0 },
     { "avgpool", "{kernel: 3, stride: 2, padding: 1}", 0 },
     { "batchnorm", "{eps: 0.1}", 0 },
     { "batchnorm", "{affine: false}", 0 },
@@ -47,6 +57,15 @@ static const struct {
     { "layernorm", "{affine: false}", 0 },
     { "layernorm", "{eps: 0.1}", 0 },
     { "maxpool", "{kernel: 3, stride: 2, padding: 1}", 0 },
+};
+
+/* With these options backward is on purpose not the whole derivative: adanorm stops the gradient
+ * through phi, and a spectral norm that has not converged holds its singular vectors. */
+static const struct {
+    const char *layer, *options;
+} stopped[] = {
+    { "adanorm", "{}" },
+    { "spectralnorm_dense", "{units: 6}" },
 };
 
 static const Shape shapes[] = {
@@ -385,7 +404,15 @@ static void check_in_place(Rig *rig, const char *what)
                   "%s: in place has other bits", what);
 }
 
-static void check_layer(Rig *rig, const char *what)
+static bool is_stopped(const char *type, const char *options)
+{
+    for (size_t i = 0; i < sizeof stopped / sizeof *stopped; i++)
+        if (strcmp(type, stopped[i].layer) == 0 && strcmp(options, stopped[i].options) == 0)
+            return true;
+    return false;
+}
+
+static void check_layer(Rig *rig, bool differences, const char *what)
 {
     run(rig);
     ck_assert_msg(gradient_is_complete(&rig->layout, rig->dw),
@@ -396,8 +423,7 @@ static void check_layer(Rig *rig, const char *what)
                   "%s: missing channels of dx are not zero", what);
     check_in_place(rig, what);
     check_repeat(rig, what);
-    double worst = check_differences(rig);
-
+    double worst = differences ? check_differences(rig) : 0;
     ck_assert_msg(worst <= 1, "%s: a gradient is off by %.2f times what is allowed", what, worst);
 }
 
@@ -414,7 +440,7 @@ static void check_options(const char *type, const char *options, double rounding
             rig.rounding = rounding;
             snprintf(what, sizeof what, "%s %s on %s, batch %d, %s", type, options,
                      shape_text(shapes[i], shape, sizeof shape), batch, cpu_isa_name(cpu_isa()));
-            check_layer(&rig, what);
+            check_layer(&rig, !is_stopped(type, options), what);
             rig_free(&rig);
             taken++;
         }

@@ -526,6 +526,41 @@ START_TEST(test_mse)
 }
 END_TEST
 
+/* In double, by the definition: -t ln p - (1 - t) ln(1 - p), p = sigmoid(y). */
+static void check_bce(const char *outputs, int batch, int K, double scale)
+{
+    char text[96];
+    double wanted = 0, *dy = mem_array(double, batch *K);
+    float *y = normal_numbers((uint64_t)K, (size_t)(batch * K));
+    float *targets = mem_array(float, batch *K);
+    double share = strcmp(outputs, "mean") == 0 ? 1.0 / K : 1;
+    for (int i = 0; i < batch * K; i++) {
+        y[i] *= (float)scale;
+        targets[i] = (float)(i * 7 % 5) / 4;
+        double value = (double)y[i], t = (double)targets[i];
+        double no = log1p(exp(-fabs(value))) + fmax(value, 0); /* -ln(1 - p) */
+        wanted += share * (t * (no - value) + (1 - t) * no);
+        dy[i] = share * (1 / (1 + exp(-value)) - t);
+    }
+    Batch data = { .count = batch, .targets = targets };
+    snprintf(text, sizeof text, "loss: {type: bce_with_logits, outputs: %s}", outputs);
+    check_loss(text, y, batch, K, &data, wanted, dy);
+    mem_free(dy);
+    mem_free(y);
+    mem_free(targets);
+}
+
+START_TEST(test_bce)
+{
+    static const int outputs[] = { 1, 2, 10, 37, 256, 300 };
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++) {
+        check_bce("mean", 3, outputs[i], 1);
+        check_bce("sum", 3, outputs[i], 3);
+    }
+    check_bce("mean", 4, 10, 300); /* exponentials far outside float */
+}
+END_TEST
+
 /* ---- dropout ---- */
 
 /* y of ones through dropout, samples first .. first + batch - 1, plain order. */
@@ -596,6 +631,7 @@ int main(void)
     add_test(suite, test_cross_entropy);
     add_test(suite, test_correct);
     add_test(suite, test_mse);
+    add_test(suite, test_bce);
     add_test(suite, test_dropout_placement);
     return run_suite(suite);
 }

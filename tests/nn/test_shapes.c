@@ -178,7 +178,7 @@ START_TEST(test_wrong_grammar)
 {
     assert_error("[dens: 10]", vector, 10,
                  "net.yaml:2:12: model.layers[0].dens: unknown layer; did you mean \"dense\"? "
-                 "(layers: residual, repeat, avgpool, ");
+                 "(layers: residual, repeat, adanorm, ");
     assert_error("[relu, rellu]", vector, 12,
                  "net.yaml:2:18: model.layers[1]: unknown layer \"rellu\"; did you mean \"relu\"?");
     assert_error("relu", vector, 12,
@@ -254,8 +254,8 @@ START_TEST(test_wrong_sections)
           "net.yaml:1:9: model.layer: unknown option; did you mean \"layers\"?" },
         { "modl: {}", "net.yaml: model is missing; a map with `layers` is wanted" },
         { "model: {layers: [relu]}\nloss: mze",
-          "net.yaml:2:7: loss.type: unknown loss \"mze\"; did you mean \"mse\"? (losses: mse, "
-          "softmax_cross_entropy)" },
+          "net.yaml:2:7: loss.type: unknown loss \"mze\"; did you mean \"mse\"? (losses: "
+          "bce_with_logits, mse, softmax_cross_entropy)" },
         { "model: {layers: [relu]}\nloss: {type: mse, label_smoothing: 1}",
           "net.yaml:2:19: loss.label_smoothing: unknown option" },
         { "model: {layers: [relu]}\nloss: {label_smoothing: 2}",

@@ -27,6 +27,31 @@ static float apply_erf(float x)
 {
     return vmath_erf(x);
 }
+static float apply_sigmoid(float x)
+{
+    return vmath_sigmoid(x);
+}
+static float apply_softplus(float x)
+{
+    return vmath_softplus(x);
+}
+static float apply_expm1_negative(float x)
+{
+    return vmath_expm1_negative(-vmath_abs(x));
+}
+
+static double sigmoid(double x)
+{
+    return 1 / (1 + exp(-x));
+}
+static double softplus(double x)
+{
+    return fmax(x, 0) + log1p(exp(-fabs(x)));
+}
+static double expm1_negative(double x)
+{
+    return expm1(-fabs(x));
+}
 
 /* Error in units of the last place of the true value; results that must be 0, infinite or NaN count
  * as 0 if they are, as infinite if not. */
@@ -64,7 +89,7 @@ static void assert_error(const char *name, float (*f)(float), double (*reference
 {
     float where = 0;
     double error = largest_error(f, reference, low, high, &where);
-    printf("vmath_%-5s |x| in [%.3g, %.3g]: %.3f ulp at %.9g\n", name, (double)low, (double)high,
+    printf("vmath_%-14s |x| in [%.3g, %.3g]: %.3f ulp at %.9g\n", name, (double)low, (double)high,
            error, (double)where);
     ck_assert_msg(error <= limit, "vmath_%s(%.9g): %.3f ulp, at most %.2f allowed", name,
                   (double)where, error, limit);
@@ -77,6 +102,9 @@ START_TEST(test_errors)
     assert_error("log", apply_log, log, tiny, FLT_MAX, 2.0);
     assert_error("tanh", apply_tanh, tanh, tiny, FLT_MAX, 2.0);
     assert_error("erf", apply_erf, erf, tiny, FLT_MAX, 2.0);
+    assert_error("sigmoid", apply_sigmoid, sigmoid, tiny, 87.3f, 3.0);
+    assert_error("softplus", apply_softplus, softplus, tiny, 87.3f, 3.0);
+    assert_error("expm1_negative", apply_expm1_negative, expm1_negative, tiny, 100, 3.0);
 }
 END_TEST
 
@@ -98,6 +126,11 @@ START_TEST(test_other_ends)
     ck_assert(vmath_tanh(INFINITY) == 1 && vmath_tanh(-INFINITY) == -1 && isnan(vmath_tanh(NAN)));
     ck_assert(vmath_erf(INFINITY) == 1 && vmath_erf(-INFINITY) == -1 && isnan(vmath_erf(NAN)));
     ck_assert(vmath_tanh(0.0f) == 0 && vmath_erf(0.0f) == 0);
+    ck_assert(vmath_sigmoid(INFINITY) == 1 && vmath_sigmoid(-INFINITY) == 0);
+    ck_assert(vmath_sigmoid(0.0f) == 0.5f && isnan(vmath_sigmoid(NAN)));
+    ck_assert(isinf(vmath_softplus(INFINITY)) && vmath_softplus(-INFINITY) == 0);
+    ck_assert(vmath_softplus(100.0f) == 100 && isnan(vmath_softplus(NAN)));
+    ck_assert(vmath_expm1_negative(-INFINITY) == -1 && isnan(vmath_expm1_negative(NAN)));
 }
 END_TEST
 

@@ -1,0 +1,59 @@
+/* Instance normalisation: each channel of each image by itself, a groupnorm with as many groups as
+ * channels. Without running statistics: evaluation does what training does. */
+#include "../groupnorm.h"
+#include "lockstep/cpu.h"
+
+typedef struct InstanceNormOptions {
+    double eps;
+    bool affine;
+} InstanceNormOptions;
+
+static const Option options[] = {
+    { "eps", OPTION_FLOAT, OPTION_AT(InstanceNormOptions, eps), 0, 1, NULL, "1e-5",
+      "added to the variance" },
+    { "affine", OPTION_BOOL, OPTION_AT(InstanceNormOptions, affine), 0, 0, NULL, "false",
+      "learn a gain and a bias per channel" },
+    OPTION_END,
+};
+
+static bool plan(Layer *layer, Layout *layout, Err *err)
+{
+    const InstanceNormOptions *norm = layer->options;
+    if (layer->in.ndim != 3)
+        return err_set(err, "it needs an image (C, H, W)");
+    return groupnorm_plan(layer, layout, layer->in.dim[0], norm->affine, err);
+}
+
+static void allocate(Layer *layer, int max_batch)
+{
+    groupnorm_allocate(layer, layer->in.dim[0], max_batch);
+}
+
+static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
+{
+    const InstanceNormOptions *norm = layer->options;
+    groupnorm_forward(layer, pass->batch, norm->eps, x, y);
+}
+
+static void backward(Layer *layer, const Pass *pass, const float *x, const float *y,
+                     const float *dy, float *dx)
+{
+    (void)y;
+    groupnorm_backward(layer, pass->batch, x, dy, dx);
+}
+
+extern const LayerType ISA_NAME(layer_instancenorm);
+const LayerType ISA_NAME(layer_instancenorm) = {
+    .name = "instancenorm",
+    .help = "normalises each channel of each image",
+    .formula = "y = g (x - mean) / sqrt(var + eps) + b, over each channel",
+    .source = "Ulyanov et al. 2016",
+    .options = options,
+    .options_bytes = sizeof(InstanceNormOptions),
+    .plan = plan,
+    .allocate = allocate,
+    .release = groupnorm_release,
+    .forward = forward,
+    .backward = backward,
+    .keep_x = true,
+};

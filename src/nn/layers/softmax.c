@@ -1,0 +1,54 @@
+/* Softmax over the features of a sample. Before a cross-entropy it is not wanted: the loss
+ * softmax_cross_entropy has it built in.
+ *
+ *   y_k = e^(x_k - max x) / sum_j e^(x_j - max x)
+ *   dx = y (dy - sum_j dy_j y_j) */
+#include "../elementwise.h"
+#include "../rows.h"
+#include "lockstep/cpu.h"
+
+static bool plan(Layer *layer, Layout *layout, Err *err)
+{
+    if (layer->in.ndim != 1)
+        return err_set(err, "it needs a vector (F): put flatten or global_avgpool before it");
+    return elementwise_plan(layer, layout, err);
+}
+
+static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
+{
+    size_t F = (size_t)layer->in.dim[0];
+    for (int b = 0; b < pass->batch; b++, x += F, y += F) {
+        float top = row_largest(x, F);
+        for (size_t i = 0; i < F; i++)
+            y[i] = vmath_exp(x[i] - top);
+        float inverse = (float)(1 / row_sum(y, F));
+        for (size_t i = 0; i < F; i++)
+            y[i] *= inverse;
+    }
+}
+
+static void backward(Layer *layer, const Pass *pass, const float *x, const float *y,
+                     const float *dy, float *dx)
+{
+    (void)x;
+    size_t F = (size_t)layer->in.dim[0];
+    for (int b = 0; dx && b < pass->batch; b++, y += F, dy += F, dx += F) {
+        float mean = (float)row_dot(dy, y, F);
+        for (size_t i = 0; i < F; i++)
+            dx[i] = y[i] * (dy[i] - mean);
+    }
+}
+
+extern const LayerType ISA_NAME(layer_softmax);
+const LayerType ISA_NAME(layer_softmax) = {
+    .name = "softmax",
+    .help = "a probability for each feature; for a classifier's output the loss has its own",
+    .formula = "y_k = e^x_k / sum_j e^x_j",
+    .source = "Bridle 1990",
+    .options = layer_no_options,
+    .plan = plan,
+    .forward = forward,
+    .backward = backward,
+    .in_place = true,
+    .keep_y = true,
+};
