@@ -446,8 +446,8 @@ static void load_kernels(const Winograd *pass, const float *w, int c, int block,
             g[(pass->transposed ? 8 - tap : tap) * CHANNEL_BLOCK + lane] = from[tap];
 }
 
-/* U of channels [c, c + count) for one panel. Made in a buffer and copied in runs: 36 far streams of
- * single cache lines would wait for memory. */
+/* U of channels [c, c + count) for one panel. Made in a buffer and copied in runs: 36 far streams
+ * of single cache lines would wait for memory. */
 static void pack_panel(const Winograd *pass, const float *w, int c, int count, int block)
 {
     float g[9 * CHANNEL_BLOCK] __attribute__((aligned(64)));
