@@ -27,6 +27,7 @@ model:
     - batchnorm: {ghost: 2}
     - relu
     - maxpool: 2
+    - conv2d: {channels: 20, kernel: 3, padding: 1, method: winograd}
     - residual:
         body:
           - conv2d: {channels: 24, kernel: 3, padding: 1, stride: 2}

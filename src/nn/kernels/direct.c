@@ -90,7 +90,7 @@ static void see_blocks(const Direct *direct, int block, int *first, int *count)
 static size_t panel_floats(const Direct *direct, const Panel *panel)
 {
     int channels = direct->depthwise ? 1 : panel->channels;
-    return (size_t)(direct->tap_count * channels * panel->out_blocks * CHANNEL_BLOCK);
+    return (size_t)direct->tap_count * (size_t)channels * (size_t)panel->out_blocks * CHANNEL_BLOCK;
 }
 
 /* Cuts output channels into panels; blocks share a panel if they see the same input. Returns the
@@ -119,7 +119,7 @@ static size_t cut_panels(Direct *direct)
 
 static size_t row_floats(const Direct *direct)
 {
-    return (size_t)(direct->phases * direct->phase_w) * CHANNEL_BLOCK;
+    return (size_t)direct->phases * (size_t)direct->phase_w * CHANNEL_BLOCK;
 }
 
 /* Sizes of the padded form, which must hold what `rows` and `columns` reach. */
@@ -163,7 +163,7 @@ static void plan_forward(Direct *direct, const ConvShape *shape)
         .depthwise = shape->C == shape->groups && shape->OC == shape->groups,
         .phases = shape->stride,
         .y_step = CHANNEL_BLOCK,
-        .y_block = (size_t)(shape->OH * shape->OW) * CHANNEL_BLOCK,
+        .y_block = (size_t)shape->OH * (size_t)shape->OW * CHANNEL_BLOCK,
         .sweep_count = 1,
         .sweeps = mem_new(Sweep),
     };
@@ -249,7 +249,7 @@ static void plan_gradient(Direct *direct, const ConvShape *shape)
         .used_columns = 1,
         .phases = 1,
         .y_step = (size_t)s * CHANNEL_BLOCK,
-        .y_block = (size_t)(shape->H * shape->W) * CHANNEL_BLOCK,
+        .y_block = (size_t)shape->H * (size_t)shape->W * CHANNEL_BLOCK,
     };
     plan_padded(direct);
     direct->taps = mem_array(size_t, direct->kernel_taps);
@@ -465,7 +465,7 @@ static const float *pad_images(const Direct *direct, int images, const float *x)
     if (direct->in_place)
         return x;
     int planes = images * divide_up(direct->C, CHANNEL_BLOCK);
-    size_t plane = (size_t)(direct->H * direct->W) * CHANNEL_BLOCK;
+    size_t plane = (size_t)direct->H * (size_t)direct->W * CHANNEL_BLOCK;
     for (int i = 0; i < planes; i++)
         pad_plane(direct, x + (size_t)i * plane, direct->padded + (size_t)i * direct->x_block);
     return direct->padded;
@@ -505,7 +505,8 @@ static void run_sweep(const Direct *direct, const Panel *panel, const Sweep *swe
 
 static size_t source_image(const Direct *direct)
 {
-    return (size_t)(divide_up(direct->C, CHANNEL_BLOCK) * direct->H * direct->W) * CHANNEL_BLOCK;
+    return (size_t)divide_up(direct->C, CHANNEL_BLOCK) * (size_t)direct->H * (size_t)direct->W *
+           CHANNEL_BLOCK;
 }
 
 static void run(const Direct *direct, int block_images, int batch, const float *x,

@@ -231,7 +231,13 @@ static const MultiplyOuter outers[PANEL_BLOCKS][ROWS] = { { OUTER_NAMES_3(1) } }
 void outer_add(const Outer *outer, const float *x, const float *dy, float *dw)
 {
     const MultiplyOuter *instances = outers[outer->panel_blocks - 1];
-    for (int k = 0; k < outer->K; k += ROWS)
-        instances[least(ROWS, outer->K - k) - 1](outer, outer->offsets + k, x, dy,
-                                                 dw + k * outer->panel_blocks * CHANNEL_BLOCK);
+    const size_t *offsets = outer->offsets;
+    int rest = outer->K;
+    for (int pieces = (rest + ROWS - 1) / ROWS; pieces > 0; pieces--) {
+        int piece = (rest + pieces - 1) / pieces;
+        instances[piece - 1](outer, offsets, x, dy, dw);
+        offsets += piece;
+        dw += piece * outer->panel_blocks * CHANNEL_BLOCK;
+        rest -= piece;
+    }
 }

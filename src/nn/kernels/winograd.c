@@ -23,6 +23,7 @@
 #define OUT 4 /* outputs of a tile, in each dimension */
 #define IN 6  /* inputs of a tile */
 #define XI (IN * IN)
+#define PACK_CHANNELS 8
 
 /* One convolution: the forward pass, or the data gradient. */
 typedef struct Winograd {
@@ -433,25 +434,41 @@ static size_t place_in_U(const Winograd *pass, int c, int block)
 /* g (9, 16) = kernels of input channel c for an output block; missing channels zero. */
 static void load_kernels(const Winograd *pass, const float *w, int c, int block, float *g)
 {
-    for (int lane = 0; lane < CHANNEL_BLOCK; lane++) {
-        int o = block * CHANNEL_BLOCK + lane;
-        size_t kernel = pass->transposed ? (size_t)c * (size_t)pass->OC + (size_t)o
-                                         : (size_t)o * (size_t)pass->C + (size_t)c;
-        for (int tap = 0; tap < 9; tap++) {
-            int turned = pass->transposed ? 8 - tap : tap;
-            g[tap * CHANNEL_BLOCK + lane] = o < pass->OC ? w[kernel * 9 + (size_t)turned] : 0;
+    const size_t C = (size_t)pass->C, OC = (size_t)pass->OC;
+    const size_t first = (size_t)block * CHANNEL_BLOCK;
+    const int lanes = least(CHANNEL_BLOCK, pass->OC - block * CHANNEL_BLOCK);
+    const size_t step = pass->transposed ? 9 : 9 * C; /* from a lane to the next */
+    const float *from = w + 9 * (pass->transposed ? (size_t)c * OC + first : first * C + (size_t)c);
+    if (lanes < CHANNEL_BLOCK)
+        memset(g, 0, 9 * CHANNEL_BLOCK * sizeof *g);
+    for (int lane = 0; lane < lanes; lane++, from += step)
+        for (int tap = 0; tap < 9; tap++)
+            g[(pass->transposed ? 8 - tap : tap) * CHANNEL_BLOCK + lane] = from[tap];
+}
+
+/* U of channels [c, c + count) for one panel. Made in a buffer and copied in runs: 36 far streams
+ * of single cache lines would wait for memory. */
+static void pack_panel(const Winograd *pass, const float *w, int c, int count, int block)
+{
+    float g[9 * CHANNEL_BLOCK] __attribute__((aligned(64)));
+    float u[XI * PACK_CHANNELS * PANEL_FLOATS] __attribute__((aligned(64)));
+    const int blocks = panel_blocks(pass, block);
+    const size_t run = (size_t)(count * blocks * CHANNEL_BLOCK);
+    for (int k = 0; k < count; k++)
+        for (int b = 0; b < blocks; b++) {
+            load_kernels(pass, w, c + k, block + b, g);
+            kernel_tile(g, u + (k * blocks + b) * CHANNEL_BLOCK, run);
         }
-    }
+    float *to = pass->U + place_in_U(pass, c, block);
+    for (size_t xi = 0; xi < XI; xi++)
+        memcpy(to + xi * pass->u_step, u + xi * run, run * sizeof *u);
 }
 
 static void pack_pass(const Winograd *pass, const float *w)
 {
-    float g[9 * CHANNEL_BLOCK] __attribute__((aligned(64)));
-    for (int block = 0; block < blocks_of(pass->OC); block++)
-        for (int c = 0; c < pass->C; c++) {
-            load_kernels(pass, w, c, block, g);
-            kernel_tile(g, pass->U + place_in_U(pass, c, block), pass->u_step);
-        }
+    for (int block = 0; block < blocks_of(pass->OC); block += PANEL_BLOCKS)
+        for (int c = 0; c < pass->C; c += PACK_CHANNELS)
+            pack_panel(pass, w, c, least(PACK_CHANNELS, pass->C - c), block);
 }
 
 static void pack(void *any, const float *w, bool gradients)
