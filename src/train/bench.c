@@ -14,6 +14,7 @@
 
 #define WARM_STEPS 3
 #define MIN_STEPS 5
+#define NAME_COLUMNS 26
 #define TRIAD_FLOATS ((size_t)16 << 20) /* 64 MB an array: more than most caches hold */
 
 typedef struct Limits {
@@ -118,6 +119,14 @@ static char *rate_text(char text[32], double flops_per_second, double peak)
     return text;
 }
 
+/* The end of a path says more than its beginning. */
+static const char *name_end(const Layer *layer)
+{
+    const char *name = layer ? layer->name : "(add)";
+    size_t length = strlen(name);
+    return name + (length > NAME_COLUMNS ? length - NAME_COLUMNS : 0);
+}
+
 static void print_layers(const Trainer *t, const BenchResult *r)
 {
     log_out("%-26s %-14s %10s %16s %10s %16s %7s", "layer", "output", "forward ms", "GFLOP/s",
@@ -127,8 +136,7 @@ static void print_layers(const Trainer *t, const BenchResult *r)
         double flops = computes(node->layer) ? node->layer->flops : 0;
         double back = computes(node->layer) ? backward_flops(node->layer) : 0;
         char shape[64], forward_rate[32], backward_rate[32];
-        log_out("%-26.26s %-14s %10.3f %16s %10.3f %16s %6.1f%%",
-                node->layer ? node->layer->name : "(add)",
+        log_out("%-26s %-14s %10.3f %16s %10.3f %16s %6.1f%%", name_end(node->layer),
                 shape_text(node->shape, shape, sizeof shape),
                 1e3 * r->times[i].forward / (double)r->steps,
                 rate_text(forward_rate, rate(flops, r->rank_samples, r->times[i].forward),
