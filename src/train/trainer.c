@@ -132,8 +132,7 @@ Tally trainer_evaluate(Trainer *t)
     }
     comm_allgather(t->comm, t->chunk_tallies, t->chunk_bounds, sizeof *t->chunk_tallies);
     Tally total = { 0 };
-    for (int64_t c = 0; c < loader_chunks(&t->loader);
-         c++) { /* chunk order: the same sum on every rank, for any P */
+    for (int64_t c = 0; c < loader_chunks(&t->loader); c++) { /* in chunk order, for any P */
         total.loss += t->chunk_tallies[c].loss;
         total.correct += t->chunk_tallies[c].correct;
         total.count += t->chunk_tallies[c].count;
