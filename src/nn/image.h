@@ -110,6 +110,28 @@ static inline bool window_slide(const Window *window, Shape in, int channels, Sh
     return true;
 }
 
+/* The window of a pooling layer; its own size is the default stride. */
+static inline Window pool_window(int kernel, int stride, int padding)
+{
+    return (Window){ .KH = kernel,
+                     .KW = kernel,
+                     .stride = stride ? stride : kernel,
+                     .padding = padding,
+                     .dilation = 1 };
+}
+
+/* The plan of a pooling layer: one operation a pixel under the window. */
+static inline bool pool_plan(Layer *layer, const Window *window, Err *err)
+{
+    if (2 * window->padding > window->KH)
+        return err_set(err, "padding: %d is more than half the kernel, %d", window->padding,
+                       window->KH);
+    if (!window_slide(window, layer->in, layer->in.dim[0], &layer->out, err))
+        return false;
+    layer->flops = (double)shape_values(layer->out) * window->KH * window->KW;
+    return true;
+}
+
 /* The taps [first, last) of a kernel, without dilation, that fall inside [0, length) when the
  * window starts at `start`. */
 typedef struct Taps {

@@ -26,29 +26,17 @@ typedef struct Spot {
     float share;
 } Spot;
 
-static Window pool_window(const Layer *layer)
+static Window layer_window(const Layer *layer)
 {
     const AvgpoolOptions *options = layer->options;
-    return (Window){
-        .KH = options->kernel,
-        .KW = options->kernel,
-        .stride = options->stride ? options->stride : options->kernel,
-        .padding = options->padding,
-        .dilation = 1,
-    };
+    return pool_window(options->kernel, options->stride, options->padding);
 }
 
 static bool plan(Layer *layer, Layout *layout, Err *err)
 {
     (void)layout;
-    Window window = pool_window(layer);
-    if (2 * window.padding > window.KH)
-        return err_set(err, "padding: %d is more than half the kernel, %d", window.padding,
-                       window.KH);
-    if (!window_slide(&window, layer->in, layer->in.dim[0], &layer->out, err))
-        return false;
-    layer->flops = (double)shape_values(layer->out) * window.KH * window.KW;
-    return true;
+    Window window = layer_window(layer);
+    return pool_plan(layer, &window, err);
 }
 
 static Spot spot_at(const Layer *layer, const Window *window, int oh, int ow)
@@ -100,7 +88,7 @@ static void backward_plane(const Layer *layer, const Window *window, const float
 
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
-    Window window = pool_window(layer);
+    Window window = layer_window(layer);
     size_t planes = (size_t)pass->batch * (size_t)shape_blocks(layer->in);
     for (size_t p = 0; p < planes; p++)
         forward_plane(layer, &window, x + p * plane_floats(layer->in),
@@ -114,7 +102,7 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
     (void)y;
     if (!dx)
         return;
-    Window window = pool_window(layer);
+    Window window = layer_window(layer);
     size_t planes = (size_t)pass->batch * (size_t)shape_blocks(layer->in);
     for (size_t p = 0; p < planes; p++)
         backward_plane(layer, &window, dy + p * plane_floats(layer->out),

@@ -22,29 +22,17 @@ static const Option maxpool_options[] = {
 /* The same bits as a float vector, for masks. */
 typedef int32_t VectorMask __attribute__((vector_size(VECTOR * sizeof(int32_t))));
 
-static Window pool_window(const Layer *layer)
+static Window layer_window(const Layer *layer)
 {
     const MaxpoolOptions *options = layer->options;
-    return (Window){
-        .KH = options->kernel,
-        .KW = options->kernel,
-        .stride = options->stride ? options->stride : options->kernel,
-        .padding = options->padding,
-        .dilation = 1,
-    };
+    return pool_window(options->kernel, options->stride, options->padding);
 }
 
 static bool plan(Layer *layer, Layout *layout, Err *err)
 {
     (void)layout;
-    Window window = pool_window(layer);
-    if (2 * window.padding > window.KH)
-        return err_set(err, "padding: %d is more than half the kernel, %d", window.padding,
-                       window.KH);
-    if (!window_slide(&window, layer->in, layer->in.dim[0], &layer->out, err))
-        return false;
-    layer->flops = (double)shape_values(layer->out) * window.KH * window.KW;
-    return true;
+    Window window = layer_window(layer);
+    return pool_plan(layer, &window, err);
 }
 
 /* A NaN wins, so that a diverged net is seen. */
@@ -107,7 +95,7 @@ static void backward_plane(const Layer *layer, const Window *window, const float
 
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
-    Window window = pool_window(layer);
+    Window window = layer_window(layer);
     size_t planes = (size_t)pass->batch * (size_t)shape_blocks(layer->in);
     for (size_t p = 0; p < planes; p++)
         forward_plane(layer, &window, x + p * plane_floats(layer->in),
@@ -119,7 +107,7 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
 {
     if (!dx)
         return;
-    Window window = pool_window(layer);
+    Window window = layer_window(layer);
     size_t planes = (size_t)pass->batch * (size_t)shape_blocks(layer->in);
     size_t in = plane_floats(layer->in), out = plane_floats(layer->out);
     for (size_t p = 0; p < planes; p++)
