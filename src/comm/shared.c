@@ -44,6 +44,18 @@ static bool has_room(double bytes)
     return false;
 }
 
+/* What all ranks want together; known to rank 0 only. */
+static double total(Comm *comm, size_t bytes)
+{
+    double mine = (double)bytes, sum = 0;
+    double *all = mem_array(double, comm->size);
+    comm_gather(comm, &mine, all, sizeof mine);
+    for (int rank = 0; rank < comm->size; rank++)
+        sum += all[rank];
+    mem_free(all);
+    return comm->rank == 0 ? sum : 0;
+}
+
 static bool allocate(Comm *comm, size_t bytes, MPI_Win *window)
 {
     MPI_Comm node;
@@ -74,9 +86,7 @@ SharedMemory *shared_alloc(Comm *comm, size_t bytes)
 {
     if (!comm_shares(comm))
         return NULL;
-    double mine = (double)bytes + LINE, all;
-    MPI_Allreduce(&mine, &all, 1, MPI_DOUBLE, MPI_SUM, comm->world);
-    bool room = comm->rank != 0 || has_room(all);
+    bool room = has_room(total(comm, bytes + LINE));
     comm_broadcast(comm, &room, sizeof room, 0);
     MPI_Win window;
     if (!room || comm_any(comm, !allocate(comm, bytes + LINE, &window)))

@@ -66,10 +66,11 @@ for network in mlp cnn; do
         done
         for ranks in 3 4; do
             run=$((run + 1))
-            mpi "$ranks" "$lockstep" train "$network.yaml" "$@" name="r$run" comm.memory=private -q \
-                >log 2>&1 || { cat log; fail "$network, $optimizer, $ranks ranks, messages"; }
+            mpi "$ranks" "$lockstep" train "$network.yaml" "$@" name="r$run" comm.memory=private \
+                -q >log 2>&1 || { cat log; fail "$network, $optimizer, $ranks ranks, messages"; }
             bits="$(field "runs/r$run/summary.json" digest)"
-            [ "$bits" = "${first%% *}" ] || fail "$network, $optimizer: messages give $bits, not $first"
+            [ "$bits" = "${first%% *}" ] ||
+                fail "$network, $optimizer: messages give $bits, not $first"
         done
         echo "$network, ${optimizer%% *}: $first for 1 2 3 4 5 7 8 ranks"
     done
