@@ -47,10 +47,10 @@ static inline float row_largest(const float *x, size_t n)
             top[k] = x[i + k] > top[k] ? x[i + k] : top[k];
     for (size_t i = whole; i < n; i++)
         top[i - whole] = x[i] > top[i - whole] ? x[i] : top[i - whole];
-    float largest = top[0];
-    for (size_t k = 1; k < ROW_WIDTH; k++)
-        largest = top[k] > largest ? top[k] : largest;
-    return largest;
+    for (size_t half = ROW_WIDTH / 2; half > 0; half /= 2)
+        for (size_t k = 0; k < half; k++)
+            top[k] = top[k] > top[k + half] ? top[k] : top[k + half];
+    return top[0];
 }
 
 #endif

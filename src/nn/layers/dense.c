@@ -15,8 +15,8 @@ typedef struct DenseOptions {
 } DenseOptions;
 
 static const Option options[] = {
-    { "units", OPTION_INT, OPTION_AT(DenseOptions, units), 0, 1 << 24, NULL, "0",
-      "outputs; wanted unless `tie` tells them" },
+    { "units", OPTION_INT, OPTION_AT(DenseOptions, units), 1, 1 << 24, NULL, "",
+      "outputs; `tie` tells them, too" },
     { "bias", OPTION_CHOICE, OPTION_AT(DenseOptions, bias), 0, 0, "false|true|auto", "auto",
       "adds b; auto: unless the weights are tied" },
     { "tie", OPTION_STRING, OPTION_AT(DenseOptions, tie), 0, 0, NULL, "",
@@ -41,7 +41,7 @@ static bool own_weights(Layer *layer, Layout *layout, Err *err)
 {
     int units = ((const DenseOptions *)layer->options)->units;
     if (units == 0)
-        return err_set(err, "it needs `units`, the number of its outputs");
+        return err_set(err, "units is missing");
     if (!dense_plan(layer, units, err))
         return false;
     int F = shape_features(layer->in);
