@@ -137,7 +137,7 @@ START_TEST(test_override)
     ConfigNode *first = config_get(node, "layers")->children[0];
     ck_assert_str_eq(config_get(config_get(first, "dropout"), "p")->text, "0.125");
     ConfigNode *second = config_get(config_get(node, "layers")->children[1], "dense");
-    ck_assert_str_eq(config_get(second, "bias")->text, "true");
+    ck_assert_str_eq(config_get(second, "bias")->text, "auto");
     model_free(&model);
     config_free(&config);
 }
