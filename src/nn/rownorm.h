@@ -17,14 +17,19 @@ typedef struct RownormSums {
     Vector way[ROWNORM_WAYS];
 } RownormSums;
 
+/* Four floats: a quarter, a half or the whole of a vector. */
+typedef float RownormQuad __attribute__((vector_size(16)));
+
 static inline double rownorm_fold(const RownormSums *sums)
 {
-    float part[VECTOR];
-    vector_store(part, (sums->way[0] + sums->way[1]) + (sums->way[2] + sums->way[3]));
-    for (int half = VECTOR / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            part[i] += part[i + half];
-    return (double)part[0];
+    union {
+        Vector whole;
+        RownormQuad quad[VECTOR / 4];
+    } sum = { .whole = (sums->way[0] + sums->way[1]) + (sums->way[2] + sums->way[3]) };
+    RownormQuad total = sum.quad[0];
+    for (int i = 1; i < VECTOR / 4; i++)
+        total += sum.quad[i];
+    return (double)((total[0] + total[2]) + (total[1] + total[3]));
 }
 
 /* Zero beyond the first `part` lanes. */

@@ -80,7 +80,8 @@ static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
     RmsnormState *state = layer->state;
     const float *gain = gain_of(layer);
     size_t F = (size_t)shape_features(layer->in);
-    for (int r = 0; r < pass->batch * shape_rows(layer->in); r++, x += F, y += F) {
+    int rows = pass->batch * shape_rows(layer->in);
+    for (int r = 0; r < rows; r++, x += F, y += F) {
         state->inverse[r] = 1 / sqrt(rownorm_squares(x, 0, F) / (double)F + norm->eps);
         float inverse = (float)state->inverse[r];
         for (size_t i = 0; i < F; i++)

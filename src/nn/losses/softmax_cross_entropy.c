@@ -56,8 +56,8 @@ static double sum_exponentials(const float *y, float top, int K, float *e)
     for (int first = 0; first < K; first += CHUNK) {
         size_t n = K - first < CHUNK ? (size_t)(K - first) : CHUNK;
         sum += exponentials(y + first, top, n, chunk);
-        if (e)
-            memcpy(e + first, chunk, n * sizeof *e);
+        for (size_t k = 0; e && k < n; k += VECTOR)
+            vector_store_part(e + (size_t)first + k, vector_load(chunk + k), rownorm_part(k, n));
     }
     return sum;
 }
