@@ -194,7 +194,7 @@ static bool check_init(const Layer *layer, const Config *config, const ConfigNod
 {
     bool used = !layer->init;
     for (int i = 0; i < layer->tensor_count; i++)
-        used = used || !layer->tensors[i].initializer;
+        used = used || (!layer->tensors[i].initializer && !layer->tensors[i].tied);
     return used || config_error(config, config_get(node, "init"), err,
                                 "layer %s has no weights to initialise", layer->name);
 }

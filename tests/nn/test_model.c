@@ -18,7 +18,7 @@ typedef struct Net {
     Pass pass;
     Batch batch;
     float *w, *dw, *x, *targets;
-    int32_t *labels;
+    int32_t *labels, *tokens;
 } Net;
 
 static RandomKey test_key(uint64_t a, uint64_t b)
@@ -42,6 +42,36 @@ static void net_free(Net *net)
     mem_free(net->x);
     mem_free(net->targets);
     mem_free(net->labels);
+    mem_free(net->tokens);
+}
+
+/* Labels of the batch: classes in turn; of a sequence every third position has none. */
+static void set_labels(Net *net, int batch)
+{
+    Shape output = net->model.output;
+    bool sequence = output.ndim == 2;
+    size_t classes = (size_t)(sequence ? output.dim[1] : (int)shape_values(output));
+    int count = batch * shape_rows(output), targets = 0;
+    net->labels = mem_array(int32_t, count);
+    for (int i = 0; i < count; i++) {
+        bool ignored = sequence && i % 3 == 1;
+        net->labels[i] = ignored ? LABEL_IGNORED : (int32_t)((size_t)(3 * i + 1) % classes);
+        targets += !ignored;
+    }
+    net->pass.global_targets = 2 * targets;
+}
+
+static void set_input(Net *net, Shape input, int batch)
+{
+    size_t n = shape_values(input) * (size_t)batch;
+    if (input.vocabulary == 0) {
+        net->x = normal_numbers(0, n);
+        return;
+    }
+    net->tokens = mem_array(int32_t, n);
+    for (size_t i = 0; i < n; i++)
+        net->tokens[i] = (int32_t)random_below(test_key(3, 0), i, (uint32_t)input.vocabulary);
+    net->pass.tokens = net->tokens;
 }
 
 /* `text`: a map with `model` and perhaps `loss`. Random batch, labels and targets. */
@@ -54,7 +84,6 @@ static void net_init(Net *net, const char *text, Shape input, int batch)
                             .step = 3,
                             .first_sample = batch,
                             .global_batch = 2 * batch,
-                            .global_targets = 2 * batch,
                             .lane_size = batch } };
     ck_assert_msg(config_parse(&net->config, "test", text, strlen(text), &err), "%s", err.text);
     ConfigNode *root = net->config.root;
@@ -69,20 +98,22 @@ static void net_init(Net *net, const char *text, Shape input, int batch)
     net->dw = mem_array(float, model->layout.n);
     ck_assert(model_initialize(model, 9, net->w, &err));
     size_t outputs = shape_values(model->output);
-    net->x = normal_numbers(0, shape_values(input) * (size_t)batch);
+    set_input(net, input, batch);
+    set_labels(net, batch);
     net->targets = normal_numbers(1, outputs * (size_t)batch);
-    net->labels = mem_array(int32_t, batch);
-    for (int i = 0; i < batch; i++)
-        net->labels[i] = (int32_t)((size_t)(3 * i + 1) % outputs);
-    net->batch =
-        (Batch){ .count = batch, .x = net->x, .labels = net->labels, .targets = net->targets };
+    net->batch = (Batch){ .count = batch,
+                          .x = net->x,
+                          .tokens = net->tokens,
+                          .labels = net->labels,
+                          .targets = net->targets };
     model_bind(model, net->w, net->dw);
 }
 
 static double net_loss(Net *net)
 {
     model_begin_step(&net->model, net->pass.global_batch);
-    return model_forward(&net->model, &net->batch, &net->pass).loss / net->pass.global_batch;
+    return model_forward(&net->model, &net->batch, &net->pass).loss /
+           (double)net->pass.global_targets;
 }
 
 /* ---- gradients ---- */
@@ -120,6 +151,44 @@ static const char mse_net[] = "loss: mse\n"
                               "        body: [residual: {body: [dense: 11, tanh]}, dense: 7]\n"
                               "        shortcut: [dense: 7]\n"
                               "    - dense: 3\n";
+
+/* A language model: every position but the ignored ones is a target, and the head's weights are
+ * those of the embedding, so their gradient has two parts. */
+static const char gpt_net[] =
+    "model:\n"
+    "  init: normal(0.4)\n"
+    "  layers:\n"
+    "    - embedding: {features: 6, name: tokens}\n"
+    "    - positional: {init: normal(0.4)}\n"
+    "    - repeat:\n"
+    "        times: 2\n"
+    "        body:\n"
+    "          - residual: {body: [layernorm: {eps: 0.1}, ATTENTIONdropout: 0.2]}\n"
+    "          - residual:\n"
+    "              body: [layernorm: {eps: 0.1}, dense: 12, gelu: tanh, dense: 6]\n"
+    "    - layernorm: {eps: 0.1}\n"
+    "    - dense: {tie: tokens}\n";
+
+/* A masked language model: normalised behind the shortcut, a layer before the tied head, which has
+ * a bias. */
+static const char bert_net[] = "model:\n"
+                               "  init: normal(0.4)\n"
+                               "  layers:\n"
+                               "    - embedding: {features: 6, scale: true, name: tokens}\n"
+                               "    - positional: {type: sinusoidal}\n"
+                               "    - rmsnorm: {eps: 0.1}\n"
+                               "    - residual: {body: [ATTENTIONdense: 6, tanh]}\n"
+                               "    - layernorm: {eps: 0.1}\n"
+                               "    - residual: {body: [dense: 11, gelu, dense: 6]}\n"
+                               "    - adanorm: {k: 0, eps: 0.1}\n"
+                               "    - dense: 6\n"
+                               "    - gelu\n"
+                               "    - dense: {tie: tokens, bias: true}\n";
+
+/* A classifier of sequences. */
+static const char classifier_net[] =
+    "model: {init: normal(0.4), layers: [embedding: 5, positional, dense: 7, tanh, "
+    "pool_positions, dense: 3]}\n";
 
 /* (4 D(h) - D(2h)) / 3 along +-1 on one tensor. */
 static double numeric(Net *net, const LayoutTensor *tensor, const float *sign)
@@ -173,6 +242,25 @@ static void check_gradients(const char *text, Shape input, int batch)
             check_tensor(&net, i, net.dw);
     net_free(&net);
 }
+
+/* `attention` takes the place of the word ATTENTION; without such a layer, nothing does. */
+static void check_transformer(const char *text, const char *attention)
+{
+    char whole[1024];
+    const char *word = "ATTENTION", *place = strstr(text, word);
+    const char *layer = layer_find("attention") ? attention : "";
+    snprintf(whole, sizeof whole, "%.*s%s%s", (int)(place - text), text, layer,
+             place + strlen(word));
+    check_gradients(whole, (Shape){ .ndim = 1, .dim = { 5, 1, 1 }, .vocabulary = 7 }, 3);
+}
+
+START_TEST(test_gradients_of_sequences)
+{
+    check_transformer(gpt_net, "attention: {heads: 2, causal: true}, ");
+    check_transformer(bert_net, "attention: {heads: 3}, ");
+    check_gradients(classifier_net, (Shape){ .ndim = 1, .dim = { 5, 1, 1 }, .vocabulary = 7 }, 4);
+}
+END_TEST
 
 START_TEST(test_gradients)
 {
@@ -628,6 +716,7 @@ int main(void)
     if (!cpu_blas_setup("auto", &err))
         return 1;
     add_test(suite, test_gradients);
+    add_test(suite, test_gradients_of_sequences);
     add_test(suite, test_plan);
     add_test(suite, test_plan_reuses_memory);
     add_test(suite, test_data_gradient_is_skipped);

@@ -137,7 +137,7 @@ START_TEST(test_override)
     ConfigNode *first = config_get(node, "layers")->children[0];
     ck_assert_str_eq(config_get(config_get(first, "dropout"), "p")->text, "0.125");
     ConfigNode *second = config_get(config_get(node, "layers")->children[1], "dense");
-    ck_assert_str_eq(config_get(second, "bias")->text, "true");
+    ck_assert_str_eq(config_get(second, "bias")->text, "auto");
     model_free(&model);
     config_free(&config);
 }
@@ -212,13 +212,17 @@ START_TEST(test_wrong_grammar)
                  "net.yaml:2:42: model.layers[0].repeat.body[0]: more than 10000 layers");
     assert_error("[dense: {unit: 10}]", vector, 10,
                  "net.yaml:2:20: model.layers[0].dense.unit: unknown option; did you mean "
-                 "\"units\"? (options here: units, bias, name, init)");
+                 "\"units\"? (options here: units, bias, tie, name, init)");
     assert_error("[dense: 16777216, dense: 16777216]", vector, 10,
                  "net.yaml:2:36: model.layers[1].dense: layer 1.dense gets (16777216): 2.81e+14 "
                  "weights are too many");
     assert_error("[dense: 0]", vector, 10,
                  "net.yaml:2:19: model.layers[0].dense.units: 0 is out of range, wanted 1 to");
-    assert_error("[dense]", vector, 10, "net.yaml:2:12: model.layers[0].dense: units is missing");
+    assert_error("[dense]", vector, 10,
+                 "net.yaml:2:12: model.layers[0].dense: layer 0.dense gets "
+                 "(12): units is missing");
+    assert_error("[weightnorm_dense]", vector, 10,
+                 "net.yaml:2:12: model.layers[0].weightnorm_dense: units is missing");
     assert_error("[dropout: 1]", vector, 12,
                  "net.yaml:2:21: model.layers[0].dropout.p: 1 is out of");
 }

@@ -21,8 +21,8 @@ typedef struct CosineOptions {
 typedef struct CosineState {
     float *n;         /* (units, F): rows of length 1 */
     double *w_length; /* (units): |w|, at least eps */
-    double *x_length; /* (B): |x|, at least eps */
-    float *s;         /* (B, units) */
+    double *x_length; /* (R): |x|, at least eps */
+    float *s;         /* (R, units) */
 } CosineState;
 
 static const Option options[] = {
@@ -37,7 +37,7 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
     const CosineOptions *dense = layer->options;
     if (!dense_plan(layer, dense->units, err))
         return false;
-    int F = layer->in.dim[0], units = dense->units;
+    int F = shape_features(layer->in), units = dense->units;
     layer_add_tensor(layer, layout, "weight", 2, (int[]){ units, F }, 0, F, units, NULL);
     return true;
 }
@@ -45,14 +45,15 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
 static void allocate(Layer *layer, int max_batch)
 {
     CosineState *state = mem_new(CosineState);
-    size_t F = (size_t)layer->in.dim[0], units = (size_t)layer->out.dim[0], B = (size_t)max_batch;
+    size_t F = (size_t)shape_features(layer->in), units = (size_t)shape_features(layer->out),
+           R = (size_t)dense_rows(layer, max_batch);
     state->n = mem_array(float, units *F);
-    state->s = mem_array(float, B *units);
+    state->s = mem_array(float, R *units);
     state->w_length = mem_array(double, units);
-    state->x_length = mem_array(double, B);
+    state->x_length = mem_array(double, R);
     layer->state = state;
     layer->state_bytes_total =
-        sizeof *state + (units * F + B * units) * sizeof(float) + (units + B) * sizeof(double);
+        sizeof *state + (units * F + R * units) * sizeof(float) + (units + R) * sizeof(double);
 }
 
 static void release(Layer *layer)
@@ -69,7 +70,7 @@ static void release(Layer *layer)
 static double length_of(const Layer *layer, const float *x)
 {
     const CosineOptions *dense = layer->options;
-    double length = sqrt(row_dot(x, x, (size_t)layer->in.dim[0]));
+    double length = sqrt(row_dot(x, x, (size_t)shape_features(layer->in)));
     return length < dense->eps ? dense->eps : length;
 }
 
@@ -78,8 +79,8 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
     (void)layout;
     (void)global_batch;
     const CosineState *state = layer->state;
-    size_t F = (size_t)layer->in.dim[0];
-    for (size_t u = 0; u < (size_t)layer->out.dim[0]; u++) {
+    size_t F = (size_t)shape_features(layer->in);
+    for (size_t u = 0; u < (size_t)shape_features(layer->out); u++) {
         const float *w = layer->tensors[0].w + u * F;
         state->w_length[u] = length_of(layer, w);
         float inverse = (float)(1 / state->w_length[u]);
@@ -88,13 +89,13 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
     }
 }
 
-/* to (B, units) = from / |x| */
+/* to (R, units) = from / |x| */
 static void divide_rows(const Layer *layer, int batch, const float *from, float *to)
 {
     const CosineState *state = layer->state;
-    size_t units = (size_t)layer->out.dim[0];
-    for (int b = 0; b < batch; b++, from += units, to += units) {
-        float inverse = (float)(1 / state->x_length[b]);
+    size_t units = (size_t)shape_features(layer->out);
+    for (int r = 0; r < dense_rows(layer, batch); r++, from += units, to += units) {
+        float inverse = (float)(1 / state->x_length[r]);
         for (size_t u = 0; u < units; u++)
             to[u] = from[u] * inverse;
     }
@@ -103,9 +104,9 @@ static void divide_rows(const Layer *layer, int batch, const float *from, float 
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     const CosineState *state = layer->state;
-    size_t F = (size_t)layer->in.dim[0];
-    for (int b = 0; b < pass->batch; b++)
-        state->x_length[b] = length_of(layer, x + (size_t)b * F);
+    size_t F = (size_t)shape_features(layer->in);
+    for (int r = 0; r < dense_rows(layer, pass->batch); r++)
+        state->x_length[r] = length_of(layer, x + (size_t)r * F);
     dense_forward(layer, pass->batch, state->n, NULL, x, y);
     divide_rows(layer, pass->batch, y, y);
 }
@@ -115,8 +116,8 @@ static void weight_gradient(const Layer *layer, float *dw)
 {
     const CosineOptions *dense = layer->options;
     const CosineState *state = layer->state;
-    size_t F = (size_t)layer->in.dim[0];
-    for (size_t u = 0; u < (size_t)layer->out.dim[0]; u++, dw += F) {
+    size_t F = (size_t)shape_features(layer->in);
+    for (size_t u = 0; u < (size_t)shape_features(layer->out); u++, dw += F) {
         const float *n = state->n + u * F;
         bool turns = state->w_length[u] > dense->eps;
         float along = turns ? (float)row_dot(dw, n, F) : 0;
@@ -132,9 +133,9 @@ static void data_gradient(const Layer *layer, int batch, const float *x, const f
 {
     const CosineOptions *dense = layer->options;
     const CosineState *state = layer->state;
-    size_t F = (size_t)layer->in.dim[0], units = (size_t)layer->out.dim[0];
-    for (int b = 0; b < batch; b++, x += F, dx += F, y += units, dy += units) {
-        double length = state->x_length[b];
+    size_t F = (size_t)shape_features(layer->in), units = (size_t)shape_features(layer->out);
+    for (int r = 0; r < dense_rows(layer, batch); r++, x += F, dx += F, y += units, dy += units) {
+        double length = state->x_length[r];
         float pull = length > dense->eps ? (float)(row_dot(dy, y, units) / (length * length)) : 0;
         for (size_t i = 0; i < F; i++)
             dx[i] -= x[i] * pull;

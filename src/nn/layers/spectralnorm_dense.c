@@ -44,7 +44,7 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
     const SpectralNormOptions *dense = layer->options;
     if (!dense_plan(layer, dense->units, err))
         return false;
-    int F = layer->in.dim[0], units = dense->units;
+    int F = shape_features(layer->in), units = dense->units;
     layer_add_tensor(layer, layout, "weight", 2, (int[]){ units, F }, 0, F, units, NULL);
     layer_add_tensor(layer, layout, "u", 1, (int[]){ units }, LAYOUT_STATISTIC, F, units,
                      "normal(1)");
@@ -57,7 +57,7 @@ static void allocate(Layer *layer, int max_batch)
 {
     (void)max_batch;
     SpectralNormState *state = mem_new(SpectralNormState);
-    size_t F = (size_t)layer->in.dim[0], units = (size_t)layer->out.dim[0];
+    size_t F = (size_t)shape_features(layer->in), units = (size_t)shape_features(layer->out);
     size_t larger = F > units ? F : units;
     state->w = mem_array(float, units *F);
     state->u = mem_array(float, units);
@@ -97,9 +97,9 @@ static double find_v(const Layer *layer, const float *u)
     const SpectralNormOptions *dense = layer->options;
     const SpectralNormState *state = layer->state;
     const float *row = layer->tensors[0].w;
-    size_t F = (size_t)layer->in.dim[0];
+    size_t F = (size_t)shape_features(layer->in);
     memset(state->sums, 0, F * sizeof *state->sums);
-    for (int k = 0; k < layer->out.dim[0]; k++, row += F)
+    for (int k = 0; k < shape_features(layer->out); k++, row += F)
         for (size_t i = 0; i < F; i++)
             state->sums[i] += (double)u[k] * (double)row[i];
     return normalise(state->sums, F, dense->eps, state->v);
@@ -111,7 +111,7 @@ static double find_u(const Layer *layer)
     const SpectralNormOptions *dense = layer->options;
     const SpectralNormState *state = layer->state;
     const float *row = layer->tensors[0].w;
-    size_t F = (size_t)layer->in.dim[0], units = (size_t)layer->out.dim[0];
+    size_t F = (size_t)shape_features(layer->in), units = (size_t)shape_features(layer->out);
     for (size_t k = 0; k < units; k++, row += F)
         state->sums[k] = row_dot(row, state->v, F);
     return normalise(state->sums, units, dense->eps, state->u);
@@ -122,7 +122,7 @@ static double iterate(const Layer *layer)
     const SpectralNormOptions *dense = layer->options;
     const SpectralNormState *state = layer->state;
     double sigma = 0;
-    memcpy(state->u, layer->tensors[1].w, (size_t)layer->out.dim[0] * sizeof *state->u);
+    memcpy(state->u, layer->tensors[1].w, (size_t)shape_features(layer->out) * sizeof *state->u);
     for (int i = 0; i < dense->power_iterations; i++) {
         find_v(layer, state->u);
         sigma = find_u(layer);
@@ -135,7 +135,7 @@ static double look(const Layer *layer)
 {
     const SpectralNormOptions *dense = layer->options;
     const SpectralNormState *state = layer->state;
-    size_t units = (size_t)layer->out.dim[0];
+    size_t units = (size_t)shape_features(layer->out);
     const float *u = layer->tensors[1].w;
     double length = sqrt(row_dot(u, u, units));
     float inverse = (float)(1 / (length > dense->eps ? length : dense->eps));
@@ -148,7 +148,7 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
 {
     const SpectralNormOptions *dense = layer->options;
     SpectralNormState *state = layer->state;
-    size_t n = (size_t)layer->in.dim[0] * (size_t)layer->out.dim[0];
+    size_t n = (size_t)shape_features(layer->in) * (size_t)shape_features(layer->out);
     double sigma = global_batch > 0 ? iterate(layer) : look(layer);
     state->inverse = 1 / (sigma > dense->eps ? sigma : dense->eps);
     float factor = (float)state->inverse;
@@ -169,7 +169,7 @@ static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 static void through_sigma(const Layer *layer, float *dw)
 {
     const SpectralNormState *state = layer->state;
-    size_t F = (size_t)layer->in.dim[0], units = (size_t)layer->out.dim[0];
+    size_t F = (size_t)shape_features(layer->in), units = (size_t)shape_features(layer->out);
     double along = row_dot(dw, state->w, units * F);
     float factor = (float)state->inverse;
     for (size_t k = 0; k < units; k++, dw += F) {
@@ -182,7 +182,7 @@ static void through_sigma(const Layer *layer, float *dw)
 static void write_increment(const Layer *layer, const Pass *pass)
 {
     const SpectralNormState *state = layer->state;
-    size_t bytes = (size_t)layer->out.dim[0] * sizeof *state->u;
+    size_t bytes = (size_t)shape_features(layer->out) * sizeof *state->u;
     if (pass->train && pass->first_sample == 0)
         memcpy(layer->tensors[1].dw, state->u, bytes);
     else

@@ -37,7 +37,7 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
     WeightNormOptions *dense = layer->options;
     if (!dense_plan(layer, dense->units, err))
         return false;
-    int F = layer->in.dim[0], units = dense->units;
+    int F = shape_features(layer->in), units = dense->units;
     snprintf(dense->start, sizeof dense->start, "constant(%.9g)", dense->gain);
     layer_add_tensor(layer, layout, "v", 2, (int[]){ units, F }, 0, F, units, NULL);
     layer_add_tensor(layer, layout, "g", 1, (int[]){ units }, 0, F, units, dense->start);
@@ -50,7 +50,7 @@ static void allocate(Layer *layer, int max_batch)
 {
     (void)max_batch;
     WeightNormState *state = mem_new(WeightNormState);
-    size_t F = (size_t)layer->in.dim[0], units = (size_t)layer->out.dim[0];
+    size_t F = (size_t)shape_features(layer->in), units = (size_t)shape_features(layer->out);
     state->w = mem_array(float, units *F);
     state->inverse = mem_array(double, units);
     layer->state = state;
@@ -72,8 +72,8 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
     (void)global_batch;
     const WeightNormState *state = layer->state;
     const float *g = layer->tensors[1].w;
-    size_t F = (size_t)layer->in.dim[0];
-    for (int u = 0; u < layer->out.dim[0]; u++) {
+    size_t F = (size_t)shape_features(layer->in);
+    for (int u = 0; u < shape_features(layer->out); u++) {
         const float *v = layer->tensors[0].w + (size_t)u * F;
         float *w = state->w + (size_t)u * F;
         double length = sqrt(row_dot(v, v, F));
@@ -96,8 +96,8 @@ static void split_gradient(const Layer *layer, float *dv, float *dg)
 {
     const WeightNormState *state = layer->state;
     const float *g = layer->tensors[1].w;
-    size_t F = (size_t)layer->in.dim[0];
-    for (int u = 0; u < layer->out.dim[0]; u++, dv += F) {
+    size_t F = (size_t)shape_features(layer->in);
+    for (int u = 0; u < shape_features(layer->out); u++, dv += F) {
         const float *v = layer->tensors[0].w + (size_t)u * F;
         double inverse = state->inverse[u], along = row_dot(dv, v, F) * inverse;
         float factor = (float)((double)g[u] * inverse), pull = (float)(along * inverse);
