@@ -406,11 +406,14 @@ static int list(Comm *comm, const Line *line)
     return EXIT_OK;
 }
 
-/* One process does it; the others wait for its answer. */
+/* Rank 0 does it; the others wait for its answer. */
 static int tokenize(Comm *comm, const Line *line)
 {
-    Err err;
-    int code = EXIT_USAGE;
+    struct {
+        bool ok;
+        int code;
+        Err err;
+    } answer = { .code = EXIT_USAGE };
     TokenizeRequest request = { .inputs = line->words + 1,
                                 .count = line->count - 1,
                                 .tokenizer = line->tokenizer,
@@ -418,14 +421,15 @@ static int tokenize(Comm *comm, const Line *line)
                                 .out = line->out,
                                 .validation = 0.1,
                                 .force = line->force };
-    bool ok = !line->validation || text_to_double(line->validation, &request.validation) ||
-              err_set(&err, "tokenize: --validation %s: a number is wanted", line->validation);
-    if (ok && comm_rank(comm) == 0)
-        ok = line->decode ? tokenize_decode(&request, &code, &err)
-                          : tokenize_encode(&request, &code, &err);
-    comm_broadcast(comm, &code, sizeof code, 0);
-    if (!comm_all_ok(comm, ok, &err))
-        die_all(code, "%s", err.text);
+    answer.ok =
+        !line->validation || text_to_double(line->validation, &request.validation) ||
+        err_set(&answer.err, "tokenize: --validation %s: a number is wanted", line->validation);
+    if (answer.ok && comm_rank(comm) == 0)
+        answer.ok = line->decode ? tokenize_decode(&request, &answer.code, &answer.err)
+                                 : tokenize_encode(&request, &answer.code, &answer.err);
+    comm_broadcast(comm, &answer, sizeof answer, 0);
+    if (!answer.ok)
+        die_all(answer.code, "%s", answer.err.text);
     return EXIT_OK;
 }
 

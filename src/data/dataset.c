@@ -101,7 +101,7 @@ void dataset_set_digest(Dataset *dataset)
         return;
     }
     XXH64_hash_t parts[5] = {
-        XXH3_64bits(&dataset->shape, sizeof dataset->shape),
+        XXH3_64bits(&dataset->shape, offsetof(Shape, vocabulary)),
         dataset->bytes ? XXH3_64bits(dataset->bytes, n) : 0,
         dataset->values ? XXH3_64bits(dataset->values, n * sizeof(float)) : 0,
         dataset->labels ? XXH3_64bits(dataset->labels, count * sizeof(int32_t)) : 0,
