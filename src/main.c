@@ -9,6 +9,7 @@
 #include "lockstep/run.h"
 #include "lockstep/settings.h"
 #include "lockstep/text.h"
+#include "lockstep/tokenize.h"
 #include "lockstep/trainer.h"
 #include "lockstep/version.h"
 #include "lockstep/weights.h"
@@ -25,7 +26,9 @@ typedef struct Line {
     int argc;
     char **argv;
     bool force, dry_run, print_config, lanes, json, markdown, help, version;
-    const char *words[MAX_WORDS]; /* borrowed */
+    bool decode;
+    const char *tokenizer, *vocab, *validation, *out; /* borrowed; NULL: not given */
+    const char *words[MAX_WORDS];                     /* borrowed */
     int count;
 } Line;
 
@@ -38,6 +41,7 @@ static const char usage[] =
     "  train CONFIG [KEY=VALUE ...]   train the network that a YAML file describes\n"
     "  eval RUN [KEY=VALUE ...]       test a finished run's weights again\n"
     "  bench step CONFIG [KEY=VALUE]  where the time of a training step goes\n"
+    "  tokenize TEXT ... --out PREFIX turn text into token files, and back\n"
     "  diff RUN_A RUN_B               first step and quantity in which two runs differ\n"
     "  list [KIND [NAME]]             layers, losses, optimizers, schedules, datasets, ... and "
     "options\n"
@@ -91,12 +95,59 @@ static const char usage_list[] =
     "whole\n"
     "option reference (docs/options.md).\n";
 
+static const char usage_tokenize[] =
+    "usage: lockstep tokenize TEXT ... --tokenizer NAME --out PREFIX\n"
+    "       lockstep tokenize --decode FILE ... [--out TEXT]\n"
+    "\n"
+    "Turns text files, one after the other, into PREFIX.train.tokens and "
+    "PREFIX.validation.tokens,\n"
+    "for `data: {type: tokens}`. TEXT may be plain, gzip or xz.\n"
+    "\n"
+    "  --tokenizer NAME       byte; char: the text's characters; gpt2: byte-level BPE\n"
+    "  --vocab FILE           gpt2: the merges, a vocab.bpe\n"
+    "  --validation FRACTION  of the text, its end (default 0.1; 0: no validation file)\n"
+    "  --out PREFIX           where the token files go; with --decode: a file instead of the\n"
+    "                         standard output\n"
+    "  --decode               token files back to their text\n"
+    "  --force                replace existing files\n"
+    "\n"
+    "Exit codes: 0 done, 2 command line, 3 data.\n";
+
+/* Flags with a value, `--out PREFIX` or `--out=PREFIX`; returns the words it took, 0 if it is
+ * none. */
+static int parse_value(Line *line, char *const *argv)
+{
+    struct {
+        const char *name, **value;
+    } flags[] = { { "--tokenizer", &line->tokenizer },
+                  { "--vocab", &line->vocab },
+                  { "--validation", &line->validation },
+                  { "--out", &line->out } };
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        size_t length = strlen(flags[i].name);
+        if (strncmp(argv[0], flags[i].name, length) != 0)
+            continue;
+        if (argv[0][length] == '=') {
+            *flags[i].value = argv[0] + length + 1;
+            return 1;
+        }
+        if (argv[0][length] != '\0')
+            continue;
+        if (!argv[1])
+            die_all(EXIT_USAGE, "%s: a value is wanted; see `lockstep --help`", argv[0]);
+        *flags[i].value = argv[1];
+        return 2;
+    }
+    return 0;
+}
+
 /* Words that begin with "-": flags, wherever they stand. "--" ends them. */
 static void parse_flag(Line *line, const char *word)
 {
-    static const char *const known[] = { "--force", "--dry-run",  "--print-config", "--lanes",
-                                         "--json",  "--markdown", "--help",         "--version",
-                                         "--quiet", "--verbose" };
+    static const char *const known[] = { "--force", "--dry-run",    "--print-config", "--lanes",
+                                         "--json",  "--markdown",   "--help",         "--version",
+                                         "--quiet", "--verbose",    "--decode",       "--tokenizer",
+                                         "--vocab", "--validation", "--out" };
     if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
         line->help = true;
     else if (strcmp(word, "-V") == 0 || strcmp(word, "--version") == 0)
@@ -117,6 +168,8 @@ static void parse_flag(Line *line, const char *word)
         line->json = true;
     else if (strcmp(word, "--markdown") == 0)
         line->markdown = true;
+    else if (strcmp(word, "--decode") == 0)
+        line->decode = true;
     else {
         const char *nearest = text_nearest(word, known, sizeof known / sizeof *known);
         die_all(EXIT_USAGE, "unknown option \"%s\"%s%s%s; see `lockstep --help`", word,
@@ -129,7 +182,10 @@ static void parse_line(Line *line, int argc, char **argv)
     *line = (Line){ .argc = argc, .argv = argv };
     bool flags = true;
     for (int i = 1; i < argc; i++) {
-        if (flags && strcmp(argv[i], "--") == 0)
+        int taken = flags ? parse_value(line, argv + i) : 0; /* argv ends with NULL */
+        if (taken > 0)
+            i += taken - 1;
+        else if (flags && strcmp(argv[i], "--") == 0)
             flags = false;
         else if (flags && argv[i][0] == '-' && argv[i][1])
             parse_flag(line, argv[i]);
@@ -350,13 +406,40 @@ static int list(Comm *comm, const Line *line)
     return EXIT_OK;
 }
 
+/* Rank 0 does it; the others wait for its answer. */
+static int tokenize(Comm *comm, const Line *line)
+{
+    struct {
+        bool ok;
+        int code;
+        Err err;
+    } answer = { .code = EXIT_USAGE };
+    TokenizeRequest request = { .inputs = line->words + 1,
+                                .count = line->count - 1,
+                                .tokenizer = line->tokenizer,
+                                .vocab = line->vocab,
+                                .out = line->out,
+                                .validation = 0.1,
+                                .force = line->force };
+    answer.ok =
+        !line->validation || text_to_double(line->validation, &request.validation) ||
+        err_set(&answer.err, "tokenize: --validation %s: a number is wanted", line->validation);
+    if (answer.ok && comm_rank(comm) == 0)
+        answer.ok = line->decode ? tokenize_decode(&request, &answer.code, &answer.err)
+                                 : tokenize_encode(&request, &answer.code, &answer.err);
+    comm_broadcast(comm, &answer, sizeof answer, 0);
+    if (!answer.ok)
+        die_all(answer.code, "%s", answer.err.text);
+    return EXIT_OK;
+}
+
 static const struct Command {
     const char *name, *usage;
     int (*run)(Comm *comm, const Line *line);
 } commands[] = {
-    { "train", usage_train, train }, { "eval", usage_eval, evaluate },
-    { "bench", usage_bench, bench }, { "diff", usage_diff, diff },
-    { "list", usage_list, list },
+    { "train", usage_train, train },          { "eval", usage_eval, evaluate },
+    { "bench", usage_bench, bench },          { "diff", usage_diff, diff },
+    { "tokenize", usage_tokenize, tokenize }, { "list", usage_list, list },
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

@@ -1,5 +1,6 @@
-/* From data set to micro-batch: sample order, normalisation, augmentation. Everything random is a
- * function of (seed, epoch, sample), so a sample looks the same whichever rank or lane shows it.
+/* From data set to micro-batch: sample order, normalisation, augmentation, windows of tokens.
+ * Everything random is a function of (seed, epoch, sample), so a sample looks the same whichever
+ * rank or lane shows it.
  *
  * Nothing here is collective. */
 #ifndef LOCKSTEP_LOADER_H
@@ -53,9 +54,10 @@ typedef struct Loader {
     Augmentation augment[LOADER_MAX_AUGMENT];
     int augment_count;
     bool shuffle, drop_last;
-    Batch batch;                  /* handed out; points at the four below */
+    Batch batch;                  /* handed out; points at the five below */
     float *x, *scratch, *targets; /* (max_batch, sample), (sample), (max_batch, K); owned */
-    int32_t *labels;              /* (max_batch) */
+    int32_t *tokens;              /* (max_batch, T), or NULL; then there are no x and scratch */
+    int32_t *labels;              /* (max_batch), or (max_batch, T) */
     int64_t *index;               /* (max_batch) data-set index of each */
     int max_batch;                /* samples of a full lane */
     bool data_error;              /* an error of loader_init was about files, not config */
@@ -86,8 +88,8 @@ const Batch *loader_lane(Loader *loader, int64_t step, int lane);
 int64_t loader_chunks(const Loader *loader);
 const Batch *loader_chunk(Loader *loader, int64_t chunk);
 
-/* Data-set index of position `position` of epoch `epoch`: a pure function of (seed, epoch,
- * position). */
+/* Data-set index of position `position` of epoch `epoch`, of a window its first token: a pure
+ * function of (seed, epoch, position). */
 int64_t loader_sample(const Loader *loader, int64_t epoch, int64_t position);
 
 /* The options that every data set has, for `lockstep list`. */

@@ -20,6 +20,9 @@ static int64_t ordered(const Loader *loader, RandomKey key, int64_t position)
 
 int64_t loader_sample(const Loader *loader, int64_t epoch, int64_t position)
 {
+    if (dataset_has_windows(&loader->train))
+        return windows_start(&loader->train.windows, loader->seed, epoch, position,
+                             loader->shuffle);
     return ordered(loader, order_key(loader, epoch), position);
 }
 
@@ -32,7 +35,11 @@ int loader_batch_size(const Loader *loader, int64_t step)
 
 int64_t loader_targets(const Loader *loader, int64_t step)
 {
-    return loader_batch_size(loader, step);
+    const Windows *windows = &loader->train.windows;
+    int targets = !dataset_has_windows(&loader->train) ? 1
+                  : windows->masks > 0                 ? windows->masks
+                                                       : windows->length;
+    return (int64_t)targets * loader_batch_size(loader, step);
 }
 
 /* bytes (C, H, W) -> x (C, H, W), by each channel's table */
@@ -86,11 +93,28 @@ static void augment_sample(Loader *loader, int64_t epoch, int64_t index, float *
     }
 }
 
+static void place_window(Loader *loader, int64_t epoch, int64_t position, int at)
+{
+    const Windows *windows = &loader->train.windows;
+    size_t place = (size_t)at * (size_t)windows->length;
+    loader->index[at] = loader_sample(loader, epoch, position);
+    windows_fill(windows, loader->seed, epoch, loader->index[at], loader->tokens + place,
+                 loader->labels + place);
+}
+
+static void place_test_window(Loader *loader, int64_t index, int at)
+{
+    const Windows *windows = &loader->test.windows;
+    size_t place = (size_t)at * (size_t)windows->length;
+    windows_cover(windows, loader->seed, index, loader->tokens + place, loader->labels + place);
+}
+
 static const Batch *hand_out(Loader *loader, const Dataset *set, int count)
 {
     loader->batch = (Batch){ .count = count,
                              .x = loader->x,
-                             .labels = set->labels ? loader->labels : NULL,
+                             .tokens = loader->tokens,
+                             .labels = set->targets ? NULL : loader->labels,
                              .targets = set->targets ? loader->targets : NULL };
     return &loader->batch;
 }
@@ -101,6 +125,11 @@ const Batch *loader_lane(Loader *loader, int64_t step, int lane)
     int64_t epoch = step / loader->steps_per_epoch;
     int64_t first = step % loader->steps_per_epoch * lanes->batch + lanes_offset(lanes, lane);
     int count = lanes_samples(lanes, lane, loader_batch_size(loader, step));
+    if (loader->tokens) {
+        for (int i = 0; i < count; i++)
+            place_window(loader, epoch, first + i, i);
+        return hand_out(loader, &loader->train, count);
+    }
     RandomKey key = order_key(loader, epoch);
     for (int i = 0; i < count; i++)
         loader->index[i] = ordered(loader, key, first + i);
@@ -122,7 +151,11 @@ const Batch *loader_chunk(Loader *loader, int64_t chunk)
 {
     int64_t first = chunk * loader->max_batch, left = loader->test.count - first;
     int count = left < loader->max_batch ? (int)left : loader->max_batch;
-    for (int i = 0; i < count; i++)
-        place_sample(loader, &loader->test, first + i, i);
+    for (int i = 0; i < count; i++) {
+        if (loader->tokens)
+            place_test_window(loader, first + i, i);
+        else
+            place_sample(loader, &loader->test, first + i, i);
+    }
     return hand_out(loader, &loader->test, count);
 }

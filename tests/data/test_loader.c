@@ -519,7 +519,7 @@ START_TEST(wrong_configs)
                            "`lockstep list datasets`" },
         { "type: sythetic",
           "test.yaml:1:14: data.type: unknown data set \"sythetic\"; did you mean "
-          "\"synthetic\"? (data sets: cifar10, cifar100, idx, synthetic)" },
+          "\"synthetic\"? (data sets: cifar10, cifar100, idx, synthetic, text, tokens)" },
         { "type: synthetic, clases: 3",
           "test.yaml:1:25: data.clases: unknown option; did you mean \"classes\"? (options here: "
           "type, normalize, mean, std, shuffle, last_batch, augment, train_limit, test_limit, "
