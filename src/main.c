@@ -353,7 +353,7 @@ static int evaluate(Comm *comm, const Line *line)
     if (!comm_all_ok(comm, ok, &err))
         die_all(EXIT_CHECKPOINT, "%s", err.text);
     trainer_send_weights(&trainer);
-    Tally tally = trainer_evaluate(&trainer);
+    Tally tally = trainer_test(&trainer);
     if (trainer.model.loss.type->wants_labels)
         log_out("test loss %.6f, test accuracy %.4f (%.0f of %.0f samples), step %lld",
                 tally.loss / tally.count, tally.correct / tally.count, tally.correct, tally.count,

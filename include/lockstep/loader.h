@@ -17,6 +17,8 @@ typedef struct AugmentSample {
     float *scratch;     /* as large as x */
     uint32_t random[4]; /* words of (seed, RANDOM_AUGMENT, epoch, sample), number
                            4 * position .. 4 * position + 3, position being its place in the list */
+    int64_t epoch;      /* 0-based */
+    uint32_t steady[4]; /* words like `random`, but the same in every epoch */
 } AugmentSample;
 
 /* One augmentation of images: one file in src/data, one line in src/data/augmentations.def. */
@@ -87,6 +89,20 @@ const Batch *loader_lane(Loader *loader, int64_t step, int lane);
  * no augmentation. loader_chunks gives how many. */
 int64_t loader_chunks(const Loader *loader);
 const Batch *loader_chunk(Loader *loader, int64_t chunk);
+
+/* Another look at a test image: mirrored left to right or not, then y[i, j] = x[i + down, j +
+ * right], the image reflected at its border. */
+typedef struct View {
+    bool mirror;
+    int down, right;
+} View;
+
+/* loader_chunk, every image seen through `view`. Samples are images with sides greater than the
+ * shift. */
+const Batch *loader_chunk_view(Loader *loader, int64_t chunk, View view);
+
+/* Training sample `index`, normalised but not augmented: x (sample_size). */
+void loader_train_sample(Loader *loader, int64_t index, float *x);
 
 /* Data-set index of position `position` of epoch `epoch`, of a window its first token: a pure
  * function of (seed, epoch, position). */

@@ -1,10 +1,11 @@
 /* Micro-batches: which samples a lane holds, and how they become floats. */
-#include "lockstep/loader.h"
 #include "lockstep/random.h"
+#include "parts.h"
 
 #include <string.h>
 
-#define AHEAD 4 /* samples */
+#define AHEAD 4                /* samples */
+#define EVERY_EPOCH UINT64_MAX /* in the place of an epoch: words that no epoch changes */
 
 static RandomKey order_key(const Loader *loader, int64_t epoch)
 {
@@ -55,15 +56,21 @@ static void convert(const Loader *loader, const uint8_t *bytes, float *x)
     }
 }
 
+static void read_values(const Loader *loader, const Dataset *set, size_t index, float *x)
+{
+    size_t n = loader->sample_size;
+    if (set->bytes)
+        convert(loader, set->bytes + index * n, x);
+    else
+        memcpy(x, set->values + index * n, n * sizeof *x);
+}
+
 /* Sample `index` of the set to place `at` of the batch; returns its values. */
 static float *place_sample(Loader *loader, const Dataset *set, int64_t index, int at)
 {
     size_t n = loader->sample_size, from = (size_t)index, k = (size_t)set->target_size;
     float *x = loader->x + (size_t)at * n;
-    if (set->bytes)
-        convert(loader, set->bytes + from * n, x);
-    else
-        memcpy(x, set->values + from * n, n * sizeof *x);
+    read_values(loader, set, from, x);
     if (set->labels)
         loader->labels[at] = set->labels[from];
     if (set->targets)
@@ -86,9 +93,13 @@ static void augment_sample(Loader *loader, int64_t epoch, int64_t index, float *
     if (loader->augment_count == 0)
         return;
     RandomKey key = random_key(loader->seed, RANDOM_AUGMENT, (uint64_t)epoch, (uint64_t)index);
-    AugmentSample sample = { .shape = loader->shape, .x = x, .scratch = loader->scratch };
+    RandomKey steady = random_key(loader->seed, RANDOM_AUGMENT, EVERY_EPOCH, (uint64_t)index);
+    AugmentSample sample = {
+        .shape = loader->shape, .x = x, .scratch = loader->scratch, .epoch = epoch
+    };
     for (int i = 0; i < loader->augment_count; i++) {
         random_words(key, (uint64_t)i, sample.random);
+        random_words(steady, (uint64_t)i, sample.steady);
         loader->augment[i].type->apply(loader->augment[i].options, &sample);
     }
 }
@@ -158,4 +169,22 @@ const Batch *loader_chunk(Loader *loader, int64_t chunk)
             place_sample(loader, &loader->test, first + i, i);
     }
     return hand_out(loader, &loader->test, count);
+}
+
+const Batch *loader_chunk_view(Loader *loader, int64_t chunk, View view)
+{
+    const Batch *batch = loader_chunk(loader, chunk);
+    for (int i = 0; i < batch->count; i++) {
+        float *x = loader->x + (size_t)i * loader->sample_size;
+        if (view.mirror)
+            image_mirror(x, loader->shape);
+        if (view.down != 0 || view.right != 0)
+            image_shift(x, loader->shape, view.down, view.right, FILL_REFLECT, loader->scratch);
+    }
+    return batch;
+}
+
+void loader_train_sample(Loader *loader, int64_t index, float *x)
+{
+    read_values(loader, &loader->train, (size_t)index, x);
 }

@@ -153,7 +153,8 @@ static void plan_layers(const Trainer *t)
         size_t parameters = 0;
         for (int k = 0; node->layer && k < node->layer->tensor_count; k++) {
             const LayoutTensor *tensor = &t->model.layout.tensors[node->layer->tensors[k].index];
-            bool counts = !node->layer->tensors[k].tied && !(tensor->flags & LAYOUT_STATISTIC);
+            bool counts = !node->layer->tensors[k].tied &&
+                          !(tensor->flags & (LAYOUT_STATISTIC | LAYOUT_FROZEN));
             parameters += counts ? tensor->n : 0;
         }
         double flops = node->layer ? node->layer->flops : 0;

@@ -135,31 +135,6 @@ StepOutcome trainer_step(Trainer *t)
     return STEP_OK;
 }
 
-Tally trainer_evaluate(Trainer *t)
-{
-    const size_t *bounds = t->chunk_bounds + comm_rank(t->comm);
-    model_bind(&t->model, t->w, NULL);
-    model_begin_step(&t->model, 0);
-    for (size_t c = bounds[0]; c < bounds[1]; c++) { /* this rank's chunks */
-        const Batch *batch = loader_chunk(&t->loader, (int64_t)c);
-        Pass pass = { .batch = batch->count,
-                      .seed = (uint64_t)t->settings->seed,
-                      .step = t->step,
-                      .global_batch = batch->count,
-                      .lane_size = t->lanes.size,
-                      .tokens = batch->tokens };
-        t->chunk_tallies[c] = model_forward(&t->model, batch, &pass);
-    }
-    comm_allgather(t->comm, t->chunk_tallies, t->chunk_bounds, sizeof *t->chunk_tallies);
-    Tally total = { 0 };
-    for (int64_t c = 0; c < loader_chunks(&t->loader); c++) { /* in chunk order, for any P */
-        total.loss += t->chunk_tallies[c].loss;
-        total.correct += t->chunk_tallies[c].correct;
-        total.count += t->chunk_tallies[c].count;
-    }
-    return total;
-}
-
 /* ---- the loop ---- */
 
 static void add_tally(Tally *sum, Tally tally)
@@ -205,7 +180,7 @@ static StepRecord step_record(const Trainer *t, double seconds, double training_
 
 static EvalRecord eval_record(Trainer *t, double start)
 {
-    Tally tally = trainer_evaluate(t);
+    Tally tally = t->step == t->steps ? trainer_test(t) : trainer_evaluate(t);
     return (EvalRecord){ .step = t->step,
                          .epoch = epochs_done(t),
                          .samples = t->samples,

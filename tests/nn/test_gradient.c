@@ -27,9 +27,8 @@
 
 static const struct {
     const char *option, *value;
-} samples[] = {
-    { "units", "6" }, { "features", "5" }, { "channels", "5" }, { "kernel", "3" }, { "groups", "1" }
-};
+} samples[] = { { "units", "6" },  { "features", "5" }, { "channels", "5" },
+                { "kernel", "3" }, { "groups", "1" },   { "factor", "-1.75" } };
 
 static const struct {
     const char *layer, *options;
@@ -48,6 +47,7 @@ static const struct {
     { "avgpool", "{kernel: 3, stride: 2, padding: 1}", 0 },
     { "batchnorm", "{eps: 0.1}", 0 },
     { "batchnorm", "{affine: false}", 0 },
+    { "batchnorm", "{affine: bias}", 0 },
     { "conv2d", "{channels: 17, kernel: 3, padding: 1, method: direct}", 0 },
     { "conv2d", "{channels: 17, kernel: 3, padding: 1, method: winograd}", 8 },
     { "conv2d", "{channels: 4, kernel: 3, stride: 2, padding: 1, bias: false}", 0 },

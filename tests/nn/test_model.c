@@ -507,6 +507,115 @@ START_TEST(test_zero_gamma)
 }
 END_TEST
 
+/* ---- weights from data ---- */
+
+enum { PICTURES = 40 };
+static const Shape picture = { .ndim = 3, .dim = { 3, 6, 7 } };
+
+/* Neighbouring pixels and channels go together, and pictures differ in brightness. */
+static void read_picture(void *context, int64_t sample, float *x)
+{
+    float *noise = normal_numbers((uint64_t)sample + 2, shape_values(picture));
+    float brightness = *(const float *)context + (float)(sample % 5) - 2, last = 0;
+    for (size_t i = 0; i < shape_values(picture); i++)
+        x[i] = last = 0.7f * last + 0.2f * noise[i] + 0.3f * brightness;
+    mem_free(noise);
+}
+
+/* The outputs of a whitened convolution on the training images: E[y_i y_j] is 1 for i = j, minus 1
+ * for a filter and its negative, 0 for all others. */
+START_TEST(test_whitened_outputs)
+{
+    enum { OC = 24, BATCH = PICTURES };
+    float offset = 0.5f;
+    Net net;
+    Err err;
+    net_init(&net, "model: {layers: [conv2d: {channels: 24, kernel: 2}]}", picture, BATCH);
+    net.model.samples = (SampleSource){ read_picture, &offset, PICTURES };
+    net.model.nodes[0].layer->init = mem_string("whiten(1e-9)");
+    ck_assert_msg(model_initialize(&net.model, 1, net.w, &err), "%s", err.text);
+    for (int64_t i = 0; i < PICTURES; i++)
+        read_picture(&offset, i, net.x + (size_t)i * shape_values(picture));
+    net.pass.train = false;
+    net.batch.labels = NULL;
+    net.batch.targets = NULL;
+    model_begin_step(&net.model, 0);
+    model_forward(&net.model, &net.batch, &net.pass);
+    size_t pixels = 5 * 6, stored = shape_stored(net.model.output);
+    float *y = mem_array(float, OC *pixels);
+    double moments[OC][OC] = { { 0 } };
+    for (size_t b = 0; b < BATCH; b++) {
+        shape_unpack(net.model.output, model_output(&net.model) + b * stored, y);
+        for (size_t k = 0; k < OC * OC * pixels; k++) {
+            size_t i = k / pixels / OC, j = k / pixels % OC, p = k % pixels;
+            moments[i][j] += (double)y[i * pixels + p] * (double)y[j * pixels + p];
+        }
+    }
+    for (int i = 0; i < OC; i++)
+        for (int j = 0; j < OC; j++)
+            ck_assert_double_eq_tol(moments[i][j] / (double)(pixels * BATCH),
+                                    i == j             ? 1
+                                    : i % 12 == j % 12 ? -1
+                                                       : 0,
+                                    1e-4);
+    mem_free(y);
+    net_free(&net);
+}
+END_TEST
+
+/* ---- frozen tensors ---- */
+
+/* Only the bias of the first layer and the last layer are trained: their gradients are what they
+ * are when all is trained, and nothing is written in the place of the others. */
+START_TEST(test_frozen_gradients)
+{
+    static const char text[] =
+        "model:\n  layers: [conv2d: {channels: 5, kernel: 3%s}, gelu, global_avgpool,\n"
+        "                   dense: {units: 6%s}, dense: 4]\n";
+    static const char *const names[] = { "0.conv2d.bias", "4.dense.weight", "4.dense.bias" };
+    char all[256], some[256];
+    snprintf(all, sizeof all, text, "", "");
+    snprintf(some, sizeof some, text, ", trainable: bias", ", trainable: false");
+    Net a, b;
+    net_init(&a, all, picture, 3);
+    net_init(&b, some, picture, 3);
+    ck_assert_uint_eq(b.model.layout.trained, a.model.layout.trained - 5 * 27 - 6 * 5 - 6);
+    for (size_t i = 0; i < b.model.layout.n; i++)
+        b.dw[i] = 77;
+    ck_assert(same_bits(a.w, b.w, a.model.layout.n));
+    ck_assert(net_loss(&a) == net_loss(&b));
+    model_backward(&a.model, &a.batch, &a.pass);
+    model_backward(&b.model, &b.batch, &b.pass);
+    for (size_t i = 0; i < 3; i++) {
+        const LayoutTensor *t = &a.model.layout.tensors[layout_find(&a.model.layout, names[i])];
+        ck_assert_msg(same_bits(a.dw + t->offset, b.dw + t->offset, t->n), "%s", names[i]);
+    }
+    for (int i = 0; i < b.model.layout.count; i++) {
+        const LayoutTensor *t = &b.model.layout.tensors[i];
+        for (size_t k = 0; t->flags & LAYOUT_FROZEN && k < t->n; k++)
+            ck_assert_msg(b.dw[t->offset + k] == 77, "%s", t->name);
+    }
+    net_free(&a);
+    net_free(&b);
+}
+END_TEST
+
+/* Layers before the first trained tensor see no gradient. */
+START_TEST(test_frozen_front)
+{
+    Net net;
+    net_init(&net,
+             "model: {layers: [conv2d: {channels: 5, kernel: 3, trainable: false}, relu, flatten, "
+             "dense: 4]}",
+             picture, 3);
+    for (int i = 0; i < net.model.count; i++)
+        ck_assert(net.model.nodes[i].backward == (i == 3));
+    net_loss(&net);
+    model_backward(&net.model, &net.batch, &net.pass);
+    net_free(&net);
+}
+END_TEST
+
 START_TEST(test_initialize_is_a_function_of_the_seed)
 {
     Net net;
@@ -723,6 +832,9 @@ int main(void)
     add_test(suite, test_plain_input);
     add_test(suite, test_evaluation);
     add_test(suite, test_zero_gamma);
+    add_test(suite, test_whitened_outputs);
+    add_test(suite, test_frozen_gradients);
+    add_test(suite, test_frozen_front);
     add_test(suite, test_initialize_is_a_function_of_the_seed);
     add_test(suite, test_cross_entropy);
     add_test(suite, test_correct);

@@ -71,8 +71,9 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
                      const float *dy, float *dx)
 {
     (void)y;
-    dense_weight_gradient(layer, pass->batch, x, dy, layer->tensors[0].dw);
-    if (layer->tensor_count > 1)
+    if (!layer->tensors[0].frozen)
+        dense_weight_gradient(layer, pass->batch, x, dy, layer->tensors[0].dw);
+    if (layer->tensor_count > 1 && !layer->tensors[1].frozen)
         dense_bias_gradient(layer, pass->batch, dy, layer->tensors[1].dw);
     dense_data_gradient(layer, pass->batch, layer->tensors[0].w, dy, dx);
 }

@@ -58,9 +58,9 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
     layer->out = layer->in;
     layer->flops = 8.0 * (double)shape_values(layer->in);
     for (int i = 0; norm->affine && i < 2; i++) {
-        int t =
-            layer_add_tensor(layer, layout, names[i], shape.ndim, shape.dim, 0, 1, 1, starts[i]);
-        layout->tensors[layer->tensors[t].index].flags = 0;
+        int t = layer_add_tensor(layer, layout, names[i], shape.ndim, shape.dim,
+                                 i == 0 ? 0 : LAYOUT_NORM_BIAS, 1, 1, starts[i]);
+        layout->tensors[layer->tensors[t].index].flags &= ~(unsigned)(LAYOUT_DECAY | LAYOUT_ADAPT);
     }
     return true;
 }
