@@ -118,6 +118,7 @@ struct Layer {
     int max_batch;
     bool first;          /* no data gradient will be asked for */
     Precision precision; /* of its matrix products; types without such products ignore it */
+    int tokens;          /* T of pass->tokens; 0: the network's input is not token ids */
     bool zero_init;   /* zero_gamma: this norm's gain starts at 0 (last norm of a residual body) */
     char *init;       /* initialiser asked for by this layer's config, or NULL; owned */
     int trainable;    /* which tensors are trained: enum LayerTrainable */
@@ -135,6 +136,7 @@ typedef struct LayerPlace {
     Shape in;
     bool first; /* no data gradient will be asked for */
     Precision precision;
+    int tokens; /* T of pass->tokens; 0: the network's input is not token ids */
 } LayerPlace;
 
 /* A layer from its options (`node` may be a map, a scalar for the first option, or null for the

@@ -258,6 +258,7 @@ Layer *layer_create(const LayerType *type, const Config *config, ConfigNode *nod
     layer->in = place->in;
     layer->first = place->first;
     layer->precision = place->precision;
+    layer->tokens = place->tokens;
     snprintf(layer->name, sizeof layer->name, "%s", place->name);
     if (read_options(layer, config, node, err) && plan(layer, config, node, layout, err))
         return layer;

@@ -44,6 +44,8 @@ static const struct {
     { "softplus", "{beta: 3}", 0 },
     { "spectralnorm_dense", "{units: 3, power_iterations: 1000, bias: false}", 0 },
     { "weightnorm_dense", "{units: 17, bias: false}", 0 },
+    { "attention", "{heads: 1, causal: true, bias: false}", 0 },
+    { "attention", "{heads: 2, dropout: 0.25}", 0 },
     { "avgpool", "{kernel: 3, stride: 2, padding: 1}", 0 },
     { "batchnorm", "{eps: 0.1}", 0 },
     { "batchnorm", "{affine: false}", 0 },
@@ -75,17 +77,12 @@ static const struct {
 };
 
 static const Shape shapes[] = {
-    { .ndim = 1, .dim = { 1, 1, 1 } },
-    { .ndim = 1, .dim = { 7, 1, 1 } },
-    { .ndim = 1, .dim = { 33, 1, 1 } },
-    { .ndim = 2, .dim = { 1, 9, 1 } },
-    { .ndim = 2, .dim = { 5, 3, 1 } },
-    { .ndim = 2, .dim = { 4, 35, 1 } },
-    { .ndim = 3, .dim = { 1, 5, 4 } },
-    { .ndim = 3, .dim = { 3, 5, 6 } },
-    { .ndim = 3, .dim = { 16, 4, 5 } },
-    { .ndim = 3, .dim = { 19, 4, 3 } },
-    { .ndim = 1, .dim = { 6, 1, 1 }, .vocabulary = 7 },
+    { .ndim = 1, .dim = { 1, 1, 1 } },  { .ndim = 1, .dim = { 7, 1, 1 } },
+    { .ndim = 1, .dim = { 33, 1, 1 } }, { .ndim = 2, .dim = { 1, 9, 1 } },
+    { .ndim = 2, .dim = { 5, 3, 1 } },  { .ndim = 2, .dim = { 4, 35, 1 } },
+    { .ndim = 2, .dim = { 5, 6, 1 } },  { .ndim = 3, .dim = { 1, 5, 4 } },
+    { .ndim = 3, .dim = { 3, 5, 6 } },  { .ndim = 3, .dim = { 16, 4, 5 } },
+    { .ndim = 3, .dim = { 19, 4, 3 } }, { .ndim = 1, .dim = { 6, 1, 1 }, .vocabulary = 7 },
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 

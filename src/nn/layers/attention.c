@@ -1,0 +1,369 @@
+/* Multi-head self-attention: every position of a sequence looks at the others (or, causal, at those
+ * up to itself) and takes a weighted mean of what they hold. This file is the layer: options,
+ * projections, which head lies where. The heads themselves are in src/nn/kernels/attention.c, and
+ * docs/attention.md tells how they are computed.
+ *
+ * Tensors are those of torch.nn.MultiheadAttention: rows of in_proj_weight are those of the
+ * queries, then keys, then values; head h owns columns h D .. of each, D = F / heads.
+ *
+ * The batch is cut into chunks of about CHUNK_ROWS positions, so that what a projection gives is
+ * still in the cache when the heads read it. */
+#include "../kernels/attention.h"
+#include "../image.h"
+#include "lockstep/gemm.h"
+#include "lockstep/layer.h"
+#include "lockstep/memory.h"
+
+#include <limits.h>
+#include <string.h>
+
+enum {
+    CHUNK_ROWS = 256, /* positions */
+    MAX_FEATURES = 1 << 14,
+    IN_WEIGHT = 0, /* tensors */
+    OUT_WEIGHT = 1,
+    IN_BIAS = 2,
+    OUT_BIAS = 3,
+};
+
+typedef struct AttentionOptions {
+    int heads, padding;
+    bool causal, bias;
+    double dropout;
+} AttentionOptions;
+
+static const Option attention_options[] = {
+    { "heads", OPTION_INT, OPTION_AT(AttentionOptions, heads), 1, 4096, NULL, NULL,
+      "so many attentions side by side, each on its share of the features" },
+    { "causal", OPTION_BOOL, OPTION_AT(AttentionOptions, causal), 0, 0, NULL, "false",
+      "a position sees itself and what is before it" },
+    { "bias", OPTION_BOOL, OPTION_AT(AttentionOptions, bias), 0, 0, NULL, "true",
+      "both projections add a bias" },
+    { "dropout", OPTION_FLOAT, OPTION_AT(AttentionOptions, dropout), 0, 0.999, NULL, "0",
+      "probability that a position is not seen, while training" },
+    { "padding", OPTION_INT, OPTION_AT(AttentionOptions, padding), -1, INT_MAX, NULL, "-1",
+      "token id that nobody sees; -1: none" },
+    OPTION_END,
+};
+
+typedef struct AttentionState {
+    float *qkv;    /* (B, T, 3 F) */
+    float *mixed;  /* (B, T, F): the heads' results, before the output projection */
+    float *logsum; /* (B, heads, T) */
+    bool *hidden;  /* (T): of one sample */
+} AttentionState;
+
+static size_t positions(const Layer *layer)
+{
+    return (size_t)layer->in.dim[0];
+}
+
+static size_t features(const Layer *layer)
+{
+    return (size_t)layer->in.dim[1];
+}
+
+static int head_features(const Layer *layer)
+{
+    const AttentionOptions *options = layer->options;
+    return layer->in.dim[1] / options->heads;
+}
+
+static bool check(const Layer *layer, Err *err)
+{
+    const AttentionOptions *options = layer->options;
+    if (layer->in.ndim != 2)
+        return err_set(err, "it needs a sequence (T, F)");
+    int T = layer->in.dim[0], F = layer->in.dim[1];
+    if (F % options->heads != 0)
+        return err_set(err, "heads: %d must divide the %d features", options->heads, F);
+    if (F > MAX_FEATURES)
+        return err_set(err, "%d features are too many, at most %d", F, MAX_FEATURES);
+    if (options->padding >= 0 && layer->tokens != T)
+        return err_set(err,
+                       "padding: the network's input must be one token id for each of the %d "
+                       "positions",
+                       T);
+    return true;
+}
+
+static bool plan(Layer *layer, Layout *layout, Err *err)
+{
+    const AttentionOptions *options = layer->options;
+    if (!check(layer, err))
+        return false;
+    int T = layer->in.dim[0], F = layer->in.dim[1];
+    layer_add_tensor(layer, layout, "in_proj_weight", 2, (int[]){ 3 * F, F }, 0, F, 3 * F, NULL);
+    layer_add_tensor(layer, layout, "out_proj_weight", 2, (int[]){ F, F }, 0, F, F, NULL);
+    if (options->bias) {
+        layer_add_tensor(layer, layout, "in_proj_bias", 1, (int[]){ 3 * F }, 0, F, 3 * F, "zeros");
+        layer_add_tensor(layer, layout, "out_proj_bias", 1, (int[]){ F }, 0, F, F, "zeros");
+    }
+    layer->out = layer->in;
+    layer->flops = 8.0 * T * F * F + 4.0 * T * T * F;
+    return true;
+}
+
+/* ---- memory ---- */
+
+static void allocate(Layer *layer, int max_batch)
+{
+    const AttentionOptions *options = layer->options;
+    AttentionState *state = mem_new(AttentionState);
+    size_t T = positions(layer), rows = (size_t)max_batch * T, F = features(layer);
+    size_t sums = rows * (size_t)options->heads;
+    state->qkv = mem_array(float, rows * 3 * F);
+    state->mixed = mem_array(float, rows *F);
+    state->logsum = mem_array(float, sums);
+    state->hidden = mem_array(bool, T);
+    layer->state = state;
+    layer->state_bytes_total = sizeof *state + (rows * 4 * F + sums) * sizeof(float) + T;
+}
+
+static void release(Layer *layer)
+{
+    AttentionState *state = layer->state;
+    if (!state)
+        return;
+    mem_free(state->qkv);
+    mem_free(state->mixed);
+    mem_free(state->logsum);
+    mem_free(state->hidden);
+    mem_free(state);
+    layer->state = NULL;
+}
+
+static int chunk_samples(const Layer *layer)
+{
+    int samples = CHUNK_ROWS / layer->in.dim[0];
+    return samples > 1 ? samples : 1;
+}
+
+/* What lies at layer->scratch. */
+typedef struct Workspace {
+    float *head;   /* attention_scratch */
+    float *dmixed; /* (chunk, T, F) */
+    float *dqkv;   /* (B, T, 3 F) */
+} Workspace;
+
+static size_t head_floats(const Layer *layer)
+{
+    return attention_scratch(layer->in.dim[0], head_features(layer));
+}
+
+static size_t chunk_floats(const Layer *layer)
+{
+    size_t floats = (size_t)chunk_samples(layer) * positions(layer) * features(layer);
+    return (floats + LAYOUT_ALIGN - 1) / LAYOUT_ALIGN * LAYOUT_ALIGN;
+}
+
+static size_t scratch(const Layer *layer, int max_batch)
+{
+    size_t rows = (size_t)max_batch * positions(layer);
+    return head_floats(layer) + chunk_floats(layer) + rows * 3 * features(layer);
+}
+
+static Workspace workspace(const Layer *layer)
+{
+    Workspace space = { .head = layer->scratch };
+    space.dmixed = space.head + head_floats(layer);
+    space.dqkv = space.dmixed + chunk_floats(layer);
+    return space;
+}
+
+/* ---- heads ---- */
+
+/* Marks the padding among the keys of a sample; NULL if nothing is hidden. */
+static const bool *hide(const Layer *layer, const Pass *pass, int sample)
+{
+    const AttentionOptions *options = layer->options;
+    const AttentionState *state = layer->state;
+    size_t T = positions(layer);
+    if (options->padding < 0)
+        return NULL;
+    for (size_t t = 0; t < T; t++)
+        state->hidden[t] = pass->tokens[(size_t)sample * T + t] == options->padding;
+    return state->hidden;
+}
+
+/* Which of its probabilities a head drops: its own run of words of the stream (seed, dropout, step,
+ * layer), by the sample's place in the global batch. */
+static AttentionDropout dropout_of(const Layer *layer, const Pass *pass, int sample, int head)
+{
+    const AttentionOptions *options = layer->options;
+    uint64_t number = (uint64_t)(pass->first_sample + sample) * (uint64_t)options->heads;
+    return (AttentionDropout){
+        .p = pass->train ? options->dropout : 0,
+        .key = random_key(pass->seed, RANDOM_DROPOUT, (uint64_t)pass->step, (uint64_t)layer->index),
+        .first_word = (number + (uint64_t)head) * attention_words(layer->in.dim[0]),
+    };
+}
+
+static AttentionHead head_of(const Layer *layer, const Pass *pass, int sample, int head)
+{
+    const AttentionOptions *options = layer->options;
+    const AttentionState *state = layer->state;
+    int D = head_features(layer);
+    size_t T = positions(layer), F = features(layer);
+    const float *q = state->qkv + (size_t)sample * T * 3 * F + (size_t)head * (size_t)D;
+    return (AttentionHead){
+        .T = layer->in.dim[0],
+        .D = D,
+        .causal = options->causal,
+        .q = q,
+        .k = q + F,
+        .v = q + 2 * F,
+        .row = 3 * F,
+        .dropout = dropout_of(layer, pass, sample, head),
+        .scratch = workspace(layer).head,
+    };
+}
+
+/* Floats in (B, T, F) before a head's first. */
+static size_t mixed_at(const Layer *layer, int sample, int head)
+{
+    return (size_t)sample * positions(layer) * features(layer) +
+           (size_t)head * (size_t)head_features(layer);
+}
+
+static float *logsum_of(const Layer *layer, int sample, int head)
+{
+    const AttentionOptions *options = layer->options;
+    const AttentionState *state = layer->state;
+    return state->logsum +
+           ((size_t)sample * (size_t)options->heads + (size_t)head) * positions(layer);
+}
+
+static void heads_forward(const Layer *layer, const Pass *pass, int sample)
+{
+    const AttentionOptions *options = layer->options;
+    const AttentionState *state = layer->state;
+    const bool *hidden = hide(layer, pass, sample);
+    for (int h = 0; h < options->heads; h++) {
+        AttentionHead head = head_of(layer, pass, sample, h);
+        head.hidden = hidden;
+        attention_forward(&head, state->mixed + mixed_at(layer, sample, h), features(layer),
+                          logsum_of(layer, sample, h));
+    }
+}
+
+/* dmixed (T, F) of this sample */
+static void heads_backward(const Layer *layer, const Pass *pass, int sample, const float *dmixed)
+{
+    const AttentionOptions *options = layer->options;
+    const AttentionState *state = layer->state;
+    const bool *hidden = hide(layer, pass, sample);
+    size_t F = features(layer);
+    for (int h = 0; h < options->heads; h++) {
+        AttentionHead head = head_of(layer, pass, sample, h);
+        float *dq = workspace(layer).dqkv + (head.q - state->qkv);
+        head.hidden = hidden;
+        attention_backward(&head, &(AttentionGradient){
+                                      .out = state->mixed + mixed_at(layer, sample, h),
+                                      .dout = dmixed + mixed_at(layer, 0, h),
+                                      .out_row = F,
+                                      .logsum = logsum_of(layer, sample, h),
+                                      .dq = dq,
+                                      .dk = dq + F,
+                                      .dv = dq + 2 * F,
+                                  });
+    }
+}
+
+/* ---- projections ---- */
+
+/* y (R, units) = x (R, F) w^T + b, w (units, F); b (units) or NULL */
+static void project(int R, int units, int F, const float *x, const float *w, const float *b,
+                    float *y)
+{
+    for (int r = 0; b && r < R; r++)
+        memcpy(y + (size_t)r * (size_t)units, b, (size_t)units * sizeof *y);
+    gemm(false, true, R, units, F, 1, x, F, w, F, b ? 1 : 0, y, units);
+}
+
+/* db = sum of the rows of dy (R, units): doubles, in order. */
+static void sum_rows(int R, int units, const float *dy, float *db)
+{
+    enum { WIDTH = 16 };
+    for (int first = 0; first < units; first += WIDTH) {
+        double sum[WIDTH] = { 0 };
+        int width = units - first < WIDTH ? units - first : WIDTH;
+        for (int r = 0; r < R; r++)
+            for (int k = 0; k < width; k++)
+                sum[k] += (double)dy[(size_t)r * (size_t)units + (size_t)(first + k)];
+        for (int k = 0; k < width; k++)
+            db[first + k] = (float)sum[k];
+    }
+}
+
+static const float *bias(const Layer *layer, int tensor)
+{
+    return layer->tensor_count > tensor ? layer->tensors[tensor].w : NULL;
+}
+
+/* dw and db of both projections */
+static void weight_gradients(const Layer *layer, int batch, const float *x, const float *dy)
+{
+    const AttentionState *state = layer->state;
+    const float *dqkv = workspace(layer).dqkv;
+    const LayerTensor *tensors = layer->tensors;
+    int R = batch * layer->in.dim[0], F = layer->in.dim[1];
+    gemm(true, false, F, F, R, 1, dy, F, state->mixed, F, 0, tensors[OUT_WEIGHT].dw, F);
+    gemm(true, false, 3 * F, F, R, 1, dqkv, 3 * F, x, F, 0, tensors[IN_WEIGHT].dw, F);
+    if (layer->tensor_count > IN_BIAS) {
+        sum_rows(R, 3 * F, dqkv, tensors[IN_BIAS].dw);
+        sum_rows(R, F, dy, tensors[OUT_BIAS].dw);
+    }
+}
+
+static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
+{
+    const AttentionState *state = layer->state;
+    const float *w_in = layer->tensors[IN_WEIGHT].w, *w_out = layer->tensors[OUT_WEIGHT].w;
+    int T = layer->in.dim[0], F = layer->in.dim[1], chunk = chunk_samples(layer);
+    for (int first = 0; first < pass->batch; first += chunk) {
+        int samples = least(chunk, pass->batch - first);
+        size_t at = mixed_at(layer, first, 0);
+        project(samples * T, 3 * F, F, x + at, w_in, bias(layer, IN_BIAS), state->qkv + 3 * at);
+        for (int sample = first; sample < first + samples; sample++)
+            heads_forward(layer, pass, sample);
+        project(samples * T, F, F, state->mixed + at, w_out, bias(layer, OUT_BIAS), y + at);
+    }
+}
+
+static void backward(Layer *layer, const Pass *pass, const float *x, const float *y,
+                     const float *dy, float *dx)
+{
+    (void)y;
+    const float *w_in = layer->tensors[IN_WEIGHT].w, *w_out = layer->tensors[OUT_WEIGHT].w;
+    Workspace space = workspace(layer);
+    int T = layer->in.dim[0], F = layer->in.dim[1], chunk = chunk_samples(layer);
+    for (int first = 0; first < pass->batch; first += chunk) {
+        int samples = least(chunk, pass->batch - first), R = samples * T;
+        size_t at = mixed_at(layer, first, 0);
+        gemm(false, false, R, F, F, 1, dy + at, F, w_out, F, 0, space.dmixed, F);
+        for (int i = 0; i < samples; i++)
+            heads_backward(layer, pass, first + i, space.dmixed + mixed_at(layer, i, 0));
+        if (dx)
+            gemm(false, false, R, F, 3 * F, 1, space.dqkv + 3 * at, 3 * F, w_in, F, 0, dx + at, F);
+    }
+    weight_gradients(layer, pass->batch, x, dy);
+}
+
+extern const LayerType ISA_NAME(layer_attention);
+const LayerType ISA_NAME(layer_attention) = {
+    .name = "attention",
+    .help = "multi-head self-attention over a sequence",
+    .formula = "y = [softmax(Q K^T / sqrt(D)) V of each head] W_out^T + b_out, "
+               "(Q, K, V) = x W_in^T + b_in",
+    .source = "Vaswani et al. 2017",
+    .options = attention_options,
+    .options_bytes = sizeof(AttentionOptions),
+    .plan = plan,
+    .allocate = allocate,
+    .release = release,
+    .scratch = scratch,
+    .forward = forward,
+    .backward = backward,
+    .keep_x = true,
+};
