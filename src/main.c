@@ -25,6 +25,8 @@ typedef struct Line {
     int argc;
     char **argv;
     bool force, dry_run, print_config, lanes, json, markdown, help, version;
+    const char *filter;           /* NULL: none; borrowed */
+    double seconds;               /* 0: the command's own */
     const char *words[MAX_WORDS]; /* borrowed */
     int count;
 } Line;
@@ -38,6 +40,7 @@ static const char usage[] =
     "  train CONFIG [KEY=VALUE ...]   train the network that a YAML file describes\n"
     "  eval RUN [KEY=VALUE ...]       test a finished run's weights again\n"
     "  bench step CONFIG [KEY=VALUE]  where the time of a training step goes\n"
+    "  bench kernels                  rates of the kernels by themselves, on one core\n"
     "  diff RUN_A RUN_B               first step and quantity in which two runs differ\n"
     "  list [KIND [NAME]]             layers, losses, optimizers, schedules, datasets, ... and "
     "options\n"
@@ -68,15 +71,24 @@ static const char usage_eval[] = "usage: lockstep eval RUN [KEY=VALUE ...]\n"
                                  "on the test set (every sample\n"
                                  "exactly once) and prints loss and accuracy.\n";
 
-static const char usage_bench[] = "usage: lockstep bench step CONFIG [KEY=VALUE ...]\n"
-                                  "\n"
-                                  "Trains the network of CONFIG for a few seconds and prints the "
-                                  "time of each layer, forward and\n"
-                                  "backward, its rate against the measured peak of a core, and the "
-                                  "time of each phase of a step.\n"
-                                  "Nothing is written.\n"
-                                  "\n"
-                                  "  --json           one JSON object instead of a table\n";
+static const char usage_bench[] =
+    "usage: lockstep bench step CONFIG [KEY=VALUE ...]\n"
+    "       lockstep bench kernels [--filter TEXT]\n"
+    "\n"
+    "step: trains the network of CONFIG for a few seconds and prints the time of each layer, "
+    "forward\n"
+    "and backward, its rate against the measured peak of a core or the bandwidth of its memory, "
+    "the\n"
+    "time of each phase of a step, the exposed reduction, and the memory of a rank.\n"
+    "kernels: times matrix products, convolutions, layers, losses, optimizers, functions, random\n"
+    "numbers and digests by themselves on one core (rank 0), median, minimum and maximum, against "
+    "the\n"
+    "measured limits at every level of instructions and memory.\n"
+    "Nothing is written.\n"
+    "\n"
+    "  --filter TEXT    kernels: only those whose group or name contains TEXT\n"
+    "  --seconds S      how long to measure: a step bench (3), each kernel (0.1)\n"
+    "  --json           one JSON object instead of a table\n";
 
 static const char usage_diff[] = "usage: lockstep diff RUN_A RUN_B\n"
                                  "\n"
@@ -96,7 +108,7 @@ static void parse_flag(Line *line, const char *word)
 {
     static const char *const known[] = { "--force", "--dry-run",  "--print-config", "--lanes",
                                          "--json",  "--markdown", "--help",         "--version",
-                                         "--quiet", "--verbose" };
+                                         "--quiet", "--verbose",  "--filter",       "--seconds" };
     if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
         line->help = true;
     else if (strcmp(word, "-V") == 0 || strcmp(word, "--version") == 0)
@@ -124,6 +136,23 @@ static void parse_flag(Line *line, const char *word)
     }
 }
 
+/* "--filter TEXT", "--seconds S"; true if argv[*i] is one of them: its value is taken too. */
+static bool parse_value_flag(Line *line, int *i)
+{
+    const char *word = line->argv[*i];
+    bool filter = strcmp(word, "--filter") == 0;
+    if (!filter && strcmp(word, "--seconds") != 0)
+        return false;
+    const char *value = *i + 1 < line->argc ? line->argv[++*i] : NULL;
+    if (!value)
+        die_all(EXIT_USAGE, "%s: a value is missing; see `lockstep help bench`", word);
+    if (filter)
+        line->filter = value;
+    else if (!text_to_double(value, &line->seconds) || line->seconds <= 0)
+        die_all(EXIT_USAGE, "--seconds: \"%s\" is not a number of seconds above 0", value);
+    return true;
+}
+
 static void parse_line(Line *line, int argc, char **argv)
 {
     *line = (Line){ .argc = argc, .argv = argv };
@@ -131,6 +160,8 @@ static void parse_line(Line *line, int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (flags && strcmp(argv[i], "--") == 0)
             flags = false;
+        else if (flags && parse_value_flag(line, &i))
+            continue;
         else if (flags && argv[i][0] == '-' && argv[i][1])
             parse_flag(line, argv[i]);
         else if (line->count == MAX_WORDS)
@@ -310,8 +341,23 @@ static int evaluate(Comm *comm, const Line *line)
     return EXIT_OK;
 }
 
+static int time_kernels(Comm *comm, const Line *line)
+{
+    Err err;
+    if (line->count > 2)
+        die_all(EXIT_USAGE, "bench kernels: takes no configuration, found \"%s\"", line->words[2]);
+    double seconds = line->seconds > 0 ? line->seconds : 0.1;
+    bool ok = cpu_blas_setup("auto", &err) &&
+              (comm_rank(comm) != 0 || bench_kernels(line->filter, seconds, line->json, &err));
+    if (!comm_all_ok(comm, ok, &err))
+        die_all(EXIT_USAGE, "%s", err.text);
+    return EXIT_OK;
+}
+
 static int bench(Comm *comm, const Line *line)
 {
+    if (line->count > 1 && strcmp(line->words[1], "kernels") == 0)
+        return time_kernels(comm, line);
     if (line->count < 3 || strcmp(line->words[1], "step") != 0)
         die_all(EXIT_USAGE,
                 "bench: what? for example: lockstep bench step configs/fashion_cnn.yaml");
@@ -319,7 +365,7 @@ static int bench(Comm *comm, const Line *line)
     Trainer trainer;
     load_settings(comm, line->words[2], line->words + 3, line->count - 3, &settings);
     build_trainer(&trainer, &settings, comm);
-    bool ok = bench_step(&trainer, 3, line->json);
+    bool ok = bench_step(&trainer, line->seconds > 0 ? line->seconds : 3, line->json);
     if (!ok)
         log_warn("training diverged, so nothing was measured: try a smaller optimizer.lr");
     trainer_free(&trainer);
