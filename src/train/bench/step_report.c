@@ -21,13 +21,16 @@ typedef struct NodeWork {
     double flops, bytes;
 } NodeWork;
 
-/* Layers that compute less than this on each value wait for memory; a share of the peak of
- * multiply-adds would say nothing about them. */
+/* Layers that compute less than this for each value they read or write wait for memory; a share of
+ * the peak of multiply-adds would say nothing about them. */
 #define COMPUTE_BOUND 16
 
 static bool computes(const Layer *layer)
 {
-    return layer && layer->flops >= COMPUTE_BOUND * (double)shape_values(layer->out);
+    if (!layer)
+        return false;
+    double values = (double)shape_values(layer->in) + (double)shape_values(layer->out);
+    return layer->flops >= COMPUTE_BOUND * values;
 }
 
 static double stored_bytes(Shape shape)
@@ -207,10 +210,11 @@ static json_t *phases_json(const StepBench *r)
 
 static json_t *memory_json(const StepMemory *memory)
 {
-    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "weights", memory->weights, "gradients",
-                     memory->gradients, "optimizer_state", memory->optimizer, "activations",
-                     memory->activations, "layers", memory->layers, "data", memory->data,
-                     "process_peak", memory->peak);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights", (json_int_t)memory->weights,
+                     "gradients", (json_int_t)memory->gradients, "optimizer_state",
+                     (json_int_t)memory->optimizer, "activations", (json_int_t)memory->activations,
+                     "layers", (json_int_t)memory->layers, "data", (json_int_t)memory->data,
+                     "process_peak", (json_int_t)memory->peak);
 }
 
 void step_print_json(const Trainer *t, const StepBench *r)
