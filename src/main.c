@@ -13,6 +13,7 @@
 #include "lockstep/version.h"
 #include "lockstep/weights.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -252,8 +253,11 @@ static void say_result(const Summary *result, const char *folder)
     text_seconds(seconds, sizeof seconds, result->seconds);
     if (result->test_accuracy >= 0)
         text_append(line, sizeof line, "test accuracy %.4f, ", result->test_accuracy);
-    text_append(line, sizeof line, "test loss %.5g; %lld steps in %s, %.0f samples/s",
-                result->test_loss, (long long)result->steps, seconds, result->samples_per_second);
+    text_append(line, sizeof line, "test loss %.5g", result->test_loss);
+    if (result->per_token)
+        text_append(line, sizeof line, ", perplexity %.5g", exp(result->test_loss));
+    text_append(line, sizeof line, "; %lld steps in %s, %.0f samples/s", (long long)result->steps,
+                seconds, result->samples_per_second);
     if (result->diverged_step >= 0)
         log_warn("diverged in step %lld: the loss or the gradient is not finite",
                  (long long)result->diverged_step);
@@ -329,13 +333,18 @@ static int evaluate(Comm *comm, const Line *line)
         die_all(EXIT_CHECKPOINT, "%s", err.text);
     trainer_send_weights(&trainer);
     Tally tally = trainer_evaluate(&trainer);
-    if (trainer.model.loss.type->wants_labels)
-        log_out("test loss %.6f, test accuracy %.4f (%.0f of %.0f samples), step %lld",
-                tally.loss / tally.count, tally.correct / tally.count, tally.correct, tally.count,
-                (long long)info.step);
+    double loss = tally.loss / tally.count;
+    if (trainer_per_token(&trainer))
+        log_out(
+            "test loss %.6f, perplexity %.6g, test accuracy %.4f (%.0f of %.0f tokens), step %lld",
+            loss, exp(loss), tally.correct / tally.count, tally.correct, tally.count,
+            (long long)info.step);
+    else if (trainer.model.loss.type->wants_labels)
+        log_out("test loss %.6f, test accuracy %.4f (%.0f of %.0f samples), step %lld", loss,
+                tally.correct / tally.count, tally.correct, tally.count, (long long)info.step);
     else
-        log_out("test loss %.9g over %.0f samples, step %lld", tally.loss / tally.count,
-                tally.count, (long long)info.step);
+        log_out("test loss %.9g over %.0f samples, step %lld", loss, tally.count,
+                (long long)info.step);
     trainer_free(&trainer);
     settings_free(&settings);
     return EXIT_OK;
@@ -347,8 +356,8 @@ static int time_kernels(Comm *comm, const Line *line)
     if (line->count > 2)
         die_all(EXIT_USAGE, "bench kernels: takes no configuration, found \"%s\"", line->words[2]);
     double seconds = line->seconds > 0 ? line->seconds : 0.1;
-    bool ok = cpu_blas_setup("auto", &err) &&
-              (comm_rank(comm) != 0 || bench_kernels(line->filter, seconds, line->json, &err));
+    bool ok =
+        cpu_blas_setup("auto", &err) && bench_kernels(line->filter, seconds, line->json, &err);
     if (!comm_all_ok(comm, ok, &err))
         die_all(EXIT_USAGE, "%s", err.text);
     return EXIT_OK;

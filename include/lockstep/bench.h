@@ -11,8 +11,8 @@
 bool bench_step(Trainer *trainer, double seconds, bool json);
 
 /* Times every kernel whose name or group contains `filter` (NULL: all of them) for about `seconds`
- * each, on this rank alone, at the ISA level in use; prints a table, or one JSON object. False: no
- * name contains the filter. Not collective: called by rank 0. */
+ * each, on rank 0 alone, at the ISA level in use; prints a table, or one JSON object. False, on
+ * every rank: no name contains the filter. */
 bool bench_kernels(const char *filter, double seconds, bool json, Err *err);
 
 #endif

@@ -17,8 +17,8 @@ typedef struct Timing {
 } Timing;
 
 /* Calls run(context) for about `seconds`, at least a few times, after calls that do not count. A
- * repeat is as many calls as the clock needs. With `less` (or NULL), called in turn with run, the
- * times are what run takes longer than the median of less. */
+ * repeat is as many calls as the clock needs. With `less` (or NULL), which does a part of
+ * the work and is called in turn with run, the times are those of the rest. */
 Timing bench_time(double seconds, void (*run)(void *context), void (*less)(void *context),
                   void *context);
 

@@ -58,9 +58,10 @@ static KernelRates rates_of(const KernelBench *bench, const KernelWork *work, do
 {
     size_t footprint = work->footprint ? work->footprint : (size_t)work->bytes;
     const MemoryLimit *memory = limits_memory(&bench->limits, footprint);
-    KernelRates rates = { .flops = work->flops / seconds,
-                          .bytes = work->bytes / seconds,
-                          .elements = work->elements / seconds,
+    double calls = seconds > 0 ? 1 / seconds : 0; /* a second */
+    KernelRates rates = { .flops = work->flops * calls,
+                          .bytes = work->bytes * calls,
+                          .elements = work->elements * calls,
                           .memory = memory->name };
     rates.peak_percent = 100 * rates.flops / limits_peak(&bench->limits);
     rates.bandwidth_percent = 100 * rates.bytes / limits_bandwidth(memory, work->in_place);
@@ -152,6 +153,8 @@ bool bench_kernels(const char *filter, double seconds, bool json, Err *err)
                        "bench kernels: no kernel's name contains \"%s\"; without --filter all "
                        "are shown",
                        filter);
+    if (log_get_rank() != 0)
+        return true;
     bench.counting = false;
     bench.rows = json ? json_array() : NULL;
     report(&bench);

@@ -54,6 +54,7 @@ static StepMemory memory_now(const Trainer *t)
     double slice = (double)(t->slice.hi - t->slice.lo) * sizeof(float);
     return (StepMemory){
         .weights = (double)t->model.layout.n * sizeof(float),
+        .shared = t->shared != NULL,
         .gradients = (double)reducer_bytes(t->reducer),
         .optimizer = slice * t->optimizer.type->states,
         .activations = (double)t->model.activation_bytes,

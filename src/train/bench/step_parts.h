@@ -9,6 +9,7 @@
 /* Memory of a rank, bytes. */
 typedef struct StepMemory {
     double weights, gradients, optimizer, activations, layers, data;
+    bool shared; /* the weights are one copy for all ranks of the host */
     double peak; /* resident, the most that the process ever had while it trained */
 } StepMemory;
 

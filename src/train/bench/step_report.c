@@ -136,10 +136,11 @@ static void print_memory(const StepMemory *memory)
     char texts[sizeof sizes / sizeof *sizes][32];
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         text_bytes(texts[i], sizeof texts[i], sizes[i]);
-    log_out(
-        "memory a rank: weights %s, gradients %s, optimizer state %s, activations %s, layers' own "
-        "%s, data %s; process at most %s",
-        texts[0], texts[1], texts[2], texts[3], texts[4], texts[5], texts[6]);
+    log_out("memory a rank: weights %s%s, gradients %s, optimizer state %s, activations %s, "
+            "layers' own "
+            "%s, data %s; process at most %s",
+            texts[0], memory->shared ? " (one copy for the host)" : "", texts[1], texts[2],
+            texts[3], texts[4], texts[5], texts[6]);
 }
 
 void step_print(const Trainer *t, const StepBench *r)
@@ -210,8 +211,9 @@ static json_t *phases_json(const StepBench *r)
 
 static json_t *memory_json(const StepMemory *memory)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights", (json_int_t)memory->weights,
-                     "gradients", (json_int_t)memory->gradients, "optimizer_state",
+    return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights_shared", memory->shared,
+                     "weights", (json_int_t)memory->weights, "gradients",
+                     (json_int_t)memory->gradients, "optimizer_state",
                      (json_int_t)memory->optimizer, "activations", (json_int_t)memory->activations,
                      "layers", (json_int_t)memory->layers, "data", (json_int_t)memory->data,
                      "process_peak", (json_int_t)memory->peak);

@@ -34,26 +34,34 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *times, int count)
+static void sort(double *times, int count)
 {
     qsort(times, (size_t)count, sizeof *times, compare);
-    return times[count / 2];
+}
+
+/* What `less` leaves of a call, 0 to 1: by the shortest repeats, which nothing has disturbed. */
+static double share_left(double whole, double part)
+{
+    return whole > part ? 1 - part / whole : 0;
 }
 
 Timing bench_time(double seconds, void (*run)(void *), void (*less)(void *), void *context)
 {
     double times[MAX_REPEATS], parts[MAX_REPEATS];
     int repeats = 0;
-    double calls = (double)calls_needed(run, context), start = clock_seconds();
+    long calls = calls_needed(run, context);
+    double start = clock_seconds();
     bool more = true;
     while (more && repeats < MAX_REPEATS) {
-        parts[repeats] = less ? time_calls((long)calls, less, context) / calls : 0;
-        times[repeats++] = time_calls((long)calls, run, context) / calls;
+        parts[repeats] = less ? time_calls(calls, less, context) : 0;
+        times[repeats++] = time_calls(calls, run, context);
         more = repeats < MIN_REPEATS || clock_seconds() - start < seconds;
     }
-    double part = median(parts, repeats), whole = median(times, repeats);
-    return (Timing){ .median = whole - part,
-                     .min = times[0] - part,
-                     .max = times[repeats - 1] - part,
+    sort(parts, repeats);
+    sort(times, repeats);
+    double factor = share_left(times[0], parts[0]) / (double)calls;
+    return (Timing){ .median = factor * times[repeats / 2],
+                     .min = factor * times[0],
+                     .max = factor * times[repeats - 1],
                      .repeats = repeats };
 }
