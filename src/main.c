@@ -26,8 +26,7 @@ typedef struct Line {
     int argc;
     char **argv;
     bool force, dry_run, print_config, lanes, json, markdown, help, version;
-    const char *filter;           /* NULL: none; borrowed */
-    double seconds;               /* 0: the command's own */
+    const char *filter, *seconds; /* borrowed; NULL: not given */
     const char *words[MAX_WORDS]; /* borrowed */
     int count;
 } Line;
@@ -104,6 +103,31 @@ static const char usage_list[] =
     "whole\n"
     "option reference (docs/options.md).\n";
 
+/* Flags with a value, `--filter TEXT` or `--filter=TEXT`; returns the words it took, 0 if it is
+ * none. */
+static int parse_value(Line *line, char *const *argv)
+{
+    struct {
+        const char *name, **value;
+    } flags[] = { { "--filter", &line->filter }, { "--seconds", &line->seconds } };
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        size_t length = strlen(flags[i].name);
+        if (strncmp(argv[0], flags[i].name, length) != 0)
+            continue;
+        if (argv[0][length] == '=') {
+            *flags[i].value = argv[0] + length + 1;
+            return 1;
+        }
+        if (argv[0][length] != '\0')
+            continue;
+        if (!argv[1])
+            die_all(EXIT_USAGE, "%s: a value is wanted; see `lockstep --help`", argv[0]);
+        *flags[i].value = argv[1];
+        return 2;
+    }
+    return 0;
+}
+
 /* Words that begin with "-": flags, wherever they stand. "--" ends them. */
 static void parse_flag(Line *line, const char *word)
 {
@@ -137,32 +161,16 @@ static void parse_flag(Line *line, const char *word)
     }
 }
 
-/* "--filter TEXT", "--seconds S"; true if argv[*i] is one of them: its value is taken too. */
-static bool parse_value_flag(Line *line, int *i)
-{
-    const char *word = line->argv[*i];
-    bool filter = strcmp(word, "--filter") == 0;
-    if (!filter && strcmp(word, "--seconds") != 0)
-        return false;
-    const char *value = *i + 1 < line->argc ? line->argv[++*i] : NULL;
-    if (!value)
-        die_all(EXIT_USAGE, "%s: a value is missing; see `lockstep help bench`", word);
-    if (filter)
-        line->filter = value;
-    else if (!text_to_double(value, &line->seconds) || line->seconds <= 0)
-        die_all(EXIT_USAGE, "--seconds: \"%s\" is not a number of seconds above 0", value);
-    return true;
-}
-
 static void parse_line(Line *line, int argc, char **argv)
 {
     *line = (Line){ .argc = argc, .argv = argv };
     bool flags = true;
     for (int i = 1; i < argc; i++) {
-        if (flags && strcmp(argv[i], "--") == 0)
+        int taken = flags ? parse_value(line, argv + i) : 0; /* argv ends with NULL */
+        if (taken > 0)
+            i += taken - 1;
+        else if (flags && strcmp(argv[i], "--") == 0)
             flags = false;
-        else if (flags && parse_value_flag(line, &i))
-            continue;
         else if (flags && argv[i][0] == '-' && argv[i][1])
             parse_flag(line, argv[i]);
         else if (line->count == MAX_WORDS)
@@ -350,14 +358,21 @@ static int evaluate(Comm *comm, const Line *line)
     return EXIT_OK;
 }
 
+static double bench_seconds(const Line *line, double otherwise)
+{
+    double seconds = otherwise;
+    if (line->seconds && (!text_to_double(line->seconds, &seconds) || seconds <= 0))
+        die_all(EXIT_USAGE, "bench: --seconds %s: a number above 0 is wanted", line->seconds);
+    return seconds;
+}
+
 static int time_kernels(Comm *comm, const Line *line)
 {
     Err err;
     if (line->count > 2)
         die_all(EXIT_USAGE, "bench kernels: takes no configuration, found \"%s\"", line->words[2]);
-    double seconds = line->seconds > 0 ? line->seconds : 0.1;
-    bool ok =
-        cpu_blas_setup("auto", &err) && bench_kernels(line->filter, seconds, line->json, &err);
+    bool ok = cpu_blas_setup("auto", &err) &&
+              bench_kernels(line->filter, bench_seconds(line, 0.1), line->json, &err);
     if (!comm_all_ok(comm, ok, &err))
         die_all(EXIT_USAGE, "%s", err.text);
     return EXIT_OK;
@@ -370,11 +385,12 @@ static int bench(Comm *comm, const Line *line)
     if (line->count < 3 || strcmp(line->words[1], "step") != 0)
         die_all(EXIT_USAGE,
                 "bench: what? for example: lockstep bench step configs/fashion_cnn.yaml");
+    double seconds = bench_seconds(line, 3);
     Settings settings = { 0 };
     Trainer trainer;
     load_settings(comm, line->words[2], line->words + 3, line->count - 3, &settings);
     build_trainer(&trainer, &settings, comm);
-    bool ok = bench_step(&trainer, line->seconds > 0 ? line->seconds : 3, line->json);
+    bool ok = bench_step(&trainer, seconds, line->json);
     if (!ok)
         log_warn("training diverged, so nothing was measured: try a smaller optimizer.lr");
     trainer_free(&trainer);
