@@ -120,7 +120,7 @@ static int parse_value(Line *line, char *const *argv)
         }
         if (argv[0][length] != '\0')
             continue;
-        if (!argv[1])
+        if (!argv[1] || strncmp(argv[1], "--", 2) == 0)
             die_all(EXIT_USAGE, "%s: a value is wanted; see `lockstep --help`", argv[0]);
         *flags[i].value = argv[1];
         return 2;
