@@ -14,6 +14,7 @@
 #include "lockstep/version.h"
 #include "lockstep/weights.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,8 +28,9 @@ typedef struct Line {
     char **argv;
     bool force, dry_run, print_config, lanes, json, markdown, help, version;
     bool decode;
-    const char *tokenizer, *vocab, *validation, *out; /* borrowed; NULL: not given */
-    const char *words[MAX_WORDS];                     /* borrowed */
+    const char *tokenizer, *vocab, *validation, *out, *filter,
+        *seconds;                 /* borrowed; NULL: not given */
+    const char *words[MAX_WORDS]; /* borrowed */
     int count;
 } Line;
 
@@ -41,6 +43,7 @@ static const char usage[] =
     "  train CONFIG [KEY=VALUE ...]   train the network that a YAML file describes\n"
     "  eval RUN [KEY=VALUE ...]       test a finished run's weights again\n"
     "  bench step CONFIG [KEY=VALUE]  where the time of a training step goes\n"
+    "  bench kernels                  rates of the kernels by themselves, on one core\n"
     "  tokenize TEXT ... --out PREFIX turn text into token files, and back\n"
     "  diff RUN_A RUN_B               first step and quantity in which two runs differ\n"
     "  list [KIND [NAME]]             layers, losses, optimizers, schedules, datasets, ... and "
@@ -72,15 +75,24 @@ static const char usage_eval[] = "usage: lockstep eval RUN [KEY=VALUE ...]\n"
                                  "on the test set (every sample\n"
                                  "exactly once) and prints loss and accuracy.\n";
 
-static const char usage_bench[] = "usage: lockstep bench step CONFIG [KEY=VALUE ...]\n"
-                                  "\n"
-                                  "Trains the network of CONFIG for a few seconds and prints the "
-                                  "time of each layer, forward and\n"
-                                  "backward, its rate against the measured peak of a core, and the "
-                                  "time of each phase of a step.\n"
-                                  "Nothing is written.\n"
-                                  "\n"
-                                  "  --json           one JSON object instead of a table\n";
+static const char usage_bench[] =
+    "usage: lockstep bench step CONFIG [KEY=VALUE ...]\n"
+    "       lockstep bench kernels [--filter TEXT]\n"
+    "\n"
+    "step: trains the network of CONFIG for a few seconds and prints the time of each layer, "
+    "forward\n"
+    "and backward, its rate against the measured peak of a core or the bandwidth of its memory, "
+    "the\n"
+    "time of each phase of a step, the exposed reduction, and the memory of a rank.\n"
+    "kernels: times matrix products, convolutions, layers, losses, optimizers, functions, random\n"
+    "numbers and digests by themselves on one core (rank 0), median, minimum and maximum, against "
+    "the\n"
+    "measured limits at every level of instructions and memory.\n"
+    "Nothing is written.\n"
+    "\n"
+    "  --filter TEXT    kernels: only those whose group or name contains TEXT\n"
+    "  --seconds S      how long to measure: a step bench (3), each kernel (0.1)\n"
+    "  --json           one JSON object instead of a table\n";
 
 static const char usage_diff[] = "usage: lockstep diff RUN_A RUN_B\n"
                                  "\n"
@@ -119,10 +131,11 @@ static int parse_value(Line *line, char *const *argv)
 {
     struct {
         const char *name, **value;
-    } flags[] = { { "--tokenizer", &line->tokenizer },
-                  { "--vocab", &line->vocab },
-                  { "--validation", &line->validation },
-                  { "--out", &line->out } };
+    } flags[] = {
+        { "--tokenizer", &line->tokenizer },   { "--vocab", &line->vocab },
+        { "--validation", &line->validation }, { "--out", &line->out },
+        { "--filter", &line->filter },         { "--seconds", &line->seconds },
+    };
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         size_t length = strlen(flags[i].name);
         if (strncmp(argv[0], flags[i].name, length) != 0)
@@ -144,10 +157,11 @@ static int parse_value(Line *line, char *const *argv)
 /* Words that begin with "-": flags, wherever they stand. "--" ends them. */
 static void parse_flag(Line *line, const char *word)
 {
-    static const char *const known[] = { "--force", "--dry-run",    "--print-config", "--lanes",
-                                         "--json",  "--markdown",   "--help",         "--version",
-                                         "--quiet", "--verbose",    "--decode",       "--tokenizer",
-                                         "--vocab", "--validation", "--out" };
+    static const char *const known[] = {
+        "--force", "--dry-run",    "--print-config", "--lanes",   "--json",    "--markdown",
+        "--help",  "--version",    "--quiet",        "--verbose", "--decode",  "--tokenizer",
+        "--vocab", "--validation", "--out",          "--filter",  "--seconds",
+    };
     if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
         line->help = true;
     else if (strcmp(word, "-V") == 0 || strcmp(word, "--version") == 0)
@@ -277,8 +291,11 @@ static void say_result(const Summary *result, const char *folder)
     text_seconds(seconds, sizeof seconds, result->seconds);
     if (result->test_accuracy >= 0)
         text_append(line, sizeof line, "test accuracy %.4f, ", result->test_accuracy);
-    text_append(line, sizeof line, "test loss %.5g; %lld steps in %s, %.0f samples/s",
-                result->test_loss, (long long)result->steps, seconds, result->samples_per_second);
+    text_append(line, sizeof line, "test loss %.5g", result->test_loss);
+    if (result->per_token)
+        text_append(line, sizeof line, ", perplexity %.5g", exp(result->test_loss));
+    text_append(line, sizeof line, "; %lld steps in %s, %.0f samples/s", (long long)result->steps,
+                seconds, result->samples_per_second);
     if (result->diverged_step >= 0)
         log_warn("diverged in step %lld: the loss or the gradient is not finite",
                  (long long)result->diverged_step);
@@ -354,28 +371,56 @@ static int evaluate(Comm *comm, const Line *line)
         die_all(EXIT_CHECKPOINT, "%s", err.text);
     trainer_send_weights(&trainer);
     Tally tally = trainer_test(&trainer);
-    if (trainer.model.loss.type->wants_labels)
-        log_out("test loss %.6f, test accuracy %.4f (%.0f of %.0f samples), step %lld",
-                tally.loss / tally.count, tally.correct / tally.count, tally.correct, tally.count,
-                (long long)info.step);
+    double loss = tally.loss / tally.count;
+    if (trainer_per_token(&trainer))
+        log_out(
+            "test loss %.6f, perplexity %.6g, test accuracy %.4f (%.0f of %.0f tokens), step %lld",
+            loss, exp(loss), tally.correct / tally.count, tally.correct, tally.count,
+            (long long)info.step);
+    else if (trainer.model.loss.type->wants_labels)
+        log_out("test loss %.6f, test accuracy %.4f (%.0f of %.0f samples), step %lld", loss,
+                tally.correct / tally.count, tally.correct, tally.count, (long long)info.step);
     else
-        log_out("test loss %.9g over %.0f samples, step %lld", tally.loss / tally.count,
-                tally.count, (long long)info.step);
+        log_out("test loss %.9g over %.0f samples, step %lld", loss, tally.count,
+                (long long)info.step);
     trainer_free(&trainer);
     settings_free(&settings);
     return EXIT_OK;
 }
 
+static double bench_seconds(const Line *line, double otherwise)
+{
+    double seconds = otherwise;
+    if (line->seconds && (!text_to_double(line->seconds, &seconds) || seconds <= 0))
+        die_all(EXIT_USAGE, "bench: --seconds %s: a number above 0 is wanted", line->seconds);
+    return seconds;
+}
+
+static int time_kernels(Comm *comm, const Line *line)
+{
+    Err err;
+    if (line->count > 2)
+        die_all(EXIT_USAGE, "bench kernels: takes no configuration, found \"%s\"", line->words[2]);
+    bool ok = cpu_blas_setup("auto", &err) &&
+              bench_kernels(line->filter, bench_seconds(line, 0.1), line->json, &err);
+    if (!comm_all_ok(comm, ok, &err))
+        die_all(EXIT_USAGE, "%s", err.text);
+    return EXIT_OK;
+}
+
 static int bench(Comm *comm, const Line *line)
 {
+    if (line->count > 1 && strcmp(line->words[1], "kernels") == 0)
+        return time_kernels(comm, line);
     if (line->count < 3 || strcmp(line->words[1], "step") != 0)
         die_all(EXIT_USAGE,
                 "bench: what? for example: lockstep bench step configs/fashion_cnn.yaml");
+    double seconds = bench_seconds(line, 3);
     Settings settings = { 0 };
     Trainer trainer;
     load_settings(comm, line->words[2], line->words + 3, line->count - 3, &settings);
     build_trainer(&trainer, &settings, comm);
-    bool ok = bench_step(&trainer, 3, line->json);
+    bool ok = bench_step(&trainer, seconds, line->json);
     if (!ok)
         log_warn("training diverged, so nothing was measured: try a smaller optimizer.lr");
     trainer_free(&trainer);

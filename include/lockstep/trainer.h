@@ -78,6 +78,10 @@ StepOutcome trainer_step(Trainer *trainer);
 Tally trainer_evaluate(Trainer *trainer);
 Tally trainer_test(Trainer *trainer);
 
+/* Is the loss a mean over positions of sequences, each with a label of its own? Then e^loss is a
+ * perplexity. */
+bool trainer_per_token(const Trainer *trainer);
+
 /* Digest of weights and running statistics, from every rank's slice. */
 uint64_t trainer_digest(Trainer *trainer);
 

@@ -57,7 +57,8 @@ static void say_data(const Trainer *t)
     const Loader *loader = &t->loader;
     char classes[48] = "regression";
     if (loader->train.classes)
-        snprintf(classes, sizeof classes, "%d classes", loader->train.classes);
+        snprintf(classes, sizeof classes, "%d classes%s", loader->train.classes,
+                 loader->train.per_position ? " at each position" : "");
     log_info("data       %s training and %s test samples of shape %s, %s",
              count((double)loader->train.count).s, count((double)loader->test.count).s,
              shape(loader->shape).s, classes);

@@ -149,6 +149,17 @@ static double accuracy(const Trainer *t, Tally tally)
     return t->model.loss.type->wants_labels ? tally.correct / tally.count : -1;
 }
 
+bool trainer_per_token(const Trainer *t)
+{
+    return t->loader.test.per_position && t->model.loss.type->wants_labels;
+}
+
+/* Tokens in a sample; 0: samples are not sequences of tokens. */
+static double sample_tokens(const Trainer *t)
+{
+    return t->loader.shape.vocabulary > 0 ? t->loader.shape.dim[0] : 0;
+}
+
 static double epochs_done(const Trainer *t)
 {
     return (double)t->samples / (double)t->loader.epoch_samples;
@@ -161,21 +172,22 @@ static bool is_due(int64_t step, int64_t every)
 
 static StepRecord step_record(const Trainer *t, double seconds, double training_seconds)
 {
-    return (StepRecord){ .step = t->step,
-                         .epoch = epochs_done(t),
-                         .samples = t->samples,
-                         .seconds = seconds,
-                         .loss = t->tally.loss / t->tally.count,
-                         .accuracy = accuracy(t, t->tally),
-                         .lr = t->rates.lr,
-                         .grad_norm = t->optimizer.grad_norm,
-                         .clip_factor = t->optimizer.clip_factor,
-                         .samples_per_second = (double)t->samples / training_seconds,
-                         .comm = comm_size(t->comm) == 1
-                                     ? 0
-                                     : t->seconds[PHASE_EXCHANGE] / training_seconds,
-                         .digest = t->digest,
-                         .trajectory = t->trajectory };
+    return (StepRecord){
+        .step = t->step,
+        .epoch = epochs_done(t),
+        .samples = t->samples,
+        .seconds = seconds,
+        .loss = t->tally.loss / t->tally.count,
+        .accuracy = accuracy(t, t->tally),
+        .lr = t->rates.lr,
+        .grad_norm = t->optimizer.grad_norm,
+        .clip_factor = t->optimizer.clip_factor,
+        .samples_per_second = (double)t->samples / training_seconds,
+        .tokens_per_second = (double)t->samples * sample_tokens(t) / training_seconds,
+        .comm = comm_size(t->comm) == 1 ? 0 : t->seconds[PHASE_EXCHANGE] / training_seconds,
+        .digest = t->digest,
+        .trajectory = t->trajectory
+    };
 }
 
 static EvalRecord eval_record(Trainer *t, double start)
@@ -187,6 +199,7 @@ static EvalRecord eval_record(Trainer *t, double start)
                          .seconds = clock_seconds() - start,
                          .loss = tally.loss / tally.count,
                          .accuracy = accuracy(t, tally),
+                         .per_token = trainer_per_token(t),
                          .count = (int64_t)tally.count };
 }
 
@@ -196,6 +209,8 @@ static Summary summary(const Trainer *t, const char *status)
                       .test_loss = (double)NAN,
                       .test_accuracy = -1,
                       .best_accuracy = -1,
+                      .best_loss = (double)NAN,
+                      .per_token = trainer_per_token(t),
                       .train_loss = (double)NAN,
                       .steps = t->step,
                       .samples = t->samples,
@@ -238,6 +253,7 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
             result->test_loss = eval.loss;
             result->test_accuracy = eval.accuracy;
             result->best_accuracy = fmax(result->best_accuracy, eval.accuracy);
+            result->best_loss = fmin(result->best_loss, eval.loss);
         }
     }
     result->seconds = clock_seconds() - start;
@@ -255,8 +271,10 @@ static void finish_summary(const Trainer *t, Summary *result, const char *status
     final.test_loss = result->test_loss;
     final.test_accuracy = result->test_accuracy;
     final.best_accuracy = result->best_accuracy;
+    final.best_loss = result->best_loss;
     final.seconds = result->seconds;
     final.samples_per_second = result->samples_per_second;
+    final.tokens_per_second = result->samples_per_second * sample_tokens(t);
     final.train_loss = t->epoch_tally.loss / t->epoch_tally.count;
     if (strcmp(status, "diverged") == 0)
         final.diverged_step = t->step + 1;
