@@ -10,15 +10,16 @@
 #define DATASET_MAX_CHANNELS OPTION_FLOATS_MAX
 
 typedef struct Dataset {
-    Shape shape;     /* of a sample: (C, H, W), C <= DATASET_MAX_CHANNELS, or (F) */
-    int64_t count;   /* samples */
-    int classes;     /* 0: regression */
-    uint8_t *bytes;  /* (count, C, H, W) or (count, F), or NULL */
-    float *values;   /* (count, F), or NULL; exactly one of bytes and values is there */
-    int32_t *labels; /* (count), all in 0 .. classes-1, or NULL */
-    float *targets;  /* (count, K), or NULL; exactly one of labels and targets is there */
-    int target_size; /* K */
-    uint64_t digest; /* XXH3 of shape, samples and labels or targets */
+    Shape shape;       /* of a sample: (C, H, W), C <= DATASET_MAX_CHANNELS, or (F) */
+    int64_t count;     /* samples */
+    int classes;       /* 0: regression */
+    uint8_t *bytes;    /* (count, C, H, W) or (count, F), or NULL */
+    float *values;     /* (count, F), or NULL; exactly one of bytes and values is there */
+    int32_t *labels;   /* (count), all in 0 .. classes-1, or NULL */
+    bool per_position; /* a label for each position of a sequence, not one for the sample */
+    float *targets;    /* (count, K), or NULL; exactly one of labels and targets is there */
+    int target_size;   /* K */
+    uint64_t digest;   /* XXH3 of shape, samples and labels or targets */
 } Dataset;
 
 /* What a loader asks for. A type may stop reading at the limits; the caller cuts what is more. */

@@ -1,9 +1,10 @@
 /* A layer: one file in src/nn/layers, one line in src/nn/layers.def.
  *
- * Activations are float. A sample of shape (F) is stored as F floats. An image (C, H, W) is stored
- * as nChw16c: (ceil(C/16), H, W, 16), channels of a block next to each other, missing channels zero
- * and kept zero by every layer. The batch is the outermost dimension. All pointers are 64-byte
- * aligned.
+ * Activations are float. A sample of shape (F) is stored as F floats, a sequence (T, F) as T rows
+ * of F floats: layers that work on features see batch * shape_rows rows. An image (C, H, W) is
+ * stored as nChw16c: (ceil(C/16), H, W, 16), channels of a block next to each other, missing
+ * channels zero and kept zero by every layer. The batch is the outermost dimension. All pointers
+ * are 64-byte aligned.
  *
  * Weights have the plain order a reader expects (dense (out, in), conv (OC, IC/groups, KH, KW));
  * layers pack what they need into their own memory when `begin_step` tells them that the weights
@@ -17,6 +18,7 @@
 #include "lockstep/batch.h"
 #include "lockstep/config.h"
 #include "lockstep/layout.h"
+#include "lockstep/precision.h"
 
 #define LAYER_MAX_TENSORS 6
 
@@ -27,8 +29,12 @@ typedef struct Pass {
     uint64_t seed;    /* of the run */
     int64_t step;     /* 0-based optimizer step */
     int first_sample; /* position of the lane's first sample in the global batch */
-    int global_batch; /* samples of the whole step: what the loss gradient is divided by */
+    int global_batch; /* samples of the whole step */
     int lane_size;    /* samples of a full lane; first_sample is a multiple of it */
+    int64_t
+        global_targets;    /* targets of the whole step (batch.h): what the loss gradient is divided
+                               by; as many as samples unless labels are per position or ignored */
+    const int32_t *tokens; /* (B, T) of this micro-batch, if the network's input is token ids */
 } Pass;
 
 typedef struct Layer Layer;
@@ -38,7 +44,10 @@ typedef struct LayerTensor {
     int index;               /* in the Layout */
     int fan_in, fan_out;     /* for the initialiser */
     const char *initializer; /* fixed ("zeros", "ones"), or NULL: the model's or layer's `init` */
-    float *w, *dw;           /* (padded) in the weight and gradient arenas; set by model_bind */
+    bool tied;               /* an earlier layer's tensor (layer_share_tensor) */
+    bool shared;   /* a later layer is tied to it: dw holds that layer's part when backward
+                                is called, to be added to; set by model_build */
+    float *w, *dw; /* (padded) in the weight and gradient arenas; set by model_bind */
 } LayerTensor;
 
 typedef struct LayerType {
@@ -64,6 +73,10 @@ typedef struct LayerType {
     void (*allocate)(Layer *layer, int max_batch);
     void (*release)(Layer *layer);
 
+    /* Floats that forward, backward and begin_step may use at layer->scratch. One buffer serves all
+     * layers of a model, so nothing in it lives from one call to the next. NULL: none. */
+    size_t (*scratch)(const Layer *layer, int max_batch);
+
     /* The weights are new: pack them. A step of global_batch samples follows (0: evaluation); a
      * layer whose statistics decay depends on it sets layout->tensors[...].keep. NULL: nothing to
      * do. */
@@ -73,7 +86,8 @@ typedef struct LayerType {
     void (*forward)(Layer *layer, const Pass *pass, const float *x, float *y);
 
     /* dy -> dx (NULL for the first layer of a net: not wanted) and the layer's dw, which it
-     * overwrites (=, not +=) completely, padding excluded. x and y are what forward saw and gave,
+     * overwrites (=, not +=, unless the tensor is shared) completely, padding excluded. x and y are
+     * what forward saw and gave,
      * NULL where the type does not keep them. dx may be dy only if in_place. */
     void (*backward)(Layer *layer, const Pass *pass, const float *x, const float *y,
                      const float *dy, float *dx);
@@ -81,6 +95,10 @@ typedef struct LayerType {
     bool in_place; /* y may be x, and dx may be dy (element-wise, backward without x) */
     bool keep_x;   /* backward reads x */
     bool keep_y;   /* backward reads y */
+
+    /* The input is token ids (pass->tokens; x is NULL and no data gradient is asked for), which
+     * other types refuse; and whether a tensor of the type may be shared. */
+    bool takes_tokens, shares;
 } LayerType;
 
 struct Layer {
@@ -93,20 +111,35 @@ struct Layer {
     int tensor_count;
     double flops; /* forward, per sample, 2 per multiply-add */
     int max_batch;
-    bool first;     /* no data gradient will be asked for */
+    bool first;          /* no data gradient will be asked for */
+    Precision precision; /* of its matrix products; types without such products ignore it */
     bool zero_init; /* zero_gamma: this norm's gain starts at 0 (last norm of a residual body) */
     char *init;     /* initialiser asked for by this layer's config, or NULL; owned */
-    void *state;    /* private to the type */
+    float *scratch; /* of the model; see LayerType.scratch */
+    float *own_scratch;       /* without a model; owned */
+    void *state;              /* private to the type */
     size_t state_bytes_total; /* memory the layer keeps beside its options; set by allocate */
 };
 
+/* What a layer is created for. */
+typedef struct LayerPlace {
+    const char *name;
+    int index;
+    Shape in;
+    bool first; /* no data gradient will be asked for */
+    Precision precision;
+} LayerPlace;
+
 /* A layer from its options (`node` may be a map, a scalar for the first option, or null for the
- * defaults): reads them, plans, adds its tensors to the layout. `first`: no data gradient will be
- * asked for. NULL and err if the options or the shape do not fit. Freed with layer_free (NULL is
- * fine). */
-Layer *layer_create(const LayerType *type, const Config *config, ConfigNode *node, const char *name,
-                    int index, Shape in, bool first, Layout *layout, Err *err);
+ * defaults): reads them, plans, adds its tensors to the layout. NULL and err if the options or the
+ * shape do not fit. Freed with layer_free (NULL is fine). */
+Layer *layer_create(const LayerType *type, const Config *config, ConfigNode *node,
+                    const LayerPlace *place, Layout *layout, Err *err);
 void layer_free(Layer *layer);
+
+/* Everything a layer keeps, for batches of up to max_batch samples. `scratch`: see LayerType; NULL:
+ * the layer gets a buffer of its own. Once, after the layout is sealed and lanes are checked. */
+void layer_allocate(Layer *layer, int max_batch, float *scratch);
 
 /* {name, init}: options that every layer has. name is read by the model. */
 extern const Option layer_common_options[];
@@ -117,6 +150,8 @@ size_t shape_stored(Shape shape);
 size_t shape_values(Shape shape);
 char *shape_text(Shape shape, char *buffer, size_t size); /* "(64, 8, 8)" */
 int shape_blocks(Shape shape);                            /* ceil(C / 16) of an image */
+int shape_rows(Shape shape);     /* of a sample: T of a sequence, 1 of features */
+int shape_features(Shape shape); /* F of features or of a sequence */
 bool shape_equal(Shape a, Shape b);
 
 /* One sample between plain (C, H, W) and stored (C/16, H, W, 16) order; missing channels are
@@ -129,6 +164,12 @@ void shape_unpack(Shape shape, const float *stored, float *plain);
  * says. */
 int layer_add_tensor(Layer *layer, Layout *layout, const char *name, int ndim, const int *shape,
                      unsigned flags, int fan_in, int fan_out, const char *initializer);
+
+/* Makes an earlier layer's tensor, found by its full name ("tokens.weight"), one of this layer's
+ * too: both work on the same weights, and their gradients are added. The shape must be (rows,
+ * columns); the error names what was found. */
+bool layer_share_tensor(Layer *layer, const Layout *layout, const char *name, int rows, int columns,
+                        Err *err);
 
 /* The registry, at the ISA level in use. */
 const LayerType *layer_find(const char *name); /* NULL if there is none */

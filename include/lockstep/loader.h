@@ -74,6 +74,9 @@ char *loader_text(const Loader *loader, char *buffer, size_t size);
 /* Samples in the global batch of step (0-based): the full batch, or less at the end of an epoch. */
 int loader_batch_size(const Loader *loader, int64_t step);
 
+/* Targets of that batch (batch.h): what the loss gradient is divided by. */
+int64_t loader_targets(const Loader *loader, int64_t step);
+
 /* The micro-batch of `lane` in `step`: normalised and augmented. Borrowed until the next call;
  * count 0 if the lane is empty. */
 const Batch *loader_lane(Loader *loader, int64_t step, int lane);

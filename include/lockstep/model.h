@@ -78,6 +78,7 @@ typedef struct Model {
     ModelPlan plan;
     int max_batch;     /* from here on: set by model_allocate */
     void *memory;      /* the one arena behind the slots */
+    float *scratch;    /* what all layers share, at the arena's end */
     float **slots;     /* slot -> memory */
     const float *x;    /* buffer 0 of the last forward */
     ModelTimes *times; /* per node, if somebody wants them; borrowed */
@@ -86,12 +87,18 @@ typedef struct Model {
 
 extern const Option model_options[]; /* {layers, init, zero_gamma} */
 
+/* What the data set and the run want of a network. */
+typedef struct ModelWish {
+    Shape input;
+    Shape output; /* ndim 0: any */
+    Precision precision;
+} ModelWish;
+
 /* Builds from the map `model: {layers: [...], init: ..., zero_gamma: ...}` and `loss`. Infers and
  * checks every shape: an impossible net is an error that names the layer, its input shape and what
- * it needs. `outputs` > 0: the output must be a vector of that many values; 0: any shape. config
- * must outlive the model. After an error there is nothing to free. */
+ * it needs. config must outlive the model. After an error there is nothing to free. */
 bool model_build(Model *model, const Config *config, ConfigNode *node, ConfigNode *loss_node,
-                 Shape input, int outputs, Err *err);
+                 const ModelWish *wish, Err *err);
 
 /* Tells every layer the samples in a full lane; false if that does not suit one of them. After
  * model_build, before model_allocate. */
@@ -119,12 +126,13 @@ void model_begin_step(Model *model, int global_batch);
 Tally model_forward(Model *model, const Batch *batch, const Pass *pass);
 
 /* After a training forward of the same batch, which must still be there: writes the lane's gradient
- * (of the sum of the losses over pass->global_batch) and statistic increments to the bound dw;
+ * (of the sum of the losses over pass->global_targets) and statistic increments to the bound dw;
  * padding is left alone. Where two nodes read a buffer, the later node's gradient is the left
  * summand. */
 void model_backward(Model *model, const Batch *batch, const Pass *pass);
 
-/* The outputs of the last forward: (B, F), or stored images. Valid until the next forward. */
+/* The outputs of the last forward: (B, F), (B, T, F) or stored images. Valid until the next forward
+ * or backward: a training forward with labels may have left the loss gradient there. */
 const float *model_output(const Model *model);
 
 /* Sum of the layers' flops; forward, per sample. */

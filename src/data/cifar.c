@@ -71,7 +71,7 @@ static void join_files(const CifarFormat *format, const CifarFile *files, int co
     size_t total = 0;
     for (int f = 0; f < count; f++)
         total += files[f].count;
-    set->shape = (Shape){ 3, { 3, 32, 32 } };
+    set->shape = (Shape){ .ndim = 3, .dim = { 3, 32, 32 } };
     set->count = (int64_t)total;
     set->classes = format->classes;
     set->bytes = mem_alloc(total * PIXELS);

@@ -156,10 +156,10 @@ static Shape sample_shape(const IdxHeader *header)
     for (int i = 0; i < header->ndim; i++)
         dim[i] = (int)header->dim[i];
     if (header->ndim == 2)
-        return (Shape){ 1, { dim[1], 1, 1 } };
+        return (Shape){ .ndim = 1, .dim = { dim[1], 1, 1 } };
     if (header->ndim == 3)
-        return (Shape){ 3, { 1, dim[1], dim[2] } };
-    return (Shape){ 3, { dim[1], dim[2], dim[3] } };
+        return (Shape){ .ndim = 3, .dim = { 1, dim[1], dim[2] } };
+    return (Shape){ .ndim = 3, .dim = { dim[1], dim[2], dim[3] } };
 }
 
 static bool read_samples(const char *path, Dataset *set, Err *err)

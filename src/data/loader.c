@@ -30,6 +30,11 @@ int loader_batch_size(const Loader *loader, int64_t step)
     return left < loader->lanes->batch ? (int)left : loader->lanes->batch;
 }
 
+int64_t loader_targets(const Loader *loader, int64_t step)
+{
+    return loader_batch_size(loader, step);
+}
+
 /* bytes (C, H, W) -> x (C, H, W), by each channel's table */
 static void convert(const Loader *loader, const uint8_t *bytes, float *x)
 {

@@ -53,8 +53,9 @@ static const Option options[] = {
 static Shape sample_shape(const OptionFloats *shape)
 {
     if (shape->count == 1)
-        return (Shape){ 1, { (int)shape->value[0], 1, 1 } };
-    return (Shape){ 3, { (int)shape->value[0], (int)shape->value[1], (int)shape->value[2] } };
+        return (Shape){ .ndim = 1, .dim = { (int)shape->value[0], 1, 1 } };
+    return (Shape){ .ndim = 3,
+                    .dim = { (int)shape->value[0], (int)shape->value[1], (int)shape->value[2] } };
 }
 
 static bool check(const void *chosen, Err *err)

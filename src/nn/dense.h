@@ -17,7 +17,7 @@ static inline bool dense_plan(Layer *layer, int units, Err *err)
     int F = layer->in.dim[0];
     if ((double)F * units > INT_MAX)
         return err_set(err, "%.3g weights are too many", (double)F * units);
-    layer->out = (Shape){ 1, { units, 1, 1 } };
+    layer->out = (Shape){ .ndim = 1, .dim = { units, 1, 1 } };
     layer->flops = 2.0 * F * units;
     return true;
 }

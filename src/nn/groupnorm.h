@@ -51,6 +51,8 @@ static inline GroupBlock groupnorm_block(const Layer *layer, int sample, int num
 static inline bool groupnorm_plan(Layer *layer, Layout *layout, int groups, bool affine, Err *err)
 {
     int C = layer->in.dim[0];
+    if (layer->in.ndim == 2)
+        return err_set(err, "it needs features (F) or an image (C, H, W)");
     if (C % groups != 0)
         return err_set(err, "%d groups do not divide %d channels", groups, C);
     if (shape_values(layer->in) == (size_t)groups)

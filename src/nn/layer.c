@@ -72,20 +72,35 @@ size_t shape_values(Shape shape)
 
 size_t shape_stored(Shape shape)
 {
-    if (shape.ndim == 1)
-        return (size_t)shape.dim[0];
+    if (shape.ndim < 3)
+        return shape_values(shape);
     return (size_t)shape_blocks(shape) * BLOCK * (size_t)shape.dim[1] * (size_t)shape.dim[2];
+}
+
+int shape_rows(Shape shape)
+{
+    return shape.ndim == 2 ? shape.dim[0] : 1;
+}
+
+int shape_features(Shape shape)
+{
+    return shape.dim[shape.ndim - 1];
 }
 
 bool shape_equal(Shape a, Shape b)
 {
-    return a.ndim == b.ndim && memcmp(a.dim, b.dim, (size_t)a.ndim * sizeof *a.dim) == 0;
+    return a.ndim == b.ndim && a.vocabulary == b.vocabulary &&
+           memcmp(a.dim, b.dim, (size_t)a.ndim * sizeof *a.dim) == 0;
 }
 
 char *shape_text(Shape shape, char *buffer, size_t size)
 {
-    if (shape.ndim == 1)
+    if (shape.vocabulary > 0)
+        snprintf(buffer, size, "(%d) tokens", shape.dim[0]);
+    else if (shape.ndim == 1)
         snprintf(buffer, size, "(%d)", shape.dim[0]);
+    else if (shape.ndim == 2)
+        snprintf(buffer, size, "(%d, %d)", shape.dim[0], shape.dim[1]);
     else
         snprintf(buffer, size, "(%d, %d, %d)", shape.dim[0], shape.dim[1], shape.dim[2]);
     return buffer;
@@ -93,7 +108,7 @@ char *shape_text(Shape shape, char *buffer, size_t size)
 
 void shape_pack(Shape shape, const float *plain, float *stored)
 {
-    if (shape.ndim == 1) {
+    if (shape.ndim < 3) {
         memcpy(stored, plain, shape_values(shape) * sizeof *plain);
         return;
     }
@@ -111,7 +126,7 @@ void shape_pack(Shape shape, const float *plain, float *stored)
 
 void shape_unpack(Shape shape, const float *stored, float *plain)
 {
-    if (shape.ndim == 1) {
+    if (shape.ndim < 3) {
         memcpy(plain, stored, shape_values(shape) * sizeof *plain);
         return;
     }
@@ -190,6 +205,9 @@ static bool plan(Layer *layer, const Config *config, const ConfigNode *node, Lay
     char in[48];
     Err reason;
     shape_text(layer->in, in, sizeof in);
+    if (layer->in.vocabulary > 0 && !layer->type->takes_tokens)
+        return config_error(config, node, err, "layer %s gets %s: put embedding before it",
+                            layer->name, in);
     if (!layer->type->plan(layer, layout, &reason))
         return config_error(config, node, err, "layer %s gets %s: %s", layer->name, in,
                             reason.text);
@@ -199,19 +217,32 @@ static bool plan(Layer *layer, const Config *config, const ConfigNode *node, Lay
     return check_init(layer, config, node, err);
 }
 
-Layer *layer_create(const LayerType *type, const Config *config, ConfigNode *node, const char *name,
-                    int index, Shape in, bool first, Layout *layout, Err *err)
+Layer *layer_create(const LayerType *type, const Config *config, ConfigNode *node,
+                    const LayerPlace *place, Layout *layout, Err *err)
 {
     Layer *layer = mem_new(Layer);
     layer->type = type;
-    layer->index = index;
-    layer->in = in;
-    layer->first = first;
-    snprintf(layer->name, sizeof layer->name, "%s", name);
+    layer->index = place->index;
+    layer->in = place->in;
+    layer->first = place->first;
+    layer->precision = place->precision;
+    snprintf(layer->name, sizeof layer->name, "%s", place->name);
     if (read_options(layer, config, node, err) && plan(layer, config, node, layout, err))
         return layer;
     layer_free(layer);
     return NULL;
+}
+
+void layer_allocate(Layer *layer, int max_batch, float *scratch)
+{
+    const LayerType *type = layer->type;
+    expect(!layer->state && layer->max_batch == 0);
+    layer->max_batch = max_batch;
+    if (!scratch && type->scratch)
+        scratch = layer->own_scratch = mem_array(float, type->scratch(layer, max_batch));
+    layer->scratch = scratch;
+    if (type->allocate)
+        type->allocate(layer, max_batch);
 }
 
 void layer_free(Layer *layer)
@@ -224,6 +255,7 @@ void layer_free(Layer *layer)
         options_free(options_of(layer->type), layer->options);
     mem_free(layer->options);
     mem_free(layer->init);
+    mem_free(layer->own_scratch);
     mem_free(layer);
 }
 
@@ -242,4 +274,19 @@ int layer_add_tensor(Layer *layer, Layout *layout, const char *name, int ndim, c
         .initializer = initializer,
     };
     return layer->tensor_count++;
+}
+
+bool layer_share_tensor(Layer *layer, const Layout *layout, const char *name, int rows, int columns,
+                        Err *err)
+{
+    expect(layer->tensor_count < LAYER_MAX_TENSORS);
+    int index = layout_find(layout, name);
+    if (index < 0)
+        return err_set(err, "there is no tensor \"%s\" in the layers before it", name);
+    const LayoutTensor *tensor = &layout->tensors[index];
+    if (tensor->ndim != 2 || tensor->shape[0] != rows || tensor->shape[1] != columns)
+        return err_set(err, "tensor \"%s\" would have to have the shape (%d, %d)", name, rows,
+                       columns);
+    layer->tensors[layer->tensor_count++] = (LayerTensor){ .index = index, .tied = true };
+    return true;
 }

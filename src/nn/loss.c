@@ -98,9 +98,10 @@ static bool read_options(Loss *loss, const Config *config, ConfigNode *node, Err
     return false;
 }
 
-bool loss_init(Loss *loss, const Config *config, ConfigNode *node, int outputs, Err *err)
+bool loss_init(Loss *loss, const Config *config, ConfigNode *node, Shape output, Err *err)
 {
-    *loss = (Loss){ .outputs = outputs };
+    int rows = shape_rows(output);
+    *loss = (Loss){ .rows = rows, .outputs = (int)(shape_values(output) / (size_t)rows) };
     if (node)
         return read_options(loss, config, node, err);
     Config empty = { 0 };

@@ -25,9 +25,21 @@ static size_t arena_floats(const Model *model, int max_batch)
     return floats;
 }
 
+static size_t scratch_floats(const Model *model, int max_batch)
+{
+    size_t most = 0;
+    for (int i = 0; i < model->count; i++) {
+        const Layer *layer = model->nodes[i].layer;
+        bool wants = layer && layer->type->scratch;
+        size_t floats = wants ? layer->type->scratch(layer, max_batch) : 0;
+        most = floats > most ? floats : most;
+    }
+    return most;
+}
+
 size_t model_plan_bytes(const Model *model, int max_batch)
 {
-    return arena_floats(model, max_batch) * sizeof(float);
+    return (arena_floats(model, max_batch) + scratch_floats(model, max_batch)) * sizeof(float);
 }
 
 void model_allocate(Model *model, int max_batch)
@@ -42,13 +54,10 @@ void model_allocate(Model *model, int max_batch)
         model->slots[i] = next;
         next += slot_floats(model, i, max_batch);
     }
+    model->scratch = next;
     for (int i = 0; i < model->count; i++) {
-        Layer *layer = model->nodes[i].layer;
-        if (!layer)
-            continue;
-        layer->max_batch = max_batch;
-        if (layer->type->allocate)
-            layer->type->allocate(layer, max_batch);
+        if (model->nodes[i].layer)
+            layer_allocate(model->nodes[i].layer, max_batch, model->scratch);
     }
 }
 
@@ -93,7 +102,8 @@ bool model_initialize(const Model *model, uint64_t seed, float *w, Err *err)
     for (int i = 0; i < model->count; i++) {
         const Layer *layer = model->nodes[i].layer;
         for (int k = 0; layer && k < layer->tensor_count; k++)
-            if (!initialize_tensor(model, layer, &layer->tensors[k], seed, w, err))
+            if (!layer->tensors[k].tied &&
+                !initialize_tensor(model, layer, &layer->tensors[k], seed, w, err))
                 return false;
     }
     return true;

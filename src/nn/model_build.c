@@ -11,6 +11,7 @@ enum { MAX_NODES = 10000, NAME_BYTES = sizeof((Layer *)0)->name };
 typedef struct Builder {
     Model *model;
     const Config *config;
+    const ModelWish *wish;
     Err *err;
 } Builder;
 
@@ -137,8 +138,12 @@ static bool add_layer(const Builder *b, const ConfigNode *entry, const LayerType
 {
     if (!name_is_new(b, entry, name))
         return false;
-    Layer *layer = layer_create(type, b->config, options, name, b->model->count, port->shape,
-                                !port->backward, &b->model->layout, b->err);
+    LayerPlace place = { .name = name,
+                         .index = b->model->count,
+                         .in = port->shape,
+                         .first = !port->backward,
+                         .precision = b->wish->precision };
+    Layer *layer = layer_create(type, b->config, options, &place, &b->model->layout, b->err);
     if (!layer)
         return false;
     port->shape = layer->out;
@@ -354,20 +359,60 @@ static void plan_input(Model *model)
         model->nodes[i].alias = image && !model->input_packed && model->nodes[i].in == 0;
 }
 
-static bool check_output(const Builder *b, int outputs)
+static bool check_output(const Builder *b)
 {
-    char shape[48];
+    char found[48], wanted[48];
     const Model *model = b->model;
-    shape_text(model->output, shape, sizeof shape);
-    if (outputs == 0 || (model->output.ndim == 1 && model->output.dim[0] == outputs))
+    Shape output = b->wish->output;
+    if (output.ndim == 0 || shape_equal(model->output, output))
         return true;
+    shape_text(model->output, found, sizeof found);
+    shape_text(output, wanted, sizeof wanted);
     return config_error(b->config, model->options.layers, b->err,
-                        "the network's output is %s, the data set needs (%d): %s", shape, outputs,
-                        model->output.ndim == 1 ? "change the last layer"
-                                                : "end with global_avgpool or flatten, then dense");
+                        "the network's output is %s, the data set needs %s: %s", found, wanted,
+                        model->output.ndim == output.ndim
+                            ? "change the last layer"
+                            : "end with global_avgpool or flatten, then dense");
 }
 
-static bool build(const Builder *b, ConfigNode *node, ConfigNode *loss_node, int outputs)
+/* Node i's user of a layout's tensor. */
+static LayerTensor *tensor_of(const Model *model, int i, int index)
+{
+    Layer *layer = model->nodes[i].layer;
+    for (int k = 0; layer && k < layer->tensor_count; k++)
+        if (layer->tensors[k].index == index)
+            return &layer->tensors[k];
+    return NULL;
+}
+
+/* backward comes to the last user of a tied tensor first; those before it add their part. */
+static bool share_with(const Builder *b, const Layer *tied, const LayerTensor *tensor, int before)
+{
+    for (int i = 0; i < before; i++) {
+        LayerTensor *earlier = tensor_of(b->model, i, tensor->index);
+        const Layer *layer = b->model->nodes[i].layer;
+        if (earlier && !layer->type->shares)
+            return config_error(b->config, b->model->options.layers, b->err,
+                                "layer %s cannot use the weights of layer %s: %s does not share",
+                                tied->name, layer->name, layer->type->name);
+        if (earlier)
+            earlier->shared = true;
+    }
+    return true;
+}
+
+static bool share_tensors(const Builder *b)
+{
+    for (int i = 0; i < b->model->count; i++) {
+        const Layer *layer = b->model->nodes[i].layer;
+        for (int k = 0; layer && k < layer->tensor_count; k++)
+            if (layer->tensors[k].tied && !share_with(b, layer, &layer->tensors[k], i))
+                return false;
+    }
+    return true;
+}
+
+static bool build(const Builder *b, ConfigNode *node, ConfigNode *loss_node)
 {
     Model *model = b->model;
     const Scope top = { .prefix = "", .rounds = "" };
@@ -377,17 +422,19 @@ static bool build(const Builder *b, ConfigNode *node, ConfigNode *loss_node, int
     model->output = port.shape;
     plan_input(model);
     layout_seal(&model->layout);
+    if (!share_tensors(b) || !check_output(b) ||
+        !loss_init(&model->loss, b->config, loss_node, model->output, b->err))
+        return false;
     model_plan(model);
-    return check_output(b, outputs) &&
-           loss_init(&model->loss, b->config, loss_node, (int)shape_values(model->output), b->err);
+    return true;
 }
 
 bool model_build(Model *model, const Config *config, ConfigNode *node, ConfigNode *loss_node,
-                 Shape input, int outputs, Err *err)
+                 const ModelWish *wish, Err *err)
 {
-    *model = (Model){ .input = input, .buffers = 1 };
-    Builder builder = { .model = model, .config = config, .err = err };
-    bool ok = build(&builder, node, loss_node, outputs);
+    *model = (Model){ .input = wish->input, .buffers = 1 };
+    Builder builder = { .model = model, .config = config, .wish = wish, .err = err };
+    bool ok = build(&builder, node, loss_node);
     if (!ok)
         model_free(model);
     return ok;

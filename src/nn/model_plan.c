@@ -82,6 +82,15 @@ static void find_uses(Planner *p)
     p->use[model->nodes[model->count - 1].out].last_use = model->count;
 }
 
+/* The loss may leave its gradient where the network's output was, unless that is the network's
+ * input or backward reads it. */
+static int loss_slot(Planner *p, int output)
+{
+    int slot = p->plan->activation[output];
+    bool takes_output = p->model->loss.type->in_place && slot >= 0 && p->use[output].kept_for < 0;
+    return takes_output ? slot : take(p, p->use[output].floats);
+}
+
 /* May node i write over buffer `in`? */
 static bool may_overwrite(const Planner *p, int i, int in)
 {
@@ -194,7 +203,7 @@ static void plan_backward(Planner *p)
 {
     const Model *model = p->model;
     int output = model->nodes[model->count - 1].out;
-    p->plan->loss_gradient = take(p, p->use[output].floats);
+    p->plan->loss_gradient = loss_slot(p, output);
     p->use[output].gradient = p->plan->loss_gradient;
     for (int i = model->count - 1; i >= 0; i--) {
         p->plan->flow[i] = (ModelFlow){ -1, { -1, -1 }, { -1, -1 }, { -1, -1 } };

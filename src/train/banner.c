@@ -150,7 +150,8 @@ static void plan_layers(const Trainer *t)
         size_t parameters = 0;
         for (int k = 0; node->layer && k < node->layer->tensor_count; k++) {
             const LayoutTensor *tensor = &t->model.layout.tensors[node->layer->tensors[k].index];
-            parameters += tensor->flags & LAYOUT_STATISTIC ? 0 : tensor->n;
+            bool counts = !node->layer->tensors[k].tied && !(tensor->flags & LAYOUT_STATISTIC);
+            parameters += counts ? tensor->n : 0;
         }
         double flops = node->layer ? node->layer->flops : 0;
         log_out("%-28s %-16s %12s %14s %7.1f%%", node->layer ? node->layer->name : "(add)",

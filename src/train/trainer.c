@@ -42,7 +42,9 @@ static void run_lane(Trainer *t, int lane, int global_batch)
                   .step = t->step,
                   .first_sample = lanes_offset(&t->lanes, lane),
                   .global_batch = global_batch,
-                  .lane_size = t->lanes.size };
+                  .lane_size = t->lanes.size,
+                  .global_targets = loader_targets(&t->loader, t->step),
+                  .tokens = batch->tokens };
     model_bind(&t->model, t->w, gradient);
     t->reports[lane].tally = model_forward(&t->model, batch, &pass);
     lap(t, PHASE_FORWARD);
@@ -127,7 +129,8 @@ Tally trainer_evaluate(Trainer *t)
                       .seed = (uint64_t)t->settings->seed,
                       .step = t->step,
                       .global_batch = batch->count,
-                      .lane_size = t->lanes.size };
+                      .lane_size = t->lanes.size,
+                      .tokens = batch->tokens };
         t->chunk_tallies[c] = model_forward(&t->model, batch, &pass);
     }
     comm_allgather(t->comm, t->chunk_tallies, t->chunk_bounds, sizeof *t->chunk_tallies);

@@ -61,12 +61,21 @@ static bool init_data(Trainer *t, int *exit_code, Err *err)
     return same(t, text, exit_code, err);
 }
 
+/* A row of values for each target. */
+static Shape wanted_output(const Dataset *data)
+{
+    int values = data->classes ? data->classes : data->target_size;
+    if (data->per_position)
+        return (Shape){ .ndim = 2, .dim = { data->shape.dim[0], values, 1 } };
+    return (Shape){ .ndim = 1, .dim = { values, 1, 1 } };
+}
+
 static bool init_model(Trainer *t, Err *err)
 {
     const Settings *s = t->settings;
     const Dataset *data = &t->loader.train;
-    int outputs = data->classes ? data->classes : data->target_size;
-    if (!model_build(&t->model, &s->config, s->model, s->loss, t->loader.shape, outputs, err))
+    ModelWish wish = { .input = t->loader.shape, .output = wanted_output(data) };
+    if (!model_build(&t->model, &s->config, s->model, s->loss, &wish, err))
         return false;
     if (t->model.loss.type->wants_labels != (data->classes > 0))
         return config_error(&s->config, s->loss, err, "%s wants %s, the data set has %s",

@@ -69,14 +69,15 @@ static bool override_all(Config *config, const Lines *lines, Err *err)
 static bool read_families(const Settings *settings, Err *err)
 {
     const Config *config = &settings->config;
-    const Shape input = { 3, { 1, 8, 8 } };
+    const Shape input = { .ndim = 3, .dim = { 1, 8, 8 } };
     const ScheduleRun run = {
         .steps = 100, .steps_per_epoch = 10, .batch = settings->train.batch, .base_lr = 0.1
     };
     Model model = { 0 };
     Optimizer optimizer = { 0 };
     Schedule schedule = { 0 };
-    bool ok = model_build(&model, config, settings->model, settings->loss, input, 10, err);
+    const ModelWish wish = { .input = input, .output = { .ndim = 1, .dim = { 10, 1, 1 } } };
+    bool ok = model_build(&model, config, settings->model, settings->loss, &wish, err);
     ok = ok && optimizer_init(&optimizer, config, settings->optimizer, &model.layout,
                               layout_slice(&model.layout, 0, 1), err);
     ok = ok && schedule_init(&schedule, config, settings->schedule, &run, err);

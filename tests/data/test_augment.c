@@ -45,10 +45,10 @@ static uint32_t word_for(int k, int n)
 }
 
 static const Shape shapes[] = {
-    { 3, { 1, 5, 7 } },
-    { 3, { 3, 6, 4 } },
-    { 3, { 2, 1, 6 } },
-    { 3, { 1, 6, 1 } },
+    { .ndim = 3, .dim = { 1, 5, 7 } },
+    { .ndim = 3, .dim = { 3, 6, 4 } },
+    { .ndim = 3, .dim = { 2, 1, 6 } },
+    { .ndim = 3, .dim = { 1, 6, 1 } },
 };
 #define SHAPES ((int)(sizeof shapes / sizeof *shapes))
 
@@ -117,7 +117,7 @@ END_TEST
 START_TEST(crop_with_reflection)
 {
     enum { PAD = 3, H = 5, W = 7 };
-    Shape shape = { 3, { 2, H, W } };
+    Shape shape = { .ndim = 3, .dim = { 2, H, W } };
     float x[MAX_VALUES], y[MAX_VALUES];
     float padded[2][H + 2 * PAD][W + 2 * PAD];
     static const int row_of[H + 2 * PAD] = { 3, 2, 1, 0, 1, 2, 3, 4, 3, 2, 1 };

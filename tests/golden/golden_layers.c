@@ -363,16 +363,14 @@ static bool make_layer(LayerRun *run, const char *type, Shape in)
     if (!recipe_parse(&run->recipe, "layer", &run->config, why))
         return false;
     run->layer = layer_create(layer_find(type), &run->config, config_get(run->config.root, "layer"),
-                              "layer", 0, in, false, &run->layout, why);
+                              &(LayerPlace){ .name = "layer", .in = in }, &run->layout, why);
     if (!run->layer)
         return false;
     Layer *layer = run->layer;
     layout_seal(&run->layout);
     if (layer->type->check_lane && !layer->type->check_lane(layer, run->batch, why))
         return false;
-    layer->max_batch = run->batch;
-    if (layer->type->allocate)
-        layer->type->allocate(layer, run->batch);
+    layer_allocate(layer, run->batch, NULL);
     run->w = mem_array(float, run->layout.n);
     run->dw = mem_array(float, run->layout.n);
     for (int i = 0; i < layer->tensor_count; i++) {
@@ -567,9 +565,10 @@ static void compare_loss(LossRun *run, int B, int F)
     bool elements = !run->loss.type->wants_labels; /* PyTorch's sum is over elements */
     double scale = run->sum && elements ? F : 1, upstream = run->upstream.values[0];
     Batch batch = { .count = B, .labels = run->labels, .targets = run->targets };
-    Pass pass = { .train = true, .batch = B, .global_batch = run->sum ? 1 : B, .lane_size = B };
+    Pass pass = { .train = true, .batch = B, .lane_size = B };
+    pass.global_targets = run->sum ? 1 : B;
     Tally tally = run->loss.type->evaluate(&run->loss, &pass, &batch, run->x, run->dx);
-    float y = (float)(tally.loss * scale / pass.global_batch);
+    float y = (float)(tally.loss * scale / (double)pass.global_targets);
     for (int i = 0; i < B * F; i++)
         run->dx[i] *= (float)(scale * upstream);
     const json_t *loss = find_named(expected, "y"), *gradient = find_named(expected, "d_x");
@@ -604,7 +603,8 @@ static Verdict run_loss(LossRun *run, const char *type, const char *target)
         return case_fails(c, "x or dy: cannot use its shape");
     size_t F = x->shape[x->ndim - 1], B = x->count / F;
     if (!recipe_parse(&run->recipe, "loss", &run->config, why) ||
-        !loss_init(&run->loss, &run->config, config_get(run->config.root, "loss"), (int)F, why))
+        !loss_init(&run->loss, &run->config, config_get(run->config.root, "loss"),
+                   (Shape){ .ndim = 1, .dim = { (int)F, 1, 1 } }, why))
         return FAILED;
     if (run->loss.type->wants_labels && !read_labels(run, B, (int)F))
         return FAILED;

@@ -240,7 +240,7 @@ static bool build(ModelRun *run)
         return false;
     const ConfigNode *root = run->config.root;
     if (!model_build(&run->model, &run->config, config_get(root, "model"), config_get(root, "loss"),
-                     run->shape, 0, why))
+                     &(ModelWish){ .input = run->shape }, why))
         return false;
     int lane_size = (int)run->batch / run->lanes;
     if (!check_targets(run) || !model_check_lanes(&run->model, lane_size, why) ||
@@ -289,6 +289,7 @@ static double run_lane(ModelRun *run, int step, int lane)
                   .step = step,
                   .first_sample = (int)first,
                   .global_batch = (int)run->batch,
+                  .global_targets = (int64_t)run->batch,
                   .lane_size = (int)B };
     Tally tally = model_forward(&run->model, &batch, &pass);
     model_backward(&run->model, &batch, &pass);

@@ -112,9 +112,7 @@ static inline void case_fill(ImageCase *test, int batch)
                            tensor->n);
         fill_nan(layer->tensors[t].dw, tensor->n);
     }
-    layer->max_batch = batch;
-    if (layer->type->allocate)
-        layer->type->allocate(layer, batch);
+    layer_allocate(layer, batch, NULL);
     test->pass = (Pass){
         .train = true, .batch = batch, .seed = SEED, .global_batch = batch, .lane_size = batch
     };

@@ -69,8 +69,10 @@ static const struct {
 };
 
 static const Shape shapes[] = {
-    { 1, { 1, 1, 1 } }, { 1, { 7, 1, 1 } },  { 1, { 33, 1, 1 } }, { 3, { 1, 5, 4 } },
-    { 3, { 3, 5, 6 } }, { 3, { 16, 4, 5 } }, { 3, { 19, 4, 3 } },
+    { .ndim = 1, .dim = { 1, 1, 1 } },  { .ndim = 1, .dim = { 7, 1, 1 } },
+    { .ndim = 1, .dim = { 33, 1, 1 } }, { .ndim = 3, .dim = { 1, 5, 4 } },
+    { .ndim = 3, .dim = { 3, 5, 6 } },  { .ndim = 3, .dim = { 16, 4, 5 } },
+    { .ndim = 3, .dim = { 19, 4, 3 } },
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -161,9 +163,7 @@ static void allocate(Rig *rig)
     rig->low = mem_array(float, rig->y_floats);
     rig->w = mem_array(float, n);
     rig->dw = mem_array(float, n);
-    layer->max_batch = rig->pass.batch;
-    if (layer->type->allocate)
-        layer->type->allocate(layer, rig->pass.batch);
+    layer_allocate(layer, rig->pass.batch, NULL);
 }
 
 static void rig_free(Rig *rig)
@@ -193,7 +193,7 @@ static bool rig_init(Rig *rig, const char *type, const char *options, Shape in, 
     ck_assert_msg(config_parse(&rig->config, "test", text, strlen(text), &err), "%s", err.text);
     rig->layer =
         layer_create(layer_find(type), &rig->config, config_get(rig->config.root, "options"),
-                     "layer", 1, in, false, &rig->layout, &err);
+                     &(LayerPlace){ .name = "layer", .index = 1, .in = in }, &rig->layout, &err);
     if (!rig->layer) {
         ck_assert_ptr_nonnull(strstr(err.text, "layer layer gets "));
         rig_free(rig);

@@ -54,11 +54,12 @@ static void net_init(Net *net, const char *text, Shape input, int batch)
                             .step = 3,
                             .first_sample = batch,
                             .global_batch = 2 * batch,
+                            .global_targets = 2 * batch,
                             .lane_size = batch } };
     ck_assert_msg(config_parse(&net->config, "test", text, strlen(text), &err), "%s", err.text);
     ConfigNode *root = net->config.root;
     ck_assert_msg(model_build(&net->model, &net->config, config_get(root, "model"),
-                              config_get(root, "loss"), input, 0, &err),
+                              config_get(root, "loss"), &(ModelWish){ .input = input }, &err),
                   "%s", err.text);
     Model *model = &net->model;
     ck_assert(model_check_lanes(model, batch, &err));
@@ -73,7 +74,8 @@ static void net_init(Net *net, const char *text, Shape input, int batch)
     net->labels = mem_array(int32_t, batch);
     for (int i = 0; i < batch; i++)
         net->labels[i] = (int32_t)((size_t)(3 * i + 1) % outputs);
-    net->batch = (Batch){ batch, net->x, net->labels, net->targets };
+    net->batch =
+        (Batch){ .count = batch, .x = net->x, .labels = net->labels, .targets = net->targets };
     model_bind(model, net->w, net->dw);
 }
 
@@ -174,8 +176,8 @@ static void check_gradients(const char *text, Shape input, int batch)
 
 START_TEST(test_gradients)
 {
-    check_gradients(residual_net, (Shape){ 3, { 3, 7, 6 } }, 4);
-    check_gradients(mse_net, (Shape){ 1, { 11, 1, 1 } }, 5);
+    check_gradients(residual_net, (Shape){ .ndim = 3, .dim = { 3, 7, 6 } }, 4);
+    check_gradients(mse_net, (Shape){ .ndim = 1, .dim = { 11, 1, 1 } }, 5);
 }
 END_TEST
 
@@ -307,11 +309,11 @@ START_TEST(test_plan)
     static const char input_net[] =
         "model: {layers: [residual: {body: [relu, dropout]}, flatten, residual: {body: [tanh]}, "
         "dense: 4]}\n";
-    check_plan(relu_net, (Shape){ 3, { 3, 6, 5 } }, 3);
-    check_plan(residual_net, (Shape){ 3, { 3, 7, 6 } }, 2);
-    check_plan(mse_net, (Shape){ 1, { 11, 1, 1 } }, 5);
-    check_plan(input_net, (Shape){ 3, { 3, 5, 5 } }, 3);
-    check_plan(input_net, (Shape){ 1, { 7, 1, 1 } }, 3);
+    check_plan(relu_net, (Shape){ .ndim = 3, .dim = { 3, 6, 5 } }, 3);
+    check_plan(residual_net, (Shape){ .ndim = 3, .dim = { 3, 7, 6 } }, 2);
+    check_plan(mse_net, (Shape){ .ndim = 1, .dim = { 11, 1, 1 } }, 5);
+    check_plan(input_net, (Shape){ .ndim = 3, .dim = { 3, 5, 5 } }, 3);
+    check_plan(input_net, (Shape){ .ndim = 1, .dim = { 7, 1, 1 } }, 3);
 }
 END_TEST
 
@@ -321,7 +323,7 @@ START_TEST(test_plan_reuses_memory)
 {
     Net net;
     net_init(&net, "model: {layers: [dense: 64, repeat: {times: 20, body: [tanh, dense: 64]}]}",
-             (Shape){ 1, { 64, 1, 1 } }, 16);
+             (Shape){ .ndim = 1, .dim = { 64, 1, 1 } }, 16);
     size_t layer_bytes = 64 * 16 * sizeof(float);
     ck_assert_uint_le(net.model.activation_bytes, 25 * layer_bytes);
     net_free(&net);
@@ -332,7 +334,7 @@ START_TEST(test_data_gradient_is_skipped)
 {
     Net net;
     net_init(&net, "model: {layers: [relu, avgpool: 2, flatten, dense: 7, relu, dense: 3]}",
-             (Shape){ 3, { 2, 4, 4 } }, 2);
+             (Shape){ .ndim = 3, .dim = { 2, 4, 4 } }, 2);
     static const bool first[] = { true, true, true, true, false, false };
     for (int i = 0; i < net.model.count; i++) {
         ck_assert_int_eq(net.model.nodes[i].layer->first, first[i]);
@@ -346,7 +348,7 @@ END_TEST
 START_TEST(test_plain_input)
 {
     Net plain, packed;
-    Shape input = { 3, { 3, 5, 4 } };
+    Shape input = { .ndim = 3, .dim = { 3, 5, 4 } };
     net_init(&plain, "model: {layers: [flatten: {name: f}, dense: {units: 6, name: d}]}", input, 4);
     net_init(&packed, "model: {layers: [dropout: 0, flatten, dense: {units: 6, name: d}]}", input,
              4);
@@ -365,7 +367,7 @@ END_TEST
 START_TEST(test_evaluation)
 {
     Net net;
-    net_init(&net, residual_net, (Shape){ 3, { 3, 7, 6 } }, 4);
+    net_init(&net, residual_net, (Shape){ .ndim = 3, .dim = { 3, 7, 6 } }, 4);
     net.pass.train = false;
     double all = net_loss(&net);
     ck_assert_double_eq(all, net_loss(&net));
@@ -403,7 +405,7 @@ START_TEST(test_zero_gamma)
              "    - residual: {name: inside, body: [batchnorm, relu]}\n"
              "    - flatten\n"
              "    - dense: 2\n",
-             (Shape){ 3, { 2, 3, 3 } }, 2);
+             (Shape){ .ndim = 3, .dim = { 2, 3, 3 } }, 2);
     ck_assert(tensor_start(&net, "ends.body.0.batchnorm.weight")[2] == 1);
     ck_assert(tensor_start(&net, "ends.body.2.layernorm.weight")[5] == 0);
     ck_assert(tensor_start(&net, "ends.body.2.layernorm.bias")[5] == 0);
@@ -421,7 +423,7 @@ START_TEST(test_initialize_is_a_function_of_the_seed)
 {
     Net net;
     Err err;
-    net_init(&net, residual_net, (Shape){ 3, { 3, 7, 6 } }, 2);
+    net_init(&net, residual_net, (Shape){ .ndim = 3, .dim = { 3, 7, 6 } }, 2);
     size_t n = net.model.layout.n;
     memset(net.dw, 0xff, n * sizeof *net.dw); /* padding has to be cleared, too */
     ck_assert(model_initialize(&net.model, 9, net.dw, &err) && same_bits(net.w, net.dw, n));
@@ -438,11 +440,12 @@ static void check_loss(const char *text, const float *y, int batch, int K, const
     Config config;
     Err err;
     Loss loss;
-    Pass pass = { .train = true, .batch = batch, .global_batch = 7 };
+    Pass pass = { .train = true, .batch = batch, .global_targets = 7 };
     float *dy = mem_array(float, batch *K);
     ck_assert_msg(config_parse(&config, "test", text, strlen(text), &err), "%s", err.text);
-    ck_assert_msg(loss_init(&loss, &config, config_get(config.root, "loss"), K, &err), "%s",
-                  err.text);
+    ck_assert_msg(loss_init(&loss, &config, config_get(config.root, "loss"),
+                            (Shape){ .ndim = 1, .dim = { K, 1, 1 } }, &err),
+                  "%s", err.text);
     Tally tally = loss.type->evaluate(&loss, &pass, data, y, dy);
     Tally again = loss.type->evaluate(&loss, &pass, data, y, NULL);
     ck_assert(tally.loss == again.loss && tally.count == batch);
@@ -509,9 +512,9 @@ START_TEST(test_correct)
     int32_t labels[] = { 1, 2, 0, 2 };
     Loss loss;
     Err err;
-    Pass pass = { .batch = 3, .global_batch = 3 };
+    Pass pass = { .batch = 3, .global_targets = 3 };
     Batch data = { .count = 3, .labels = labels };
-    ck_assert(loss_init(&loss, NULL, NULL, 3, &err));
+    ck_assert(loss_init(&loss, NULL, NULL, (Shape){ .ndim = 1, .dim = { 3, 1, 1 } }, &err));
     ck_assert(loss.type->evaluate(&loss, &pass, &data, y, NULL).correct == 2);
     pass.batch = data.count = 4;
     ck_assert(isnan(loss.type->evaluate(&loss, &pass, &data, y, NULL).loss));
@@ -579,10 +582,11 @@ static void drop_ones(const char *options, Shape shape, int first, int batch, in
     for (int i = 0; i < batch; i++)
         shape_pack(shape, ones, x + (size_t)i * stored);
     ck_assert(config_parse(&config, "test", options, strlen(options), &err));
-    Layer *layer = layer_create(layer_find("dropout"), &config, config_get(config.root, "options"),
-                                "drop", 4, shape, false, &layout, &err);
+    Layer *layer =
+        layer_create(layer_find("dropout"), &config, config_get(config.root, "options"),
+                     &(LayerPlace){ .name = "drop", .index = 4, .in = shape }, &layout, &err);
     Pass pass = { .train = true, .batch = batch, .seed = 6, .step = step, .first_sample = first };
-    layer->type->allocate(layer, batch);
+    layer_allocate(layer, batch, NULL);
     layer->type->forward(layer, &pass, x, x);
     for (int i = 0; i < batch; i++)
         shape_unpack(shape, x + (size_t)i * stored, y + (size_t)i * values);
@@ -595,7 +599,8 @@ static void drop_ones(const char *options, Shape shape, int first, int batch, in
 START_TEST(test_dropout_placement)
 {
     enum { VALUES = 19 * 5 * 7, BATCH = 6 };
-    Shape image = { 3, { 19, 5, 7 } }, vector = { 1, { VALUES, 1, 1 } };
+    Shape image = { .ndim = 3, .dim = { 19, 5, 7 } },
+          vector = { .ndim = 1, .dim = { VALUES, 1, 1 } };
     float *whole = mem_array(float, 2 * VALUES * BATCH), *parts = whole + VALUES * BATCH;
     drop_ones("options: 0.3", image, 12, BATCH, 8, whole);
     drop_ones("options: 0.3", image, 12, 1, 8, parts);

@@ -8,21 +8,23 @@
 #include <stdio.h>
 #include <string.h>
 
-static const Shape image = { 3, { 3, 8, 8 } }, vector = { 1, { 12, 1, 1 } };
+static const Shape image = { .ndim = 3, .dim = { 3, 8, 8 } },
+                   vector = { .ndim = 1, .dim = { 12, 1, 1 } };
 
 /* ---- shapes ---- */
 
 START_TEST(test_stored_sizes)
 {
     char text[48];
-    Shape shape = { 3, { 17, 3, 5 } };
+    Shape shape = { .ndim = 3, .dim = { 17, 3, 5 } };
     ck_assert_uint_eq(shape_values(shape), 255);
     ck_assert_uint_eq(shape_stored(shape), 32 * 15);
     ck_assert_int_eq(shape_blocks(shape), 2);
     ck_assert_uint_eq(shape_stored(vector), 12);
     ck_assert_str_eq(shape_text(shape, text, sizeof text), "(17, 3, 5)");
     ck_assert_str_eq(shape_text(vector, text, sizeof text), "(12)");
-    ck_assert(shape_equal(shape, (Shape){ 3, { 17, 3, 5 } }) && !shape_equal(shape, image));
+    ck_assert(shape_equal(shape, (Shape){ .ndim = 3, .dim = { 17, 3, 5 } }) &&
+              !shape_equal(shape, image));
 }
 END_TEST
 
@@ -30,7 +32,7 @@ START_TEST(test_pack)
 {
     static const int channels[] = { 1, 3, 16, 17, 40 };
     for (size_t i = 0; i < 5; i++) {
-        Shape shape = { 3, { channels[i], 3, 2 } };
+        Shape shape = { .ndim = 3, .dim = { channels[i], 3, 2 } };
         size_t values = shape_values(shape), stored = shape_stored(shape);
         float *plain = mem_array(float, 2 * values), *packed = mem_array(float, stored);
         for (size_t k = 0; k < values; k++)
@@ -75,8 +77,10 @@ static bool build(const char *layers, Shape input, int outputs, char *answer, si
     char text[2048];
     snprintf(text, sizeof text, "model:\n  layers: %s\n", layers);
     ck_assert_msg(config_parse(&config, "net.yaml", text, strlen(text), &err), "%s", err.text);
-    bool ok =
-        model_build(&model, &config, config_get(config.root, "model"), NULL, input, outputs, &err);
+    ModelWish wish = { .input = input };
+    if (outputs > 0)
+        wish.output = (Shape){ .ndim = 1, .dim = { outputs, 1, 1 } };
+    bool ok = model_build(&model, &config, config_get(config.root, "model"), NULL, &wish, &err);
     if (ok)
         describe(&model, answer, size);
     else
@@ -128,7 +132,8 @@ START_TEST(test_override)
     ck_assert(config_override(&config, "model.layers[0].dropout.p=0.125", &err));
     ck_assert(config_override(&config, "model.layers[1].dense.units=3", &err));
     ConfigNode *node = config_get(config.root, "model");
-    ck_assert_msg(model_build(&model, &config, node, NULL, vector, 3, &err), "%s", err.text);
+    ck_assert_msg(model_build(&model, &config, node, NULL, &(ModelWish){ .input = vector }, &err),
+                  "%s", err.text);
     ConfigNode *first = config_get(node, "layers")->children[0];
     ck_assert_str_eq(config_get(config_get(first, "dropout"), "p")->text, "0.125");
     ConfigNode *second = config_get(config_get(node, "layers")->children[1], "dense");
@@ -267,7 +272,8 @@ START_TEST(test_wrong_sections)
         Err err;
         ck_assert(config_parse(&config, "net.yaml", cases[i].text, strlen(cases[i].text), &err));
         ck_assert(!model_build(&model, &config, config_get(config.root, "model"),
-                               config_get(config.root, "loss"), vector, 0, &err));
+                               config_get(config.root, "loss"), &(ModelWish){ .input = vector },
+                               &err));
         ck_assert_msg(strncmp(err.text, cases[i].wanted, strlen(cases[i].wanted)) == 0,
                       "gave   \"%s\"\nwanted \"%s\"", err.text, cases[i].wanted);
         config_free(&config);

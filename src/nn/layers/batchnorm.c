@@ -99,8 +99,9 @@ static double slab_values(const Slab *slab)
 
 static bool plan(Layer *layer, Layout *layout, Err *err)
 {
-    (void)err;
     const BatchNormOptions *options = layer->options;
+    if (layer->in.ndim == 2)
+        return err_set(err, "it needs features (F) or an image (C, H, W)");
     int C = channels_of(layer);
     layer->out = layer->in;
     if (options->affine) {

@@ -7,7 +7,7 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
 {
     (void)layout;
     (void)err;
-    layer->out = (Shape){ 1, { (int)shape_values(layer->in), 1, 1 } };
+    layer->out = (Shape){ .ndim = 1, .dim = { (int)shape_values(layer->in), 1, 1 } };
     return true;
 }
 

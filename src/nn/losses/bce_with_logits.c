@@ -46,10 +46,10 @@ static Tally evaluate(const Loss *loss, const Pass *pass, const Batch *batch, co
                       float *dy)
 {
     const BceOptions *option = loss->options;
-    size_t F = (size_t)loss->outputs, n = F * (size_t)pass->batch;
+    size_t F = (size_t)loss->outputs * (size_t)loss->rows, n = F * (size_t)pass->batch;
     const float *t = batch->targets; /* (B, F) */
     double share = option->outputs == OUTPUTS_MEAN ? 1.0 / (double)F : 1;
-    float scale = (float)(share / pass->global_batch);
+    float scale = (float)(share / (double)pass->global_targets);
     for (size_t i = 0; dy && i < n; i++)
         dy[i] = scale * (vmath_sigmoid(y[i]) - t[i]);
     return (Tally){ .loss = share * row_loss(y, t, n), .count = pass->batch };

@@ -6,8 +6,8 @@
 static Tally evaluate(const Loss *loss, const Pass *pass, const Batch *batch, const float *y,
                       float *dy)
 {
-    size_t F = (size_t)loss->outputs, n = F * (size_t)pass->batch;
-    float scale = (float)(2.0 / ((double)F * pass->global_batch));
+    size_t F = (size_t)loss->outputs * (size_t)loss->rows, n = F * (size_t)pass->batch;
+    float scale = (float)(2.0 / ((double)F * (double)pass->global_targets));
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
         float difference = y[i] - batch->targets[i];

@@ -4,6 +4,8 @@
  *   l = ln sum_k e^(y_k) - (1 - s) y_label - s / K sum_k y_k
  *   dl/dy_k = softmax(y)_k - target_k
  *
+ * Rows whose label is LABEL_IGNORED have no part in it.
+ *
  * Everything is relative to the largest y, and the loss is double from the exponentials on. */
 #include "lockstep/cpu.h"
 #include "lockstep/error.h"
@@ -78,28 +80,56 @@ static RowSums sum_row(const float *y, float top, int K, float *e)
     return sums;
 }
 
+typedef struct Target {
+    int label;
+    double smoothing; /* s */
+    double scale;     /* of the gradient */
+} Target;
+
+/* One row's loss into the tally, and its gradient to dy (K), which may be NULL or y itself: the
+ * exponentials take the row's place, so that a row of a large vocabulary is read and written
+ * while it is in the cache. */
+static void add_row(const float *y, float *dy, int K, const Target *target, Tally *tally)
+{
+    int label = target->label, best = largest(y, K);
+    expect(label >= 0 && label < K);
+    float top = y[best], at_label = y[label];
+    double s = target->smoothing, share = s / K;
+    RowSums sums = sum_row(y, top, K, dy);
+    tally->loss += vmath_log_double(sums.exponentials) - (1 - s) * (double)(at_label - top) -
+                   share * sums.values;
+    tally->correct += best == label;
+    tally->count++;
+    if (!dy)
+        return;
+    float inverse = (float)(target->scale / sums.exponentials);
+    float even = (float)(share * target->scale);
+    for (int k = 0; k < K; k++)
+        dy[k] = dy[k] * inverse - even;
+    dy[label] -= (float)((1 - s) * target->scale);
+}
+
+static void clear_row(float *dy, int K)
+{
+    for (int k = 0; dy && k < K; k++)
+        dy[k] = 0;
+}
+
 static Tally evaluate(const Loss *loss, const Pass *pass, const Batch *batch, const float *y,
                       float *dy)
 {
     const CrossEntropyOptions *option = loss->options;
     int K = loss->outputs;
-    double s = option->label_smoothing, share = s / K, scale = 1.0 / pass->global_batch;
-    Tally tally = { .count = pass->batch };
-    for (int i = 0; i < pass->batch; i++, y += K) {
-        int label = batch->labels[i], best = largest(y, K);
-        expect(label >= 0 && label < K);
-        float top = y[best];
-        RowSums sums = sum_row(y, top, K, dy);
-        tally.loss += vmath_log_double(sums.exponentials) - (1 - s) * (double)(y[label] - top) -
-                      share * sums.values;
-        tally.correct += best == label;
-        if (!dy)
-            continue;
-        float inverse = (float)(scale / sums.exponentials), even = (float)(share * scale);
-        for (int k = 0; k < K; k++)
-            dy[k] = dy[k] * inverse - even;
-        dy[label] -= (float)((1 - s) * scale);
-        dy += K;
+    Target target = { .smoothing = option->label_smoothing,
+                      .scale = 1.0 / (double)pass->global_targets };
+    Tally tally = { 0 };
+    int rows = pass->batch * loss->rows;
+    for (int i = 0; i < rows; i++, y += K, dy += dy ? K : 0) {
+        target.label = batch->labels[i];
+        if (target.label == LABEL_IGNORED)
+            clear_row(dy, K);
+        else
+            add_row(y, dy, K, &target, &tally);
     }
     return tally;
 }
@@ -114,4 +144,5 @@ const LossType ISA_NAME(loss_softmax_cross_entropy) = {
     .options_bytes = sizeof(CrossEntropyOptions),
     .wants_labels = true,
     .evaluate = evaluate,
+    .in_place = true,
 };
