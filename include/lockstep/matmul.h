@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #define MATMUL_DEPTH 256
+#define MATMUL_ROWS 1024 /* most rows of C that are worked on at a time */
 
 typedef enum Activation {
     ACTIVATION_NONE,
@@ -42,10 +43,11 @@ typedef struct Matmul {
     Epilogue end;
 } Matmul;
 
-/* Floats of the scratch memory that any product needs. */
-#define MATMUL_SCRATCH (16 * 1024 + 256 * 1024 + 1024)
+/* Floats of scratch memory (64-byte aligned) for a product whose A is stored turned; others need
+ * none. */
+size_t matmul_scratch(int M, int K);
 
-/* c must not overlap a, b or scratch (64-byte aligned, MATMUL_SCRATCH floats). */
+/* c must not overlap a, b or scratch. */
 void matmul(const Matmul *product, float *scratch);
 
 /* A block of C whose sums are complete. */

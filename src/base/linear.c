@@ -31,7 +31,7 @@ size_t linear_bytes(const Linear *linear)
 size_t linear_scratch(int features, int units, Precision precision, int rows)
 {
     if (precision != PRECISION_BF16)
-        return MATMUL_SCRATCH;
+        return matmul_scratch(units, rows);
     size_t x = bf16_numbers(rows, features), dy = bf16_numbers(rows, units);
     size_t both = bf16_numbers(units, rows) + bf16_numbers(features, rows);
     size_t most = x > dy ? x : dy;

@@ -18,6 +18,12 @@ const MatmulKernels *matmul_kernels(void)
     return &matmul_kernels_v2;
 }
 
+size_t matmul_scratch(int M, int K)
+{
+    const int rows = M < MATMUL_ROWS ? M : MATMUL_ROWS, depth = K < MATMUL_DEPTH ? K : MATMUL_DEPTH;
+    return (size_t)(rows + 8) * (size_t)depth; /* whole tiles of up to 8 rows */
+}
+
 void matmul(const Matmul *product, float *scratch)
 {
     if (product->M > 0 && product->N > 0)

@@ -58,9 +58,8 @@ static const Option compute_options[] = {
     { "isa", OPTION_STRING, OPTION_AT(ComputeSettings, isa), 0, 0, NULL, "auto",
       "level of our own kernels: auto (the CPU's best), v2, v3 or v4" },
     { "precision", OPTION_CHOICE, OPTION_AT(ComputeSettings, precision), 0, 0, "fp32|bf16", "fp32",
-      "of matrix products: fp32, or bf16 (operands rounded to bfloat16; sums, weights and "
-      "optimizer "
-      "in fp32); convolutions stay fp32" },
+      "of matrix products: fp32, or bf16 (operands rounded to bfloat16, the rest in fp32); "
+      "convolutions stay fp32" },
     { "bf16_kernel", OPTION_CHOICE, OPTION_AT(ComputeSettings, bf16_kernel), 0, 0,
       "auto|amx|avx512|portable", "auto",
       "kernels of precision bf16: auto (the CPU's best), AMX tiles, AVX512-BF16 or any CPU's" },

@@ -23,7 +23,7 @@
 #define VECTORS 4
 #endif
 #define WIDTH (VECTORS * VECTOR)  /* columns of a full panel */
-#define BLOCK_FLOATS (256 * 1024) /* of C in a row block, and of A packed for it */
+#define BLOCK_FLOATS (256 * 1024) /* of C in a row block */
 #define LINE 16                   /* floats of a cache line */
 #define PIECE 64                  /* floats that are fetched at a time */
 
@@ -341,8 +341,9 @@ static void finish(const Epilogue *end, const MatmulBlock *block)
 
 typedef struct Work {
     const Matmul *m;
-    float *panel, *a, *edge; /* in scratch */
-    int row, rows;           /* the row block */
+    float *panel, *edge;
+    float *a;      /* scratch: the block's rows of a turned A, packed */
+    int row, rows; /* the row block */
     int k, depth;
     int a_height; /* height of the tiles that `a` holds now; 0: none */
 } Work;
@@ -350,11 +351,10 @@ typedef struct Work {
 /* Rows of a block: all blocks of nearly the same size, tiles of 6 and of 8 rows both fill it. */
 static int block_rows(const Matmul *m)
 {
-    const int most = BLOCK_FLOATS / MATMUL_DEPTH;
     int rows = BLOCK_FLOATS / m->N;
-    rows = rows > most ? most : rows < 96 ? 96 : rows;
+    rows = rows < 96 ? 96 : least(rows, MATMUL_ROWS);
     int blocks = (m->M + rows - 1) / rows;
-    return least(most, ((m->M + blocks - 1) / blocks + 23) / 24 * 24);
+    return least(MATMUL_ROWS, ((m->M + blocks - 1) / blocks + 23) / 24 * 24);
 }
 
 /* The panel that follows in the loops is fetched while this one is used. */
@@ -447,12 +447,9 @@ static void multiply_panel(Work *work, int column, int columns)
 
 static void product(const Matmul *m, float *scratch)
 {
-    Work work = { .m = m,
-                  .panel = scratch,
-                  .a = scratch + MATMUL_DEPTH * WIDTH,
-                  .edge = scratch + MATMUL_DEPTH * WIDTH + BLOCK_FLOATS };
-    _Static_assert(MATMUL_DEPTH * WIDTH + BLOCK_FLOATS + 2 * ROWS * WIDTH <= MATMUL_SCRATCH,
-                   "the scratch memory that matmul.h promises");
+    float panel[MATMUL_DEPTH * WIDTH] __attribute__((aligned(64)));
+    float edge[ROWS * WIDTH] __attribute__((aligned(64)));
+    Work work = { .m = m, .panel = panel, .edge = edge, .a = scratch };
     const int height = block_rows(m);
     for (work.row = 0; work.row < m->M; work.row += height) {
         work.rows = least(height, m->M - work.row);
