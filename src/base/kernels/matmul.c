@@ -23,6 +23,7 @@
 #define VECTORS 4
 #endif
 #define WIDTH (VECTORS * VECTOR)  /* columns of a full panel */
+#define GROUP 64                  /* columns that are packed together: whole panels */
 #define BLOCK_FLOATS (256 * 1024) /* of C in a row block */
 #define LINE 16                   /* floats of a cache line */
 #define PIECE 64                  /* floats that are fetched at a time */
@@ -258,11 +259,14 @@ static void pack_panel(const Matmul *m, int k, int depth, int column, int column
                      to + j, width);
 }
 
+/* Stored rows are far apart, which no prefetcher of a CPU follows. */
 ALWAYS_INLINE void pack_tile(const int height, const float *from, size_t step, int depth, float *to)
 {
-    for (int k = 0; k < depth; k++, from += step, to += height)
+    for (int k = 0; k < depth; k++, from += step, to += height) {
+        __builtin_prefetch(from + 16 * step);
         for (int i = 0; i < height; i++)
             to[i] = from[i];
+    }
 }
 
 /* A stored as (K, M): rows [row, row + rows) as tiles (depth, height). */
@@ -341,7 +345,7 @@ static void finish(const Epilogue *end, const MatmulBlock *block)
 
 typedef struct Work {
     const Matmul *m;
-    float *panel, *edge;
+    float *panels, *edge;
     float *a;      /* scratch: the block's rows of a turned A, packed */
     int row, rows; /* the row block */
     int k, depth;
@@ -357,18 +361,17 @@ static int block_rows(const Matmul *m)
     return least(MATMUL_ROWS, ((m->M + blocks - 1) / blocks + 23) / 24 * 24);
 }
 
-/* The panel that follows in the loops is fetched while this one is used. */
+/* The group that follows in the loops is fetched while this one is used. */
 static void plan_fetch(const Work *work, int column, Tile *tile)
 {
     const Matmul *m = work->m;
-    bool same_k = column + WIDTH < m->N;
-    int next_column = same_k ? column + WIDTH : 0,
+    bool same_k = column + GROUP < m->N;
+    int next_column = same_k ? column + GROUP : 0,
         next_k = same_k ? work->k : work->k + work->depth;
     if (next_k >= m->K)
         return;
-    int depth = least(MATMUL_DEPTH, m->K - next_k), columns = least(WIDTH, m->N - next_column);
-    bool whole = depth == MATMUL_DEPTH && columns == 64;
-    if (!whole)
+    int depth = least(MATMUL_DEPTH, m->K - next_k), columns = least(GROUP, m->N - next_column);
+    if (depth < MATMUL_DEPTH || columns < GROUP)
         return;
     tile->next_b = stored_b(m, next_k, next_column);
     tile->next_step = m->b_step;
@@ -420,44 +423,59 @@ static void multiply_tile(const Work *work, Tile *tile, int i, int count, int co
                                  .c_step = m->c_step });
 }
 
-/* Panel `column` times all rows of the block. */
-static void multiply_panel(Work *work, int column, int columns)
+/* Packs the panels of a group of columns, one behind the other. */
+static void pack_group(const Work *work, int column, int columns)
+{
+    float *to = work->panels;
+    for (int j = 0; j < columns; j += WIDTH, to += MATMUL_DEPTH * WIDTH) {
+        int count = least(WIDTH, columns - j);
+        int width = (count + VECTOR - 1) / VECTOR * VECTOR;
+        pack_panel(work->m, work->k, work->depth, column + j, count, width, to);
+    }
+}
+
+/* A group of columns times all rows of the block. */
+static void multiply_group(Work *work, int column, int columns)
 {
     const Matmul *m = work->m;
-    const int vectors = (columns + VECTOR - 1) / VECTOR, height = tile_rows[vectors - 1];
-    Tile tile = { .b = work->panel, .depth = work->depth, .next_b = work->panel };
+    const int vectors = (least(WIDTH, columns) + VECTOR - 1) / VECTOR;
+    const int height = tile_rows[vectors - 1]; /* if there are more panels, of all of them */
+    Tile tile = { .depth = work->depth, .next_b = work->panels };
     tile.a_row = m->a_turned ? 1 : m->a_step;
     tile.a_k = m->a_turned ? (size_t)height : 1;
     plan_fetch(work, column, &tile);
-    pack_panel(m, work->k, work->depth, column, columns, vectors * VECTOR, work->panel);
+    pack_group(work, column, columns);
     if (m->a_turned && height != work->a_height) {
         pack_turned_a(m, work->k, work->depth, work->row, work->rows, height, work->a);
         work->a_height = height;
     }
-    for (int i = 0; i < work->rows; i += height) {
+    for (int i = 0, pieces = tile.pieces; i < work->rows; i += height) {
         int count = least(height, work->rows - i);
         tile.a = m->a_turned ? work->a + (size_t)i * (size_t)work->depth
                              : m->a + (size_t)(work->row + i) * m->a_step + work->k;
-        multiply_tile(work, &tile, i, count, column, columns);
-        tile.first_piece += count * tile.pieces;
-        if (tile.first_piece >= MATMUL_DEPTH)
+        tile.b = work->panels;
+        tile.pieces = tile.first_piece < MATMUL_DEPTH ? pieces : 0;
+        for (int j = 0; j < columns; j += WIDTH, tile.b += MATMUL_DEPTH * WIDTH) {
+            multiply_tile(work, &tile, i, count, column + j, least(WIDTH, columns - j));
+            tile.first_piece += count * tile.pieces;
             tile.pieces = 0;
+        }
     }
 }
 
 static void product(const Matmul *m, float *scratch)
 {
-    float panel[MATMUL_DEPTH * WIDTH] __attribute__((aligned(64)));
+    float panels[MATMUL_DEPTH * GROUP] __attribute__((aligned(64)));
     float edge[ROWS * WIDTH] __attribute__((aligned(64)));
-    Work work = { .m = m, .panel = panel, .edge = edge, .a = scratch };
+    Work work = { .m = m, .panels = panels, .edge = edge, .a = scratch };
     const int height = block_rows(m);
     for (work.row = 0; work.row < m->M; work.row += height) {
         work.rows = least(height, m->M - work.row);
         for (work.k = 0; work.k < m->K; work.k += MATMUL_DEPTH) {
             work.depth = least(MATMUL_DEPTH, m->K - work.k);
             work.a_height = 0;
-            for (int column = 0; column < m->N; column += WIDTH)
-                multiply_panel(&work, column, least(WIDTH, m->N - column));
+            for (int column = 0; column < m->N; column += GROUP)
+                multiply_group(&work, column, least(GROUP, m->N - column));
         }
     }
 }
