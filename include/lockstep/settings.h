@@ -35,6 +35,12 @@ typedef struct ComputeSettings {
     int bf16_kernel; /* settings_bf16_kernel */
 } ComputeSettings;
 
+enum { MEMORY_AUTO, MEMORY_PRIVATE };
+
+typedef struct CommSettings {
+    int memory;
+} CommSettings;
+
 typedef struct Settings {
     Config config; /* owned; resolved after settings_read and the families' init */
     char *name;    /* of the run folder; default: the config file's name without .yaml */
@@ -44,6 +50,7 @@ typedef struct Settings {
     EvalSettings eval;
     LogSettings log;
     ComputeSettings compute;
+    CommSettings comm;
     ConfigNode *data, *model;                /* as the config has them */
     ConfigNode *loss, *optimizer, *schedule; /* never NULL: made if the config has none */
     bool dry_run;                            /* set by the command line, not by the config */
