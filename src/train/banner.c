@@ -1,4 +1,5 @@
 /* What a run is about to do: the start banner and, for --dry-run, the whole plan. */
+#include "lockstep/bf16.h"
 #include "lockstep/cpu.h"
 #include "lockstep/log.h"
 #include "lockstep/text.h"
@@ -46,10 +47,13 @@ static void say_machine(const Trainer *t)
     char inherited[64] = "";
     if (strcmp(cpu_blas_core(), cpu_blas_inherited()) != 0)
         snprintf(inherited, sizeof inherited, " (it had started with %s)", cpu_blas_inherited());
-    log_info("machine    %d %s on %d %s, %s; %s, OpenBLAS %s%s", comm_size(t->comm),
+    char precision[64] = "";
+    if (t->settings->compute.precision == PRECISION_BF16)
+        snprintf(precision, sizeof precision, "; bf16 products by %s kernels", bf16_kernel());
+    log_info("machine    %d %s on %d %s, %s; %s, OpenBLAS %s%s%s", comm_size(t->comm),
              comm_size(t->comm) == 1 ? "rank" : "ranks", comm_hosts(t->comm),
              comm_hosts(t->comm) == 1 ? "host" : "hosts", comm_library(), cpu_isa_name(cpu_isa()),
-             cpu_blas_core(), inherited);
+             cpu_blas_core(), inherited, precision);
 }
 
 static void say_data(const Trainer *t)

@@ -1,4 +1,5 @@
 /* Building a trainer: settings -> lanes, data, network, initial weights, optimizer, schedule. */
+#include "lockstep/bf16.h"
 #include "lockstep/cpu.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
@@ -34,9 +35,10 @@ static bool same_start(Trainer *t, int *exit_code, Err *err)
     uint16_t one = 1;
     snprintf(text, sizeof text,
              "version: %s\nrevision: %s\nbyte order: %s\nC library: %s\nISA level: %s\n"
-             "OpenBLAS core: %s\nconfig digest: %016llx\n",
+             "OpenBLAS core: %s\nmatrix products: %s\nconfig digest: %016llx\n",
              version_string(), version_git(), *(const char *)&one ? "little" : "big",
              gnu_get_libc_version(), cpu_isa_name(cpu_isa()), cpu_blas_core(),
+             t->settings->compute.precision == PRECISION_BF16 ? bf16_kernel() : "fp32",
              (unsigned long long)XXH3_64bits(config, bytes));
     free(config);
     return same(t, text, exit_code, err);
@@ -92,7 +94,9 @@ static bool init_model(Trainer *t, Err *err)
 {
     const Settings *s = t->settings;
     const Dataset *data = &t->loader.train;
-    ModelWish wish = { .input = t->loader.shape, .output = wanted_output(data) };
+    ModelWish wish = { .input = t->loader.shape,
+                       .output = wanted_output(data),
+                       .precision = (Precision)s->compute.precision };
     if (!model_build(&t->model, &s->config, s->model, s->loss, &wish, err))
         return false;
     if (t->model.loss.type->wants_labels != (data->classes > 0))

@@ -19,10 +19,11 @@ typedef struct CosineOptions {
 } CosineOptions;
 
 typedef struct CosineState {
+    Linear linear;    /* of the weights that the products see */
     float *n;         /* (units, F): rows of length 1 */
     double *w_length; /* (units): |w|, at least eps */
-    double *x_length; /* (R): |x|, at least eps */
-    float *s;         /* (R, units) */
+    double *x_length; /* (rows): |x|, at least eps */
+    float *s;         /* (rows, units) */
 } CosineState;
 
 static const Option options[] = {
@@ -46,19 +47,22 @@ static void allocate(Layer *layer, int max_batch)
 {
     CosineState *state = mem_new(CosineState);
     size_t F = (size_t)shape_features(layer->in), units = (size_t)shape_features(layer->out),
-           R = (size_t)dense_rows(layer, max_batch);
+           B = (size_t)dense_rows(layer, max_batch);
     state->n = mem_array(float, units *F);
-    state->s = mem_array(float, R *units);
+    state->s = mem_array(float, B *units);
     state->w_length = mem_array(double, units);
-    state->x_length = mem_array(double, R);
+    state->x_length = mem_array(double, B);
+    dense_init(layer, &state->linear);
     layer->state = state;
-    layer->state_bytes_total =
-        sizeof *state + (units * F + R * units) * sizeof(float) + (units + R) * sizeof(double);
+    layer->state_bytes_total = sizeof *state + linear_bytes(&state->linear) +
+                               (units * F + B * units) * sizeof(float) +
+                               (units + B) * sizeof(double);
 }
 
 static void release(Layer *layer)
 {
     CosineState *state = layer->state;
+    linear_free(&state->linear);
     mem_free(state->n);
     mem_free(state->s);
     mem_free(state->w_length);
@@ -78,7 +82,7 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
 {
     (void)layout;
     (void)global_batch;
-    const CosineState *state = layer->state;
+    CosineState *state = layer->state;
     size_t F = (size_t)shape_features(layer->in);
     for (size_t u = 0; u < (size_t)shape_features(layer->out); u++) {
         const float *w = layer->tensors[0].w + u * F;
@@ -87,15 +91,16 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
         for (size_t i = 0; i < F; i++)
             state->n[u * F + i] = w[i] * inverse;
     }
+    linear_weights(&state->linear, state->n);
 }
 
-/* to (R, units) = from / |x| */
-static void divide_rows(const Layer *layer, int batch, const float *from, float *to)
+/* to (rows, units) = from / |x| */
+static void divide_rows(const Layer *layer, int rows, const float *from, float *to)
 {
     const CosineState *state = layer->state;
     size_t units = (size_t)shape_features(layer->out);
-    for (int r = 0; r < dense_rows(layer, batch); r++, from += units, to += units) {
-        float inverse = (float)(1 / state->x_length[r]);
+    for (int b = 0; b < rows; b++, from += units, to += units) {
+        float inverse = (float)(1 / state->x_length[b]);
         for (size_t u = 0; u < units; u++)
             to[u] = from[u] * inverse;
     }
@@ -105,10 +110,10 @@ static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     const CosineState *state = layer->state;
     size_t F = (size_t)shape_features(layer->in);
-    for (int r = 0; r < dense_rows(layer, pass->batch); r++)
-        state->x_length[r] = length_of(layer, x + (size_t)r * F);
-    dense_forward(layer, pass->batch, state->n, NULL, x, y);
-    divide_rows(layer, pass->batch, y, y);
+    for (int b = 0; b < dense_rows(layer, pass->batch); b++)
+        state->x_length[b] = length_of(layer, x + (size_t)b * F);
+    dense_forward(layer, &state->linear, pass->batch, NULL, x, y);
+    divide_rows(layer, dense_rows(layer, pass->batch), y, y);
 }
 
 /* dw holds dn and becomes dw. */
@@ -128,14 +133,14 @@ static void weight_gradient(const Layer *layer, float *dw)
 }
 
 /* dx holds s n and becomes dx. */
-static void data_gradient(const Layer *layer, int batch, const float *x, const float *y,
+static void data_gradient(const Layer *layer, int rows, const float *x, const float *y,
                           const float *dy, float *dx)
 {
     const CosineOptions *dense = layer->options;
     const CosineState *state = layer->state;
     size_t F = (size_t)shape_features(layer->in), units = (size_t)shape_features(layer->out);
-    for (int r = 0; r < dense_rows(layer, batch); r++, x += F, dx += F, y += units, dy += units) {
-        double length = state->x_length[r];
+    for (int b = 0; b < rows; b++, x += F, dx += F, y += units, dy += units) {
+        double length = state->x_length[b];
         float pull = length > dense->eps ? (float)(row_dot(dy, y, units) / (length * length)) : 0;
         for (size_t i = 0; i < F; i++)
             dx[i] -= x[i] * pull;
@@ -146,12 +151,12 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
                      const float *dy, float *dx)
 {
     const CosineState *state = layer->state;
-    divide_rows(layer, pass->batch, dy, state->s);
-    dense_weight_gradient(layer, pass->batch, x, state->s, layer->tensors[0].dw);
+    divide_rows(layer, dense_rows(layer, pass->batch), dy, state->s);
+    dense_weight_gradient(layer, &state->linear, pass->batch, x, state->s);
     weight_gradient(layer, layer->tensors[0].dw);
-    dense_data_gradient(layer, pass->batch, state->n, state->s, dx);
+    dense_data_gradient(layer, &state->linear, pass->batch, state->s, dx);
     if (dx)
-        data_gradient(layer, pass->batch, x, y, dy, dx);
+        data_gradient(layer, dense_rows(layer, pass->batch), x, y, dy, dx);
 }
 
 extern const LayerType ISA_NAME(layer_cosine_dense);
@@ -165,6 +170,7 @@ const LayerType ISA_NAME(layer_cosine_dense) = {
     .plan = plan,
     .allocate = allocate,
     .release = release,
+    .scratch = dense_scratch,
     .begin_step = begin_step,
     .forward = forward,
     .backward = backward,

@@ -1,9 +1,9 @@
-/* Dense (fully connected, linear): every output is a weighted sum of all inputs. Three matrix
- * products through gemm; a sequence is a batch of its positions. The weights may be those of an
- * embedding: a network that reads and writes tokens then has one vector for each of them (Press and
- * Wolf 2017). */
+/* Dense (fully connected, linear): every output is a weighted sum of all inputs. A sequence is
+ * mapped position by position. The weights may be those of an embedding: a network that reads and
+ * writes tokens then has one vector for each of them (Press and Wolf 2017). */
 #include "../dense.h"
 #include "lockstep/cpu.h"
+#include "lockstep/memory.h"
 
 #include <stdio.h>
 
@@ -61,10 +61,33 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
     return true;
 }
 
+static void allocate(Layer *layer, int max_batch)
+{
+    (void)max_batch;
+    Linear *linear = mem_new(Linear);
+    dense_init(layer, linear);
+    layer->state = linear;
+    layer->state_bytes_total = sizeof *linear + linear_bytes(linear);
+}
+
+static void release(Layer *layer)
+{
+    linear_free(layer->state);
+    mem_free(layer->state);
+    layer->state = NULL;
+}
+
+static void begin_step(Layer *layer, Layout *layout, int global_batch)
+{
+    (void)layout;
+    (void)global_batch;
+    linear_weights(layer->state, layer->tensors[0].w);
+}
+
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     const float *b = layer->tensor_count > 1 ? layer->tensors[1].w : NULL;
-    dense_forward(layer, pass->batch, layer->tensors[0].w, b, x, y);
+    dense_forward(layer, layer->state, pass->batch, b, x, y);
 }
 
 static void backward(Layer *layer, const Pass *pass, const float *x, const float *y,
@@ -72,10 +95,10 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
 {
     (void)y;
     if (!layer->tensors[0].frozen)
-        dense_weight_gradient(layer, pass->batch, x, dy, layer->tensors[0].dw);
+        dense_weight_gradient(layer, layer->state, pass->batch, x, dy);
     if (layer->tensor_count > 1 && !layer->tensors[1].frozen)
         dense_bias_gradient(layer, pass->batch, dy, layer->tensors[1].dw);
-    dense_data_gradient(layer, pass->batch, layer->tensors[0].w, dy, dx);
+    dense_data_gradient(layer, layer->state, pass->batch, dy, dx);
 }
 
 extern const LayerType ISA_NAME(layer_dense);
@@ -86,7 +109,12 @@ const LayerType ISA_NAME(layer_dense) = {
     .options = options,
     .options_bytes = sizeof(DenseOptions),
     .plan = plan,
+    .allocate = allocate,
+    .release = release,
+    .scratch = dense_scratch,
+    .begin_step = begin_step,
     .forward = forward,
     .backward = backward,
     .keep_x = true,
+    .shares = true,
 };

@@ -22,6 +22,7 @@ typedef struct SpectralNormOptions {
 } SpectralNormOptions;
 
 typedef struct SpectralNormState {
+    Linear linear;  /* of the weights that the products see */
     float *w;       /* (units, F): W / sigma */
     float *u, *v;   /* (units), (F): of length 1 */
     double *sums;   /* (F) or (units), the larger */
@@ -63,14 +64,16 @@ static void allocate(Layer *layer, int max_batch)
     state->u = mem_array(float, units);
     state->v = mem_array(float, F);
     state->sums = mem_array(double, larger);
+    dense_init(layer, &state->linear);
     layer->state = state;
-    layer->state_bytes_total =
-        sizeof *state + (units * F + units + F) * sizeof(float) + larger * sizeof(double);
+    layer->state_bytes_total = sizeof *state + linear_bytes(&state->linear) +
+                               (units * F + units + F) * sizeof(float) + larger * sizeof(double);
 }
 
 static void release(Layer *layer)
 {
     SpectralNormState *state = layer->state;
+    linear_free(&state->linear);
     mem_free(state->w);
     mem_free(state->u);
     mem_free(state->v);
@@ -155,6 +158,7 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
     const float *weight = layer->tensors[0].w;
     for (size_t i = 0; i < n; i++)
         state->w[i] = factor * weight[i];
+    linear_weights(&state->linear, state->w);
     layout->tensors[layer->tensors[1].index].keep = global_batch > 0 ? 0 : 1;
 }
 
@@ -162,7 +166,7 @@ static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     const SpectralNormState *state = layer->state;
     const float *b = layer->tensor_count > 2 ? layer->tensors[2].w : NULL;
-    dense_forward(layer, pass->batch, state->w, b, x, y);
+    dense_forward(layer, &state->linear, pass->batch, b, x, y);
 }
 
 /* dw becomes dW. */
@@ -194,12 +198,12 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
 {
     (void)y;
     const SpectralNormState *state = layer->state;
-    dense_weight_gradient(layer, pass->batch, x, dy, layer->tensors[0].dw);
+    dense_weight_gradient(layer, &state->linear, pass->batch, x, dy);
     through_sigma(layer, layer->tensors[0].dw);
     write_increment(layer, pass);
     if (layer->tensor_count > 2)
         dense_bias_gradient(layer, pass->batch, dy, layer->tensors[2].dw);
-    dense_data_gradient(layer, pass->batch, state->w, dy, dx);
+    dense_data_gradient(layer, &state->linear, pass->batch, dy, dx);
 }
 
 extern const LayerType ISA_NAME(layer_spectralnorm_dense);
@@ -213,6 +217,7 @@ const LayerType ISA_NAME(layer_spectralnorm_dense) = {
     .plan = plan,
     .allocate = allocate,
     .release = release,
+    .scratch = dense_scratch,
     .begin_step = begin_step,
     .forward = forward,
     .backward = backward,

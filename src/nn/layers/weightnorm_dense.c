@@ -20,6 +20,7 @@ typedef struct WeightNormOptions {
 } WeightNormOptions;
 
 typedef struct WeightNormState {
+    Linear linear;   /* of the weights that the products see */
     float *w;        /* (units, F) */
     double *inverse; /* (units): 1 / |v|; 0 where v is 0 */
 } WeightNormState;
@@ -53,13 +54,16 @@ static void allocate(Layer *layer, int max_batch)
     size_t F = (size_t)shape_features(layer->in), units = (size_t)shape_features(layer->out);
     state->w = mem_array(float, units *F);
     state->inverse = mem_array(double, units);
+    dense_init(layer, &state->linear);
     layer->state = state;
-    layer->state_bytes_total = sizeof *state + units * F * sizeof(float) + units * sizeof(double);
+    layer->state_bytes_total = sizeof *state + linear_bytes(&state->linear) +
+                               units * F * sizeof(float) + units * sizeof(double);
 }
 
 static void release(Layer *layer)
 {
     WeightNormState *state = layer->state;
+    linear_free(&state->linear);
     mem_free(state->w);
     mem_free(state->inverse);
     mem_free(state);
@@ -70,7 +74,7 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
 {
     (void)layout;
     (void)global_batch;
-    const WeightNormState *state = layer->state;
+    WeightNormState *state = layer->state;
     const float *g = layer->tensors[1].w;
     size_t F = (size_t)shape_features(layer->in);
     for (int u = 0; u < shape_features(layer->out); u++) {
@@ -82,13 +86,14 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
         for (size_t i = 0; i < F; i++)
             w[i] = factor * v[i];
     }
+    linear_weights(&state->linear, state->w);
 }
 
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     const WeightNormState *state = layer->state;
     const float *b = layer->tensor_count > 2 ? layer->tensors[2].w : NULL;
-    dense_forward(layer, pass->batch, state->w, b, x, y);
+    dense_forward(layer, &state->linear, pass->batch, b, x, y);
 }
 
 /* dv holds dw and becomes dv. */
@@ -112,11 +117,11 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
 {
     (void)y;
     const WeightNormState *state = layer->state;
-    dense_weight_gradient(layer, pass->batch, x, dy, layer->tensors[0].dw);
+    dense_weight_gradient(layer, &state->linear, pass->batch, x, dy);
     split_gradient(layer, layer->tensors[0].dw, layer->tensors[1].dw);
     if (layer->tensor_count > 2)
         dense_bias_gradient(layer, pass->batch, dy, layer->tensors[2].dw);
-    dense_data_gradient(layer, pass->batch, state->w, dy, dx);
+    dense_data_gradient(layer, &state->linear, pass->batch, dy, dx);
 }
 
 extern const LayerType ISA_NAME(layer_weightnorm_dense);
@@ -130,6 +135,7 @@ const LayerType ISA_NAME(layer_weightnorm_dense) = {
     .plan = plan,
     .allocate = allocate,
     .release = release,
+    .scratch = dense_scratch,
     .begin_step = begin_step,
     .forward = forward,
     .backward = backward,

@@ -1,6 +1,7 @@
 /* What `bench step` prints: layers, phases, memory, against the limits of a core. */
 #include "step_parts.h"
 
+#include "lockstep/bf16.h"
 #include "lockstep/log.h"
 #include "lockstep/text.h"
 
@@ -223,9 +224,10 @@ void step_print_json(const Trainer *t, const StepBench *r)
 {
     double exposed = r->phases[PHASE_EXCHANGE];
     json_t *all =
-        json_pack("{s:s, s:i, s:s, s:s, s:I, s:f, s:f}", "name", t->settings->name, "ranks",
+        json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:f, s:f}", "name", t->settings->name, "ranks",
                   comm_size(t->comm), "isa", cpu_isa_name(cpu_isa()), "blas_core", cpu_blas_core(),
-                  "steps", (json_int_t)r->steps, "step_ms", 1e3 * r->seconds / (double)r->steps,
+                  "products",
+                  t->settings->compute.precision == PRECISION_BF16 ? bf16_kernel() : "fp32", "steps", (json_int_t)r->steps, "step_ms", 1e3 * r->seconds / (double)r->steps,
                   "samples_per_second", (double)r->samples / r->seconds);
     json_object_set_new(all, "exposed_reduction_ms", json_real(1e3 * exposed / (double)r->steps));
     json_object_set_new(all, "exposed_reduction_percent", json_real(100 * exposed / r->seconds));
