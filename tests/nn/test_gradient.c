@@ -22,7 +22,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define STEP 0x1p-7
+#define STEP 0x1p-8
 #define TOLERANCE 5e-4 /* of the gradient's size, beside the noise of float forward passes */
 
 static const struct {

@@ -223,12 +223,12 @@ static json_t *memory_json(const StepMemory *memory)
 void step_print_json(const Trainer *t, const StepBench *r)
 {
     double exposed = r->phases[PHASE_EXCHANGE];
-    json_t *all =
-        json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:f, s:f}", "name", t->settings->name, "ranks",
-                  comm_size(t->comm), "isa", cpu_isa_name(cpu_isa()), "blas_core", cpu_blas_core(),
-                  "products",
-                  t->settings->compute.precision == PRECISION_BF16 ? bf16_kernel() : "fp32", "steps", (json_int_t)r->steps, "step_ms", 1e3 * r->seconds / (double)r->steps,
-                  "samples_per_second", (double)r->samples / r->seconds);
+    json_t *all = json_pack(
+        "{s:s, s:i, s:s, s:s, s:s, s:I, s:f, s:f}", "name", t->settings->name, "ranks",
+        comm_size(t->comm), "isa", cpu_isa_name(cpu_isa()), "blas_core", cpu_blas_core(),
+        "products", t->settings->compute.precision == PRECISION_BF16 ? bf16_kernel() : "fp32",
+        "steps", (json_int_t)r->steps, "step_ms", 1e3 * r->seconds / (double)r->steps,
+        "samples_per_second", (double)r->samples / r->seconds);
     json_object_set_new(all, "exposed_reduction_ms", json_real(1e3 * exposed / (double)r->steps));
     json_object_set_new(all, "exposed_reduction_percent", json_real(100 * exposed / r->seconds));
     json_object_set_new(all, "phases_ms", phases_json(r));
