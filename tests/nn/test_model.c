@@ -193,7 +193,7 @@ static const char classifier_net[] =
 /* (4 D(h) - D(2h)) / 3 along +-1 on one tensor. */
 static double numeric(Net *net, const LayoutTensor *tensor, const float *sign)
 {
-    double sides[2], h = 0x1p-7;
+    double sides[2], h = 0x1p-8;
     float *w = net->w + tensor->offset;
     float *kept = mem_array(float, tensor->n);
     memcpy(kept, w, tensor->n * sizeof *kept);
