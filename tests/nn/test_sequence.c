@@ -213,8 +213,8 @@ START_TEST(test_refused)
                 "tensor \"a.weight\" would have to have the shape (7, 5)");
     check_error("[embedding: {features: 5, name: a}, dense: {tie: a, init: zeros}]", token_input,
                 "has no weights to initialise");
-    check_error("[embedding: 5, dense: {units: 5, name: b}, dense: {tie: b}]", token_input,
-                "cannot use the weights of layer b: dense does not share");
+    check_error("[embedding: 5, cosine_dense: {units: 5, name: b}, dense: {tie: b}]", token_input,
+                "cannot use the weights of layer b: cosine_dense does not share");
     for (size_t i = 0; i < 6; i++) {
         static const char *const images_only[] = { "conv2d: {channels: 2, kernel: 1}",
                                                    "avgpool: 1",
