@@ -34,8 +34,8 @@ static bool is_first_top(const float *y, int label, float top)
     return y[label] == top && before == 0;
 }
 
-/* e[k] = e^(y[k] - top) for n <= CHUNK numbers, and their sum. Zeros follow up to a whole vector, so
- * that no number is worked on by itself. */
+/* e[k] = e^(y[k] - top) for n <= CHUNK numbers, and their sum. Zeros follow up to a whole vector,
+ * so that no number is worked on by itself. */
 static inline double exponentials(const float *restrict y, float top, size_t n, float *restrict e)
 {
     size_t whole = (n + VECTOR - 1) / VECTOR * VECTOR;
