@@ -12,7 +12,8 @@ train: {batch: 32, lanes: 4, epochs: 1}
 YAML
 mpi 2 "$lockstep" bench step c.yaml >table || fail "the table"
 for word in stem '(add)' 3.dense forward exchange 'samples/s on 2 rank' 'limits of one core' \
-    'GFLOP/s' 'GB/s' '(loss, packing' 'exposed reduction' 'memory a rank: weights' 'process at most'; do
+    'GFLOP/s' 'GB/s' '(loss, packing' 'exposed reduction' \
+    'memory a rank: weights' 'process at most'; do
     grep -qF -e "$word" table || { cat table; fail "the table lacks $word"; }
 done
 "$lockstep" bench step c.yaml --json >json || fail "JSON"
