@@ -12,14 +12,15 @@ train: {batch: 32, lanes: 4, epochs: 1}
 YAML
 mpi 2 "$lockstep" bench step c.yaml >table || fail "the table"
 for word in stem '(add)' 3.dense forward exchange 'samples/s on 2 rank' 'limits of one core' \
-    'GFLOP/s' 'GB/s' 'exposed reduction' 'memory a rank: weights' 'process at most'; do
+    'GFLOP/s' 'GB/s' '(loss, packing' 'exposed reduction' \
+    'memory a rank: weights' 'process at most'; do
     grep -qF -e "$word" table || { cat table; fail "the table lacks $word"; }
 done
 "$lockstep" bench step c.yaml --json >json || fail "JSON"
 [ "$(field json ranks)" = 1 ] || fail "JSON: ranks"
 for key in backward_ms backward_gflops forward_peak_percent forward_gb_per_second \
     backward_bandwidth_percent exposed_reduction_ms exposed_reduction_percent activations \
-    optimizer_state process_peak peak_gflops triad_gb_per_second; do
+    optimizer_state process_peak loss_and_packing_ms peak_gflops triad_gb_per_second; do
     grep -q "\"$key\": [0-9]" json || { cat json; fail "JSON: $key"; }
 done
 [ ! -e runs ] || fail "a run folder was made"

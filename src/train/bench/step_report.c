@@ -112,6 +112,15 @@ static const char *name_end(const Layer *layer)
     return name + (length > NAME_COLUMNS ? length - NAME_COLUMNS : 0);
 }
 
+/* Seconds of the forward phase outside the layers. */
+static double loss_seconds(const Trainer *t, const StepBench *r)
+{
+    double seconds = r->phases[PHASE_FORWARD];
+    for (int i = 0; i < t->model.count; i++)
+        seconds -= r->times[i].forward;
+    return seconds;
+}
+
 static void print_layers(const Trainer *t, const StepBench *r)
 {
     log_out("%-26s %-14s %10s %20s %10s %20s %7s", "layer", "output", "forward ms",
@@ -127,6 +136,9 @@ static void print_layers(const Trainer *t, const StepBench *r)
                 rate_text(backward_rate, r, backward_work(&t->model, i), backward),
                 100 * (forward + backward) / r->seconds);
     }
+    double loss = loss_seconds(t, r);
+    log_out("%-26s %-14s %10.3f %20s %10s %20s %6.1f%%", "(loss, packing of weights)", "",
+            1e3 * loss / (double)r->steps, "", "", "", 100 * loss / r->seconds);
 }
 
 static void print_memory(const StepMemory *memory)
@@ -232,6 +244,8 @@ void step_print_json(const Trainer *t, const StepBench *r)
     json_object_set_new(all, "exposed_reduction_ms", json_real(1e3 * exposed / (double)r->steps));
     json_object_set_new(all, "exposed_reduction_percent", json_real(100 * exposed / r->seconds));
     json_object_set_new(all, "phases_ms", phases_json(r));
+    json_object_set_new(all, "loss_and_packing_ms",
+                        json_real(1e3 * loss_seconds(t, r) / (double)r->steps));
     json_object_set_new(all, "memory_bytes", memory_json(&r->memory));
     json_object_set_new(all, "limits", limits_json(&r->limits));
     json_object_set_new(all, "layers", layers_json(t, r));
