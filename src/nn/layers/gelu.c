@@ -15,14 +15,13 @@ static const Option options[] = {
     OPTION_END,
 };
 
-#define SQRT_HALF 0.707106781186547524f
-#define SQRT_2_PI 0.797884560802865356f    /* sqrt(2 / pi) */
-#define INV_SQRT_TAU 0.398942280401432678f /* 1 / sqrt(2 pi) */
+#define SQRT_2_PI 0.797884560802865356f /* sqrt(2 / pi) */
 #define CUBIC 0.044715f
 
-static inline float distribution(float x)
+static inline float value(float x)
 {
-    return 0.5f + 0.5f * vmath_erf(x * SQRT_HALF);
+    float density;
+    return x * vmath_normal(x, &density);
 }
 
 static inline float tanh_part(float x)
@@ -39,13 +38,14 @@ static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
             y[i] = 0.5f * x[i] * (1 + tanh_part(x[i]));
     else
         for (size_t i = 0; i < n; i++)
-            y[i] = x[i] * distribution(x[i]);
+            y[i] = value(x[i]);
 }
 
 /* dy/dx = Phi(x) + x phi(x) */
 static inline float slope(float x)
 {
-    return distribution(x) + x * (INV_SQRT_TAU * vmath_exp(-0.5f * x * x));
+    float density, distribution = vmath_normal(x, &density);
+    return distribution + x * density;
 }
 
 /* With t = tanh(u): dy/dx = (1 + t)/2 + x/2 (1 - t^2) du/dx */
