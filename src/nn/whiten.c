@@ -12,24 +12,41 @@ enum { SAMPLES = 5000, SWEEPS = 60 };
 
 /* ---- moments ---- */
 
-/* The patch (C, KH, KW) of image x (C, H, W) whose upper left corner is at (top, left). */
-static void take_patch(const float *x, Shape image, int kernel_h, int kernel_w, int top, int left,
-                       double *patch)
+/* Where the values of the patch at (0, 0) lie in an image (C, H, W). */
+static void patch_offsets(Shape image, int kernel_h, int kernel_w, int *offset)
 {
     for (int c = 0; c < image.dim[0]; c++)
         for (int i = 0; i < kernel_h; i++)
-            for (int j = 0; j < kernel_w; j++) {
-                int row = c * image.dim[1] + top + i;
-                *patch++ = (double)x[(size_t)row * (size_t)image.dim[2] + (size_t)(left + j)];
-            }
+            for (int j = 0; j < kernel_w; j++)
+                *offset++ = (c * image.dim[1] + i) * image.dim[2] + j;
 }
 
-/* sum (n, n) += p p^T, the lower triangle */
-static void add_square(const double *p, int n, double *sum)
+static double dot(const double *a, const double *b, int n)
+{
+    enum { WIDTH = 8 }; /* partial sums, so that the compiler may use vectors */
+    double part[WIDTH] = { 0 };
+    int whole = n / WIDTH * WIDTH;
+    for (int i = 0; i < whole; i += WIDTH)
+        for (int k = 0; k < WIDTH; k++)
+            part[k] += a[i + k] * b[i + k];
+    for (int i = whole; i < n; i++)
+        part[i - whole] += a[i] * b[i];
+    double sum = 0;
+    for (int k = 0; k < WIDTH; k++)
+        sum += part[k];
+    return sum;
+}
+
+/* sum (n, n), the lower triangle, += p p^T over the patches of image x: `down` x `right` places,
+ * rows of the image `width` apart. */
+static void add_patches(const double *x, const int *offset, int n, int down, int right, int width,
+                        double *sum)
 {
     for (int i = 0; i < n; i++)
         for (int j = 0; j <= i; j++)
-            sum[i * n + j] += p[i] * p[j];
+            for (int top = 0; top < down; top++)
+                sum[i * n + j] +=
+                    dot(x + offset[i] + top * width, x + offset[j] + top * width, right);
 }
 
 double *whiten_moments(const SampleSource *source, Shape image, int kernel_h, int kernel_w)
@@ -37,21 +54,23 @@ double *whiten_moments(const SampleSource *source, Shape image, int kernel_h, in
     int n = image.dim[0] * kernel_h * kernel_w;
     expect(image.ndim == 3 && n <= WHITEN_MAX_VALUES && source->count > 0);
     int down = image.dim[1] - kernel_h + 1, right = image.dim[2] - kernel_w + 1;
+    int offset[WHITEN_MAX_VALUES];
+    patch_offsets(image, kernel_h, kernel_w, offset);
     int64_t samples = source->count < SAMPLES ? source->count : SAMPLES;
-    double *sum = mem_array(double, n *n), patch[WHITEN_MAX_VALUES];
-    float *x = mem_array(float, shape_values(image));
+    size_t values = shape_values(image);
+    float *sample = mem_array(float, values);
+    double *x = mem_array(double, values), *sum = mem_array(double, n *n);
     for (int64_t s = 0; s < samples; s++) {
-        source->read(source->context, s * source->count / samples, x);
-        for (int top = 0; top < down; top++)
-            for (int left = 0; left < right; left++) {
-                take_patch(x, image, kernel_h, kernel_w, top, left, patch);
-                add_square(patch, n, sum);
-            }
+        source->read(source->context, s * source->count / samples, sample);
+        for (size_t i = 0; i < values; i++)
+            x[i] = (double)sample[i];
+        add_patches(x, offset, n, down, right, image.dim[2], sum);
     }
     double patches = (double)samples * down * right;
     for (int i = 0; i < n; i++)
         for (int j = 0; j <= i; j++)
             sum[j * n + i] = sum[i * n + j] = sum[i * n + j] / patches;
+    mem_free(sample);
     mem_free(x);
     return sum;
 }
