@@ -7,7 +7,7 @@
  *   backward   S = K Q^T,  P = exp(S - logsum),  dP = V dout^T,  dS = P (dP - delta)
  *              dv += P dout,  dk += dS Q,  dq += dS^T K       delta = sum of out dout of a query
  *
- * (Q is scaled by 1 / sqrt(D) when it is packed.) Only Q and dout are ever transposed, once per
+ * (Q is scaled by 1 / sqrt(D) when it is packed, and by 1 / ln 2 so that exp becomes a power of 2.) Only Q and dout are ever transposed, once per
  * block of queries. On the diagonal of a causal block everything goes in steps of 16: keys of step
  * i are seen by the queries from 16 i on, and nothing else is computed there. */
 #include "attention.h"
@@ -22,6 +22,7 @@ enum {
     STEP = 16,  /* on the diagonal; a multiple of VECTOR */
 };
 
+#define LN2 0.69314718055994530942
 #define LOWEST (-1e30f) /* below every score, and finite: LOWEST - LOWEST is 0 */
 
 /* Everything at head->scratch, rows of 64-byte multiples. */
@@ -96,10 +97,12 @@ static void pack_rows(const float *from, size_t stride, int rows, int D, float f
     }
 }
 
-static void unpack_rows(const float *from, int rows, int D, float *to, size_t stride)
+/* to (rows, D) = factor * from (rows, width) */
+static void unpack_rows(const float *from, int rows, int D, float factor, float *to, size_t stride)
 {
     for (int r = 0; r < rows; r++, from += width_of(D), to += stride)
-        memcpy(to, from, (size_t)D * sizeof *to);
+        for (int d = 0; d < D; d++)
+            to[d] = factor * from[d];
 }
 
 #if VECTOR == 16
@@ -260,28 +263,42 @@ typedef struct Running {
     float top[BLOCK], sum[BLOCK], keep[BLOCK];
 } Running;
 
-/* scores -> p = exp(score - top) */
+/* 2^x for x <= 0, to 1.2 ulp; 0 below -126. x = n + r, |r| <= 1/2; 2^r by a minimax polynomial. */
+static inline float power_of_two(float x)
+{
+    const float round = 12582912.0f + 127.0f; /* adding it leaves n + 127 in the low bits */
+    VmathBits n = { .f = x + round };
+    float r = x - (n.f - round);
+    float p = 1.534581206063e-4f;
+    p = p * r + 1.339993136333e-3f;
+    p = p * r + 9.618488958173e-3f;
+    p = p * r + 5.550328776610e-2f;
+    p = p * r + 2.402264689061e-1f;
+    p = p * r + 6.931472057374e-1f;
+    p = p * r + 1.0f;
+    VmathBits factor = { .u = n.u << 23 }; /* 2^n */
+    float y = p * factor.f;
+    return x < -126.0f ? 0.0f : y;
+}
+
+/* scores -> p = 2^(score - top) */
 static void soften(const Block *block, Running *running, float *scores)
 {
-    const int lanes = block->lanes / STEP * STEP;
-    float top[BLOCK], sum[BLOCK];
-    for (int lane = 0; lane < lanes; lane++) {
-        top[lane] = running->top[lane];
-        sum[lane] = 0;
-    }
+    float top[BLOCK], sum[BLOCK] = { 0 };
+    memcpy(top, running->top, sizeof top);
     for (int key = 0; key < block->keys; key++)
-        for (int lane = first_lane(block, key); lane < lanes; lane++) {
-            float score = scores[key * BLOCK + lane];
-            top[lane] = score > top[lane] ? score : top[lane];
-        }
+        for (int lane = first_lane(block, key); lane < block->lanes; lane += STEP)
+            for (int i = lane; i < lane + STEP; i++)
+                top[i] = scores[key * BLOCK + i] > top[i] ? scores[key * BLOCK + i] : top[i];
     for (int key = 0; key < block->keys; key++)
-        for (int lane = first_lane(block, key); lane < lanes; lane++) {
-            float p = vmath_exp(scores[key * BLOCK + lane] - top[lane]);
-            scores[key * BLOCK + lane] = p;
-            sum[lane] += p;
-        }
-    for (int lane = 0; lane < lanes; lane++) {
-        running->keep[lane] = vmath_exp(running->top[lane] - top[lane]);
+        for (int lane = first_lane(block, key); lane < block->lanes; lane += STEP)
+            for (int i = lane; i < lane + STEP; i++) {
+                float p = power_of_two(scores[key * BLOCK + i] - top[i]);
+                scores[key * BLOCK + i] = p;
+                sum[i] += p;
+            }
+    for (int lane = 0; lane < BLOCK; lane++) {
+        running->keep[lane] = power_of_two(running->top[lane] - top[lane]);
         running->sum[lane] = running->sum[lane] * running->keep[lane] + sum[lane];
         running->top[lane] = top[lane];
     }
@@ -311,29 +328,31 @@ static void drop(const Block *block, const float *dropped, float *p)
             p[key * BLOCK + lane] *= dropped[key * BLOCK + lane];
 }
 
-/* scores -> p = exp(score - logsum) */
-static void recall(const Block *block, const float logsum[BLOCK], float *scores)
+/* scores -> p = 2^(score - logsum) */
+static void recall(const Block *block, const float *restrict logsum, float *restrict scores)
 {
-    const int lanes = block->lanes / STEP * STEP;
     for (int key = 0; key < block->keys; key++)
-        for (int lane = first_lane(block, key); lane < lanes; lane++)
-            scores[key * BLOCK + lane] = vmath_exp(scores[key * BLOCK + lane] - logsum[lane]);
+        for (int lane = first_lane(block, key); lane < block->lanes; lane += STEP)
+            for (int i = lane; i < lane + STEP; i++)
+                scores[key * BLOCK + i] = power_of_two(scores[key * BLOCK + i] - logsum[i]);
 }
 
 /* dp -> ds = p (dp - delta) */
-static void soften_gradient(const Block *block, const float *p, const float delta[BLOCK], float *dp)
+static void soften_gradient(const Block *block, const float *restrict p,
+                            const float *restrict delta, float *restrict dp)
 {
-    const int lanes = block->lanes / STEP * STEP;
     for (int key = 0; key < block->keys; key++)
-        for (int lane = first_lane(block, key); lane < lanes; lane++)
-            dp[key * BLOCK + lane] = p[key * BLOCK + lane] * (dp[key * BLOCK + lane] - delta[lane]);
+        for (int lane = first_lane(block, key); lane < block->lanes; lane += STEP)
+            for (int i = lane; i < lane + STEP; i++)
+                dp[key * BLOCK + i] = p[key * BLOCK + i] * (dp[key * BLOCK + i] - delta[i]);
 }
 
 /* ---- a head ---- */
 
+/* Of scores: 1 / sqrt(D), and in units of ln 2, because 2^x is cheaper than e^x. */
 static float scale_of(const AttentionHead *head)
 {
-    return (float)(1 / sqrt((double)head->D));
+    return (float)(1 / (LN2 * sqrt((double)head->D)));
 }
 
 static Block queries_from(const AttentionHead *head, int first)
@@ -371,7 +390,8 @@ static void finish_queries(const Block *block, const Running *running, const flo
         const float *from = rows + (size_t)q * width_of(D);
         for (int d = 0; d < D; d++)
             to[d] = from[d] * factor;
-        logsum[block->first_query + q] = sum == 0 ? INFINITY : running->top[q] + vmath_log(sum);
+        logsum[block->first_query + q] =
+            sum == 0 ? INFINITY : running->top[q] + vmath_log(sum) * (float)(1 / LN2);
     }
 }
 
@@ -443,11 +463,9 @@ void attention_backward(const AttentionHead *head, const AttentionGradient *grad
             add_to_keys(&block, first_meeting, room.ds, room.q, D, room.dk);
             add_to_queries(&block, NULL, room.ds, room.k, D, room.rows);
         }
-        for (size_t i = 0; i < (size_t)block.queries * width_of(D); i++)
-            room.rows[i] *= scale;
-        unpack_rows(room.rows, block.queries, D, gradient->dq + (size_t)first * head->row,
-                    head->row);
+        unpack_rows(room.rows, block.queries, D, scale * (float)LN2,
+                    gradient->dq + (size_t)first * head->row, head->row);
     }
-    unpack_rows(room.dk, head->T, D, gradient->dk, head->row);
-    unpack_rows(room.dv, head->T, D, gradient->dv, head->row);
+    unpack_rows(room.dk, head->T, D, (float)LN2, gradient->dk, head->row);
+    unpack_rows(room.dv, head->T, D, 1, gradient->dv, head->row);
 }

@@ -36,7 +36,7 @@ uint64_t attention_words(int T);
 
 /* out = softmax(q k^T / sqrt(D)) v, a query that sees no key gives 0.
  * out (T, D) with out_row floats from a position to the next;
- * logsum (T): ln of the sum of exp of the query's scores. */
+ * logsum (T): log2 of the sum of exp of the query's scores, for backward. */
 #define attention_forward ISA_NAME(attention_forward)
 void attention_forward(const AttentionHead *head, float *out, size_t out_row, float *logsum);
 
