@@ -199,6 +199,16 @@ static AttentionDropout dropout_of(const Layer *layer, const Pass *pass, int sam
     };
 }
 
+/* Floats from a head's first to the next head's, in (B, T, row); 0 behind the last one. */
+static size_t next_head(const Layer *layer, const Pass *pass, int sample, int head, size_t row)
+{
+    const AttentionOptions *options = layer->options;
+    size_t D = (size_t)head_features(layer);
+    if (head + 1 < options->heads)
+        return D;
+    return sample + 1 < pass->batch ? positions(layer) * row + D - features(layer) : 0;
+}
+
 static AttentionHead head_of(const Layer *layer, const Pass *pass, int sample, int head)
 {
     const AttentionOptions *options = layer->options;
@@ -214,6 +224,7 @@ static AttentionHead head_of(const Layer *layer, const Pass *pass, int sample, i
         .k = q + F,
         .v = q + 2 * F,
         .row = 3 * F,
+        .next = next_head(layer, pass, sample, head, 3 * F),
         .dropout = dropout_of(layer, pass, sample, head),
         .scratch = workspace(layer).head,
     };
@@ -262,6 +273,7 @@ static void heads_backward(const Layer *layer, const Pass *pass, int sample, con
                                       .out = state->mixed + mixed_at(layer, sample, h),
                                       .dout = dmixed + mixed_at(layer, 0, h),
                                       .out_row = F,
+                                      .next_out = next_head(layer, pass, sample, h, F),
                                       .logsum = logsum_of(layer, sample, h),
                                       .dq = dq,
                                       .dk = dq + F,
