@@ -1,11 +1,13 @@
 /* The program: subcommands, their options, and the way from a command line to a trained network. */
 #include "lockstep/bench.h"
+#include "lockstep/bf16.h"
 #include "lockstep/comm.h"
 #include "lockstep/cpu.h"
 #include "lockstep/diff.h"
 #include "lockstep/list.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
+#include "lockstep/precision.h"
 #include "lockstep/run.h"
 #include "lockstep/settings.h"
 #include "lockstep/text.h"
@@ -199,7 +201,9 @@ static void load_settings(Comm *comm, const char *path, const char *const *overr
     for (int i = 0; ok && i < count; i++)
         ok = config_override(&settings->config, overrides[i], &err);
     ok = ok && settings_read(settings, &err) && cpu_set_isa(settings->compute.isa, &err) &&
-         cpu_blas_setup(settings->compute.blas_core, &err);
+         cpu_blas_setup(settings->compute.blas_core, &err) &&
+         (settings->compute.precision != PRECISION_BF16 ||
+          bf16_set_kernel(settings_bf16_kernel(settings), &err));
     settings_paths_free(known);
     mem_free(environment);
     mem_free(text);
@@ -296,7 +300,7 @@ static int evaluate(Comm *comm, const Line *line)
         comm_rank(comm) != 0 || weights_read(path, &trainer.model.layout, trainer.w, &info, &err);
     if (!comm_all_ok(comm, ok, &err))
         die_all(EXIT_CHECKPOINT, "%s", err.text);
-    comm_broadcast(comm, trainer.w, trainer.model.layout.n * sizeof *trainer.w, 0);
+    trainer_send_weights(&trainer);
     Tally tally = trainer_evaluate(&trainer);
     if (trainer.model.loss.type->wants_labels)
         log_out("test loss %.6f, test accuracy %.4f (%.0f of %.0f samples), step %lld",

@@ -31,7 +31,15 @@ typedef struct LogSettings {
 typedef struct ComputeSettings {
     char *blas_core; /* auto, keep or a name: cpu_blas_setup */
     char *isa;       /* auto, v2, v3 or v4: cpu_set_isa */
+    int precision;   /* a Precision, of matrix products */
+    int bf16_kernel; /* settings_bf16_kernel */
 } ComputeSettings;
+
+enum { MEMORY_AUTO, MEMORY_PRIVATE };
+
+typedef struct CommSettings {
+    int memory;
+} CommSettings;
 
 typedef struct Settings {
     Config config; /* owned; resolved after settings_read and the families' init */
@@ -42,6 +50,7 @@ typedef struct Settings {
     EvalSettings eval;
     LogSettings log;
     ComputeSettings compute;
+    CommSettings comm;
     ConfigNode *data, *model;                /* as the config has them */
     ConfigNode *loss, *optimizer, *schedule; /* never NULL: made if the config has none */
     bool dry_run;                            /* set by the command line, not by the config */
@@ -53,6 +62,9 @@ typedef struct Settings {
  * called. */
 bool settings_read(Settings *settings, Err *err);
 void settings_free(Settings *settings);
+
+/* What bf16_set_kernel takes. */
+const char *settings_bf16_kernel(const Settings *settings);
 
 /* Every option path there is ("train.batch", "optimizer.momentum", ...), options of all members of
  * the families included, each once: for LOCKSTEP_* names. The array ends with NULL; freed by

@@ -1,4 +1,5 @@
 /* What a run is about to do: the start banner and, for --dry-run, the whole plan. */
+#include "lockstep/bf16.h"
 #include "lockstep/cpu.h"
 #include "lockstep/log.h"
 #include "lockstep/text.h"
@@ -46,10 +47,13 @@ static void say_machine(const Trainer *t)
     char inherited[64] = "";
     if (strcmp(cpu_blas_core(), cpu_blas_inherited()) != 0)
         snprintf(inherited, sizeof inherited, " (it had started with %s)", cpu_blas_inherited());
-    log_info("machine    %d %s on %d %s, %s; %s, OpenBLAS %s%s", comm_size(t->comm),
+    char precision[64] = "";
+    if (t->settings->compute.precision == PRECISION_BF16)
+        snprintf(precision, sizeof precision, "; bf16 products by %s kernels", bf16_kernel());
+    log_info("machine    %d %s on %d %s, %s; %s, OpenBLAS %s%s%s", comm_size(t->comm),
              comm_size(t->comm) == 1 ? "rank" : "ranks", comm_hosts(t->comm),
              comm_hosts(t->comm) == 1 ? "host" : "hosts", comm_library(), cpu_isa_name(cpu_isa()),
-             cpu_blas_core(), inherited);
+             cpu_blas_core(), inherited, precision);
 }
 
 static void say_data(const Trainer *t)
@@ -134,9 +138,12 @@ void trainer_banner(const Trainer *t, const char *folder)
     say_batch(t);
     say_optimizer(t);
     say_lr(t);
-    log_info("reduction  one fixed tree over %d lanes, the same bits for any number of ranks; "
-             "rank 0 sends %s a step",
-             t->lanes.count, bytes(reducer_step_bytes(t->reducer)).s);
+    char travels[128] = "in shared memory";
+    if (!comm_shares(t->comm))
+        snprintf(travels, sizeof travels, "rank 0 sends %s a step",
+                 bytes(reducer_step_bytes(t->reducer)).s);
+    log_info("reduction  one fixed tree over %d lanes, the same bits for any number of ranks; %s",
+             t->lanes.count, travels);
     log_info("run        %s, seed %lld, initial weights %016llx", folder,
              (long long)t->settings->seed, (unsigned long long)t->digest);
 }
@@ -169,6 +176,8 @@ static void plan_traffic(const Trainer *t, double arena)
         log_out("one rank: nothing travels; each of P ranks would send and receive %s x 2 (P - 1) "
                 "/ P a step",
                 bytes(arena).s);
+    else if (comm_shares(t->comm))
+        log_out("nothing travels: the %d ranks share memory", ranks);
     else
         log_out("each of %d ranks sends and receives about %s a step", ranks,
                 bytes(2 * arena * (ranks - 1) / ranks).s);

@@ -1,5 +1,6 @@
 /* Where the time of a training step goes. */
 #include "lockstep/bench.h"
+#include "lockstep/bf16.h"
 #include "lockstep/clock.h"
 #include "lockstep/cpu.h"
 #include "lockstep/kernels.h"
@@ -176,13 +177,14 @@ static void print_json(const Trainer *t, const BenchResult *r)
     for (int phase = 0; phase < PHASE_COUNT; phase++)
         json_object_set_new(phases, phase_names[phase],
                             json_real(1e3 * r->phases[phase] / (double)r->steps));
-    json_t *all = json_pack("{s:s, s:i, s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:o, s:o}", "name",
-                            t->settings->name, "ranks", comm_size(t->comm), "isa",
-                            cpu_isa_name(cpu_isa()), "blas_core", cpu_blas_core(), "steps",
-                            (json_int_t)r->steps, "step_ms", 1e3 * r->seconds / (double)r->steps,
-                            "samples_per_second", (double)r->samples / r->seconds, "peak_gflops",
-                            1e-9 * r->limits.flops, "triad_gb_per_second", 1e-9 * r->limits.bytes,
-                            "phases_ms", phases, "layers", layers);
+    json_t *all = json_pack(
+        "{s:s, s:i, s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:o, s:o}", "name", t->settings->name,
+        "ranks", comm_size(t->comm), "isa", cpu_isa_name(cpu_isa()), "blas_core", cpu_blas_core(),
+        "products", t->settings->compute.precision == PRECISION_BF16 ? bf16_kernel() : "fp32",
+        "steps", (json_int_t)r->steps, "step_ms", 1e3 * r->seconds / (double)r->steps,
+        "samples_per_second", (double)r->samples / r->seconds, "peak_gflops",
+        1e-9 * r->limits.flops, "triad_gb_per_second", 1e-9 * r->limits.bytes, "phases_ms", phases,
+        "layers", layers);
     char *text = json_dumps(all, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     expect(text);
     log_out("%s", text);

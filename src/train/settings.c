@@ -57,6 +57,19 @@ static const Option compute_options[] = {
       "OpenBLAS kernels: auto (the CPU's best), keep (as inherited) or a name such as SkylakeX" },
     { "isa", OPTION_STRING, OPTION_AT(ComputeSettings, isa), 0, 0, NULL, "auto",
       "level of our own kernels: auto (the CPU's best), v2, v3 or v4" },
+    { "precision", OPTION_CHOICE, OPTION_AT(ComputeSettings, precision), 0, 0, "fp32|bf16", "fp32",
+      "of matrix products: fp32, or bf16 (operands rounded to bfloat16, the rest in fp32); "
+      "convolutions stay fp32" },
+    { "bf16_kernel", OPTION_CHOICE, OPTION_AT(ComputeSettings, bf16_kernel), 0, 0,
+      "auto|amx|avx512|portable", "auto",
+      "kernels of precision bf16: auto (the CPU's best), AMX tiles, AVX512-BF16 or any CPU's" },
+    OPTION_END,
+};
+
+static const Option comm_options[] = {
+    { "memory", OPTION_CHOICE, OPTION_AT(CommSettings, memory), 0, 0, "auto|private", "auto",
+      "auto: the ranks of a host share one copy of the weights and read each other's gradients; "
+      "private: every rank has its own copy and sends messages; the bits are the same" },
     OPTION_END,
 };
 
@@ -66,6 +79,7 @@ const SettingsSection settings_sections[] = {
     { "eval", "Evaluation on the test set.", eval_options },
     { "log", "What is printed and recorded.", log_options },
     { "compute", "Kernels.", compute_options },
+    { "comm", "How ranks exchange gradients and weights.", comm_options },
     { "data", "The data set: its type, options of all types, and the type's own.",
       loader_common_options },
     { "model", "The network: a list of layers.", model_options },
@@ -79,7 +93,7 @@ const SettingsSection settings_sections[] = {
 };
 
 /* Sections that are read one by one, beside top_options. */
-static const char *const other_sections[] = { "train", "eval",      "log",      "compute",
+static const char *const other_sections[] = { "train", "eval",      "log",      "compute", "comm",
                                               "loss",  "optimizer", "schedule", NULL };
 
 /* ---- checks that a table cannot say ---- */
@@ -220,12 +234,19 @@ bool settings_read(Settings *settings, Err *err)
         !read_section(settings, "eval", eval_options, &settings->eval, err) ||
         !read_section(settings, "log", log_options, &settings->log, err) ||
         !read_section(settings, "compute", compute_options, &settings->compute, err) ||
+        !read_section(settings, "comm", comm_options, &settings->comm, err) ||
         !check_lanes(settings, err) || !check_isa(settings, err))
         return false;
     settings->loss = config_section(root, "loss");
     settings->optimizer = config_section(root, "optimizer");
     settings->schedule = config_section(root, "schedule");
     return true;
+}
+
+const char *settings_bf16_kernel(const Settings *settings)
+{
+    static const char *const names[] = { "auto", "amx", "avx512", "portable" };
+    return names[settings->compute.bf16_kernel];
 }
 
 void settings_free(Settings *settings)
