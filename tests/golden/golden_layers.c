@@ -63,6 +63,7 @@ typedef struct LayerRun {
     Recipe recipe;
     bool train;
     bool image_of_signal; /* (N, C, L) is an image of height 1 */
+    bool sequence;        /* (N, T, F) are samples of shape (T, F) */
     Npy input, upstream, weight;
     Config config;
     Layout layout;
@@ -245,6 +246,14 @@ static void embedding(LayerRun *run)
     recipe_copy_number(&run->recipe, "padding_idx", "padding");
 }
 
+static void attention(LayerRun *run)
+{
+    run->sequence = true;
+    recipe_copy_number(&run->recipe, "heads", "heads");
+    recipe_copy_flag(&run->recipe, "causal", "causal");
+    recipe_drop(&run->recipe, "embed"); /* the last dimension of x */
+}
+
 static const struct Reference {
     const char *layer, *type;
     void (*translate)(LayerRun *run);
@@ -277,6 +286,7 @@ static const struct Reference {
     { "spectralnorm_linear", "spectralnorm_dense", spectralnorm },
     { "cosine_linear", "cosine_dense", cosine },
     { "embedding", "embedding", embedding },
+    { "multihead_self_attention", "attention", attention },
 };
 
 static const struct Reference *find_reference(const char *layer)
@@ -296,6 +306,8 @@ static int sample_dims(const LayerRun *run)
     size_t normalized = json_array_size(json_object_get(attrs, "normalized_shape"));
     if (normalized > 0)
         return (int)normalized;
+    if (run->sequence)
+        return 2;
     if (run->input.ndim == 4)
         return 3;
     return run->image_of_signal && run->input.ndim == 3 ? 2 : 1;
@@ -339,6 +351,8 @@ static bool find_shape(LayerRun *run, bool tokens, Shape *shape)
         shape->dim[1] = (int)sample[1];
     if (dims > 1)
         shape->dim[2] = (int)sample[dims - 1];
+    if (run->sequence)
+        *shape = (Shape){ .ndim = 2, .dim = { (int)sample[0], (int)sample[1], 1 } };
     return true;
 }
 

@@ -326,6 +326,7 @@ END_TEST
 
 static void forward_only(ImageCase *test, float *y)
 {
+    test->layer.type->begin_step(&test->layer, &test->layout, 0);
     test->layer.type->forward(&test->layer, &test->pass, test->x, y);
 }
 

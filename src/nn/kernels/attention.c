@@ -7,7 +7,7 @@
  *   backward   S = K Q^T,  P = exp(S - logsum),  dP = V dout^T,  dS = P (dP - delta)
  *              dv += P dout,  dk += dS Q,  dq += dS^T K       delta = sum of out dout of a query
  *
- * (Q is scaled by 1 / sqrt(D) when it is packed.) Only Q and dout are ever transposed, once per
+ * (Q is scaled by 1 / sqrt(D) when it is packed, and by 1 / ln 2 so that exp becomes a power of 2.) Only Q and dout are ever transposed, once per
  * block of queries. On the diagonal of a causal block everything goes in steps of 16: keys of step
  * i are seen by the queries from 16 i on, and nothing else is computed there. */
 #include "attention.h"
@@ -22,6 +22,7 @@ enum {
     STEP = 16,  /* on the diagonal; a multiple of VECTOR */
 };
 
+#define LN2 0.69314718055994530942
 #define LOWEST (-1e30f) /* below every score, and finite: LOWEST - LOWEST is 0 */
 
 /* Everything at head->scratch, rows of 64-byte multiples. */
@@ -40,6 +41,7 @@ typedef struct Block {
     int first_query, queries, lanes; /* lanes: queries, rounded up to STEP */
     int first_key, keys;
     bool diagonal; /* of a causal head: first_query = first_key */
+    Ahead ahead;   /* of the same queries of the next head */
 } Block;
 
 static size_t width_of(int D)
@@ -96,10 +98,12 @@ static void pack_rows(const float *from, size_t stride, int rows, int D, float f
     }
 }
 
-static void unpack_rows(const float *from, int rows, int D, float *to, size_t stride)
+/* to (rows, D) = factor * from (rows, width) */
+static void unpack_rows(const float *from, int rows, int D, float factor, float *to, size_t stride)
 {
     for (int r = 0; r < rows; r++, from += width_of(D), to += stride)
-        memcpy(to, from, (size_t)D * sizeof *to);
+        for (int d = 0; d < D; d++)
+            to[d] = factor * from[d];
 }
 
 #if VECTOR == 16
@@ -165,7 +169,7 @@ static void pack_queries(const float *from, size_t stride, const Block *block, i
 /* ---- the three kinds of products, in steps of 16 on the diagonal ---- */
 
 /* scores (keys, queries) = rows (keys, D) across (D, queries) */
-static void multiply_scores(const Block *block, const float *rows, int D, const float *across,
+static void multiply_scores(Block *block, const float *rows, int D, const float *across,
                             float *scores)
 {
     size_t width = width_of(D);
@@ -182,14 +186,15 @@ static void multiply_scores(const Block *block, const float *rows, int D, const 
             .b_stride = BLOCK,
             .c = scores + key * BLOCK + lane,
             .c_stride = BLOCK,
+            .ahead = &block->ahead,
         });
     }
 }
 
 /* to (keys, width) += scores (keys, queries) rows (queries, width); = if it is the first block of
  * queries that these keys meet. */
-static void add_to_keys(const Block *block, bool first, const float *scores, const float *rows,
-                        int D, float *to)
+static void add_to_keys(Block *block, bool first, const float *scores, const float *rows, int D,
+                        float *to)
 {
     size_t width = width_of(D);
     int step = block->diagonal ? STEP : block->keys;
@@ -206,14 +211,15 @@ static void add_to_keys(const Block *block, bool first, const float *scores, con
             .c = to + (size_t)(block->first_key + key) * width,
             .c_stride = width,
             .add = !first,
+            .ahead = &block->ahead,
         });
     }
 }
 
 /* to (queries, width) = to * keep + scores^T (queries, keys) rows (keys, width); without `to *
  * keep` for the first block of keys. */
-static void add_to_queries(const Block *block, const float *keep, const float *scores,
-                           const float *rows, int D, float *to)
+static void add_to_queries(Block *block, const float *keep, const float *scores, const float *rows,
+                           int D, float *to)
 {
     size_t width = width_of(D);
     int step = block->diagonal ? STEP : block->queries;
@@ -231,59 +237,112 @@ static void add_to_queries(const Block *block, const float *keep, const float *s
             .c_stride = width,
             .add = block->first_key > 0,
             .keep = keep ? keep + query : NULL,
+            .ahead = &block->ahead,
         });
     }
 }
 
 /* ---- between the products: element by element, vectors of queries ---- */
 
-/* The lanes of a key's row that are computed: from a multiple of STEP to block->lanes. */
-static int first_lane(const Block *block, int key)
-{
-    return block->diagonal ? key / STEP * STEP : 0;
-}
-
 /* Scores that do not count become -infinity. */
 static void mask(const AttentionHead *head, const Block *block, float *scores)
 {
     for (int key = 0; block->diagonal && key < block->keys; key++)
-        for (int lane = first_lane(block, key); lane < key; lane++)
+        for (int lane = key / STEP * STEP; lane < key; lane++)
             scores[key * BLOCK + lane] = -INFINITY;
     for (int key = 0; head->hidden && key < block->keys; key++)
         for (int lane = 0; head->hidden[block->first_key + key] && lane < block->lanes; lane++)
             scores[key * BLOCK + lane] = -INFINITY;
 }
 
-/* Per query: the largest score so far, the sum of exp(score - largest), and what the last block
- * changed: exp(old largest - largest). */
+/* Keys whose rows hold something at this lane: the first so many of the block. */
+static int keys_at(const Block *block, int lane)
+{
+    return block->diagonal ? least(block->keys, (lane / STEP + 1) * STEP) : block->keys;
+}
+
+typedef int32_t VectorBits __attribute__((vector_size(VECTOR * sizeof(int32_t))));
+
+static inline Vector larger(Vector a, Vector b)
+{
+    const VectorBits mask = a > b;
+    return (Vector)(((VectorBits)a & mask) | ((VectorBits)b & ~mask));
+}
+
+/* The largest of `top` and of every BLOCK-th vector from at to end. Four at a time: a comparison
+ * takes its time. */
+static inline Vector largest(const float *at, const float *end, Vector top)
+{
+    for (; at + 3 * BLOCK < end; at += 4 * BLOCK) {
+        const Vector a = larger(vector_load(at), vector_load(at + BLOCK));
+        const Vector b = larger(vector_load(at + 2 * BLOCK), vector_load(at + 3 * BLOCK));
+        top = larger(larger(a, b), top);
+    }
+    for (; at < end; at += BLOCK)
+        top = larger(vector_load(at), top);
+    return top;
+}
+
+/* 2^x for x <= 0, to 1.2 ulp; 0 below -126. x = n + r, |r| <= 1/2; 2^r by a minimax polynomial. */
+static inline Vector power_of_two(Vector x)
+{
+    const float round = 12582912.0f + 127.0f; /* adding it leaves n + 127 in the low bits */
+    const Vector n = x + round, r = x - (n - round);
+    Vector p = r * 1.534581206063e-4f + 1.339993136333e-3f;
+    p = p * r + 9.618488958173e-3f;
+    p = p * r + 5.550328776610e-2f;
+    p = p * r + 2.402264689061e-1f;
+    p = p * r + 6.931472057374e-1f;
+    p = p * r + 1.0f;
+    const VectorBits y = (VectorBits)(p * (Vector)((VectorBits)n << 23));
+    return (Vector)(y & ~(x < -126.0f));
+}
+
+/* Per query: the largest score so far, the sum of 2^(score - largest), and what the last block
+ * changed: 2^(old largest - largest). */
 typedef struct Running {
     float top[BLOCK], sum[BLOCK], keep[BLOCK];
 } Running;
 
-/* scores -> p = exp(score - top) */
+/* scores -> p = 2^(score - top) */
 static void soften(const Block *block, Running *running, float *scores)
 {
-    const int lanes = block->lanes / STEP * STEP;
-    float top[BLOCK], sum[BLOCK];
-    for (int lane = 0; lane < lanes; lane++) {
-        top[lane] = running->top[lane];
-        sum[lane] = 0;
+    for (int lane = 0; lane < block->lanes; lane += VECTOR) {
+        const int end = keys_at(block, lane) * BLOCK + lane;
+        const Vector before = vector_load(running->top + lane);
+        const Vector top = largest(scores + lane, scores + end, before);
+        Vector sum = { 0 };
+        for (int at = lane; at < end; at += BLOCK) {
+            const Vector p = power_of_two(vector_load(scores + at) - top);
+            vector_store(scores + at, p);
+            sum += p;
+        }
+        const Vector keep = power_of_two(before - top);
+        vector_store(running->keep + lane, keep);
+        vector_store(running->sum + lane, vector_load(running->sum + lane) * keep + sum);
+        vector_store(running->top + lane, top);
     }
-    for (int key = 0; key < block->keys; key++)
-        for (int lane = first_lane(block, key); lane < lanes; lane++) {
-            float score = scores[key * BLOCK + lane];
-            top[lane] = score > top[lane] ? score : top[lane];
-        }
-    for (int key = 0; key < block->keys; key++)
-        for (int lane = first_lane(block, key); lane < lanes; lane++) {
-            float p = vmath_exp(scores[key * BLOCK + lane] - top[lane]);
-            scores[key * BLOCK + lane] = p;
-            sum[lane] += p;
-        }
-    for (int lane = 0; lane < lanes; lane++) {
-        running->keep[lane] = vmath_exp(running->top[lane] - top[lane]);
-        running->sum[lane] = running->sum[lane] * running->keep[lane] + sum[lane];
-        running->top[lane] = top[lane];
+}
+
+/* scores -> p = 2^(score - logsum) */
+static void recall(const Block *block, const float *logsum, float *scores)
+{
+    for (int lane = 0; lane < block->lanes; lane += VECTOR) {
+        const int end = keys_at(block, lane) * BLOCK + lane;
+        const Vector minus = vector_load(logsum + lane);
+        for (int at = lane; at < end; at += BLOCK)
+            vector_store(scores + at, power_of_two(vector_load(scores + at) - minus));
+    }
+}
+
+/* dp -> ds = p (dp - delta) */
+static void soften_gradient(const Block *block, const float *p, const float *delta, float *dp)
+{
+    for (int lane = 0; lane < block->lanes; lane += VECTOR) {
+        const int end = keys_at(block, lane) * BLOCK + lane;
+        const Vector minus = vector_load(delta + lane);
+        for (int at = lane; at < end; at += BLOCK)
+            vector_store(dp + at, vector_load(p + at) * (vector_load(dp + at) - minus));
     }
 }
 
@@ -306,40 +365,48 @@ static void draw(const AttentionHead *head, const Block *block, float *dropped)
 
 static void drop(const Block *block, const float *dropped, float *p)
 {
-    for (int key = 0; key < block->keys; key++)
-        for (int lane = first_lane(block, key); lane < block->lanes; lane++)
-            p[key * BLOCK + lane] *= dropped[key * BLOCK + lane];
-}
-
-/* scores -> p = exp(score - logsum) */
-static void recall(const Block *block, const float logsum[BLOCK], float *scores)
-{
-    const int lanes = block->lanes / STEP * STEP;
-    for (int key = 0; key < block->keys; key++)
-        for (int lane = first_lane(block, key); lane < lanes; lane++)
-            scores[key * BLOCK + lane] = vmath_exp(scores[key * BLOCK + lane] - logsum[lane]);
-}
-
-/* dp -> ds = p (dp - delta) */
-static void soften_gradient(const Block *block, const float *p, const float delta[BLOCK], float *dp)
-{
-    const int lanes = block->lanes / STEP * STEP;
-    for (int key = 0; key < block->keys; key++)
-        for (int lane = first_lane(block, key); lane < lanes; lane++)
-            dp[key * BLOCK + lane] = p[key * BLOCK + lane] * (dp[key * BLOCK + lane] - delta[lane]);
+    for (int lane = 0; lane < block->lanes; lane += VECTOR) {
+        const int end = keys_at(block, lane) * BLOCK + lane;
+        for (int at = lane; at < end; at += BLOCK)
+            vector_store(p + at, vector_load(p + at) * vector_load(dropped + at));
+    }
 }
 
 /* ---- a head ---- */
 
+/* Of scores: 1 / sqrt(D), and in units of ln 2, because 2^x is cheaper than e^x. */
 static float scale_of(const AttentionHead *head)
 {
-    return (float)(1 / sqrt((double)head->D));
+    return (float)(1 / (LN2 * sqrt((double)head->D)));
 }
 
 static Block queries_from(const AttentionHead *head, int first)
 {
     int queries = least(BLOCK, head->T - first);
     return (Block){ .first_query = first, .queries = queries, .lanes = round_up(queries, STEP) };
+}
+
+static void add_ahead(Block *block, const float *at, size_t next, size_t stride)
+{
+    if (next > 0)
+        block->ahead.arrays[block->ahead.count++] =
+            (struct AheadArray){ at + next + (size_t)block->first_query * stride, stride };
+}
+
+/* What the next head will read (and write, with a gradient) of this block's positions. */
+static void look_ahead(const AttentionHead *head, const AttentionGradient *gradient, Block *block)
+{
+    block->ahead.rows = block->queries;
+    block->ahead.floats = head->D;
+    add_ahead(block, head->q, head->next, head->row);
+    add_ahead(block, head->k, head->next, head->row);
+    add_ahead(block, head->v, head->next, head->row);
+    if (gradient) {
+        add_ahead(block, gradient->out, gradient->next_out, gradient->out_row);
+        add_ahead(block, gradient->dq, head->next, head->row);
+        add_ahead(block, gradient->dk, head->next, head->row);
+        add_ahead(block, gradient->dv, head->next, head->row);
+    }
 }
 
 /* The next block of keys that these queries see; false behind the last one. */
@@ -371,7 +438,8 @@ static void finish_queries(const Block *block, const Running *running, const flo
         const float *from = rows + (size_t)q * width_of(D);
         for (int d = 0; d < D; d++)
             to[d] = from[d] * factor;
-        logsum[block->first_query + q] = sum == 0 ? INFINITY : running->top[q] + vmath_log(sum);
+        logsum[block->first_query + q] =
+            sum == 0 ? INFINITY : running->top[q] + vmath_log(sum) * (float)(1 / LN2);
     }
 }
 
@@ -382,6 +450,7 @@ void attention_forward(const AttentionHead *head, float *out, size_t out_row, fl
     pack_keys(head, &room);
     for (int first = 0; first < head->T; first += BLOCK) {
         Block block = queries_from(head, first);
+        look_ahead(head, NULL, &block);
         pack_queries(head->q, head->row, &block, head->D, scale_of(head), room.q, room.q_across);
         for (int lane = 0; lane < BLOCK; lane++) {
             running.top[lane] = LOWEST;
@@ -423,6 +492,7 @@ void attention_backward(const AttentionHead *head, const AttentionGradient *grad
     pack_keys(head, &room);
     for (int first = 0; first < head->T; first += BLOCK) {
         Block block = queries_from(head, first);
+        look_ahead(head, gradient, &block);
         pack_queries(head->q, head->row, &block, D, scale, room.q, room.q_across);
         pack_queries(gradient->dout, gradient->out_row, &block, D, 1, room.dout, room.dout_across);
         fetch_queries(gradient, &block, D, logsum, delta);
@@ -443,11 +513,9 @@ void attention_backward(const AttentionHead *head, const AttentionGradient *grad
             add_to_keys(&block, first_meeting, room.ds, room.q, D, room.dk);
             add_to_queries(&block, NULL, room.ds, room.k, D, room.rows);
         }
-        for (size_t i = 0; i < (size_t)block.queries * width_of(D); i++)
-            room.rows[i] *= scale;
-        unpack_rows(room.rows, block.queries, D, gradient->dq + (size_t)first * head->row,
-                    head->row);
+        unpack_rows(room.rows, block.queries, D, scale * (float)LN2,
+                    gradient->dq + (size_t)first * head->row, head->row);
     }
-    unpack_rows(room.dk, head->T, D, gradient->dk, head->row);
-    unpack_rows(room.dv, head->T, D, gradient->dv, head->row);
+    unpack_rows(room.dk, head->T, D, (float)LN2, gradient->dk, head->row);
+    unpack_rows(room.dv, head->T, D, 1, gradient->dv, head->row);
 }

@@ -22,6 +22,7 @@ typedef struct AttentionHead {
     bool causal;            /* a query sees keys up to its own place */
     const float *q, *k, *v; /* (T, D) */
     size_t row;             /* floats from a position of q, k, v to the next */
+    size_t next;            /* floats from q, k, v to those of the head that follows; 0: none */
     const bool *hidden;     /* (T): keys that nobody sees; or NULL */
     AttentionDropout dropout;
     float *scratch; /* attention_scratch floats, 64-byte aligned */
@@ -36,15 +37,15 @@ uint64_t attention_words(int T);
 
 /* out = softmax(q k^T / sqrt(D)) v, a query that sees no key gives 0.
  * out (T, D) with out_row floats from a position to the next;
- * logsum (T): ln of the sum of exp of the query's scores. */
+ * logsum (T): log2 of the sum of exp of the query's scores, for backward. */
 #define attention_forward ISA_NAME(attention_forward)
 void attention_forward(const AttentionHead *head, float *out, size_t out_row, float *logsum);
 
 typedef struct AttentionGradient {
-    const float *out, *dout; /* (T, D) */
-    size_t out_row;
-    const float *logsum; /* (T), from forward */
-    float *dq, *dk, *dv; /* (T, D), head->row floats from a position to the next */
+    const float *out, *dout;  /* (T, D) */
+    size_t out_row, next_out; /* floats to the next position, and to the next head */
+    const float *logsum;      /* (T), from forward */
+    float *dq, *dk, *dv;      /* (T, D), head->row floats from a position to the next */
 } AttentionGradient;
 
 #define attention_backward ISA_NAME(attention_backward)

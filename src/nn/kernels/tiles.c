@@ -128,6 +128,19 @@ INSTANCES(2, 1)
 static const Tile instances[2][2][ROWS] = { { { NAMES(1, 0) }, { NAMES(2, 0) } },
                                             { { NAMES(1, 1) }, { NAMES(2, 1) } } };
 
+static void fetch(Ahead *ahead)
+{
+    enum { LINE = 16 }; /* floats */
+    if (ahead->rows == 0)
+        return;
+    ahead->rows--;
+    for (int i = 0; i < ahead->count; i++) {
+        for (int f = 0; f < ahead->floats; f += LINE)
+            __builtin_prefetch(ahead->arrays[i].at + f, 0, 2);
+        ahead->arrays[i].at += ahead->arrays[i].stride;
+    }
+}
+
 /* Rows are cut into pieces of nearly the same size: 16 is 8 + 8, not 14 + 2. */
 void tiles_multiply(const Tiles *tiles)
 {
@@ -137,6 +150,8 @@ void tiles_multiply(const Tiles *tiles)
         const Tile *of_rows = instances[tiles->a_transposed][pair];
         for (; pieces > 0; pieces--) {
             int piece = (tiles->rows - row + pieces - 1) / pieces;
+            if (tiles->ahead)
+                fetch(tiles->ahead);
             of_rows[piece - 1](tiles, row, column);
             row += piece;
         }

@@ -10,6 +10,18 @@
 #include "../image.h"
 #include "lockstep/cpu.h"
 
+/* Memory that will be wanted soon, (rows, floats) of each array: every tile asks for a few rows of
+ * it, so that it comes while the tile computes. */
+typedef struct Ahead {
+    struct AheadArray {
+        const float *at;
+        size_t stride; /* floats */
+    } arrays[7];
+    int count;  /* arrays */
+    int floats; /* of a row */
+    int rows;   /* still to be asked for */
+} Ahead;
+
 /* C (rows, columns) = C * keep + op(A) B. Rows of B and C begin at multiples of 64 bytes, so
  * `columns` is a multiple of VECTOR. Strides are floats. */
 typedef struct Tiles {
@@ -23,6 +35,7 @@ typedef struct Tiles {
     size_t c_stride;
     bool add;          /* false: C is overwritten */
     const float *keep; /* (rows): factor of each row of C before adding; NULL: 1 */
+    Ahead *ahead;      /* or NULL */
 } Tiles;
 
 #define tiles_multiply ISA_NAME(tiles_multiply)

@@ -10,8 +10,8 @@
  * still in the cache when the heads read it. */
 #include "../kernels/attention.h"
 #include "../image.h"
-#include "lockstep/gemm.h"
 #include "lockstep/layer.h"
+#include "lockstep/linear.h"
 #include "lockstep/memory.h"
 
 #include <limits.h>
@@ -47,10 +47,11 @@ static const Option attention_options[] = {
 };
 
 typedef struct AttentionState {
-    float *qkv;    /* (B, T, 3 F) */
-    float *mixed;  /* (B, T, F): the heads' results, before the output projection */
-    float *logsum; /* (B, heads, T) */
-    bool *hidden;  /* (T): of one sample */
+    Linear in, out; /* the projections, (F) -> (3 F) and (F) -> (F) */
+    float *qkv;     /* (B, T, 3 F) */
+    float *mixed;   /* (B, T, F): the heads' results, before the output projection */
+    float *logsum;  /* (B, heads, T) */
+    bool *hidden;   /* (T): of one sample */
 } AttentionState;
 
 static size_t positions(const Layer *layer)
@@ -112,12 +113,16 @@ static void allocate(Layer *layer, int max_batch)
     AttentionState *state = mem_new(AttentionState);
     size_t T = positions(layer), rows = (size_t)max_batch * T, F = features(layer);
     size_t sums = rows * (size_t)options->heads;
+    linear_init(&state->in, layer->in.dim[1], 3 * layer->in.dim[1], layer->precision,
+                !layer->first);
+    linear_init(&state->out, layer->in.dim[1], layer->in.dim[1], layer->precision, true);
     state->qkv = mem_array(float, rows * 3 * F);
     state->mixed = mem_array(float, rows *F);
     state->logsum = mem_array(float, sums);
     state->hidden = mem_array(bool, T);
     layer->state = state;
-    layer->state_bytes_total = sizeof *state + (rows * 4 * F + sums) * sizeof(float) + T;
+    layer->state_bytes_total = sizeof *state + (rows * 4 * F + sums) * sizeof(float) + T +
+                               linear_bytes(&state->in) + linear_bytes(&state->out);
 }
 
 static void release(Layer *layer)
@@ -125,6 +130,8 @@ static void release(Layer *layer)
     AttentionState *state = layer->state;
     if (!state)
         return;
+    linear_free(&state->in);
+    linear_free(&state->out);
     mem_free(state->qkv);
     mem_free(state->mixed);
     mem_free(state->logsum);
@@ -141,32 +148,44 @@ static int chunk_samples(const Layer *layer)
 
 /* What lies at layer->scratch. */
 typedef struct Workspace {
-    float *head;   /* attention_scratch */
+    float *head;   /* attention_scratch; linear_scratch while no head is computed */
     float *dmixed; /* (chunk, T, F) */
     float *dqkv;   /* (B, T, 3 F) */
 } Workspace;
 
-static size_t head_floats(const Layer *layer)
+static size_t whole_lines(size_t floats)
 {
-    return attention_scratch(layer->in.dim[0], head_features(layer));
+    return (floats + LAYOUT_ALIGN - 1) / LAYOUT_ALIGN * LAYOUT_ALIGN;
+}
+
+/* Heads and projections take turns. */
+static size_t shared_floats(const Layer *layer, int max_batch)
+{
+    int rows = max_batch * layer->in.dim[0], F = layer->in.dim[1];
+    size_t needs[] = { attention_scratch(layer->in.dim[0], head_features(layer)),
+                       linear_scratch(F, 3 * F, layer->precision, rows),
+                       linear_scratch(F, F, layer->precision, rows) };
+    size_t most = 0;
+    for (int i = 0; i < 3; i++)
+        most = needs[i] > most ? needs[i] : most;
+    return whole_lines(most);
 }
 
 static size_t chunk_floats(const Layer *layer)
 {
-    size_t floats = (size_t)chunk_samples(layer) * positions(layer) * features(layer);
-    return (floats + LAYOUT_ALIGN - 1) / LAYOUT_ALIGN * LAYOUT_ALIGN;
+    return whole_lines((size_t)chunk_samples(layer) * positions(layer) * features(layer));
 }
 
 static size_t scratch(const Layer *layer, int max_batch)
 {
     size_t rows = (size_t)max_batch * positions(layer);
-    return head_floats(layer) + chunk_floats(layer) + rows * 3 * features(layer);
+    return shared_floats(layer, max_batch) + chunk_floats(layer) + rows * 3 * features(layer);
 }
 
 static Workspace workspace(const Layer *layer)
 {
     Workspace space = { .head = layer->scratch };
-    space.dmixed = space.head + head_floats(layer);
+    space.dmixed = space.head + shared_floats(layer, layer->max_batch);
     space.dqkv = space.dmixed + chunk_floats(layer);
     return space;
 }
@@ -199,6 +218,16 @@ static AttentionDropout dropout_of(const Layer *layer, const Pass *pass, int sam
     };
 }
 
+/* Floats from a head's first to the next head's, in (B, T, row); 0 behind the last one. */
+static size_t next_head(const Layer *layer, const Pass *pass, int sample, int head, size_t row)
+{
+    const AttentionOptions *options = layer->options;
+    size_t D = (size_t)head_features(layer);
+    if (head + 1 < options->heads)
+        return D;
+    return sample + 1 < pass->batch ? positions(layer) * row + D - features(layer) : 0;
+}
+
 static AttentionHead head_of(const Layer *layer, const Pass *pass, int sample, int head)
 {
     const AttentionOptions *options = layer->options;
@@ -214,6 +243,7 @@ static AttentionHead head_of(const Layer *layer, const Pass *pass, int sample, i
         .k = q + F,
         .v = q + 2 * F,
         .row = 3 * F,
+        .next = next_head(layer, pass, sample, head, 3 * F),
         .dropout = dropout_of(layer, pass, sample, head),
         .scratch = workspace(layer).head,
     };
@@ -262,6 +292,7 @@ static void heads_backward(const Layer *layer, const Pass *pass, int sample, con
                                       .out = state->mixed + mixed_at(layer, sample, h),
                                       .dout = dmixed + mixed_at(layer, 0, h),
                                       .out_row = F,
+                                      .next_out = next_head(layer, pass, sample, h, F),
                                       .logsum = logsum_of(layer, sample, h),
                                       .dq = dq,
                                       .dk = dq + F,
@@ -270,64 +301,51 @@ static void heads_backward(const Layer *layer, const Pass *pass, int sample, con
     }
 }
 
-/* ---- projections ---- */
+/* ---- the layer ---- */
 
-/* y (R, units) = x (R, F) w^T + b, w (units, F); b (units) or NULL */
-static void project(int R, int units, int F, const float *x, const float *w, const float *b,
-                    float *y)
+static void begin_step(Layer *layer, Layout *layout, int global_batch)
 {
-    for (int r = 0; b && r < R; r++)
-        memcpy(y + (size_t)r * (size_t)units, b, (size_t)units * sizeof *y);
-    gemm(false, true, R, units, F, 1, x, F, w, F, b ? 1 : 0, y, units);
+    (void)layout;
+    (void)global_batch;
+    AttentionState *state = layer->state;
+    linear_weights(&state->in, layer->tensors[IN_WEIGHT].w);
+    linear_weights(&state->out, layer->tensors[OUT_WEIGHT].w);
 }
 
-/* db = sum of the rows of dy (R, units): doubles, in order. */
-static void sum_rows(int R, int units, const float *dy, float *db)
+/* What follows a projection: its bias, if there is one. */
+static Epilogue add_bias(const Layer *layer, int tensor)
 {
-    enum { WIDTH = 16 };
-    for (int first = 0; first < units; first += WIDTH) {
-        double sum[WIDTH] = { 0 };
-        int width = units - first < WIDTH ? units - first : WIDTH;
-        for (int r = 0; r < R; r++)
-            for (int k = 0; k < width; k++)
-                sum[k] += (double)dy[(size_t)r * (size_t)units + (size_t)(first + k)];
-        for (int k = 0; k < width; k++)
-            db[first + k] = (float)sum[k];
+    return (Epilogue){ .bias = layer->tensor_count > tensor ? layer->tensors[tensor].w : NULL };
+}
+
+static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
+{
+    const AttentionState *state = layer->state;
+    const Epilogue in = add_bias(layer, IN_BIAS), out = add_bias(layer, OUT_BIAS);
+    int chunk = chunk_samples(layer);
+    for (int first = 0; first < pass->batch; first += chunk) {
+        int samples = least(chunk, pass->batch - first), rows = samples * layer->in.dim[0];
+        size_t at = mixed_at(layer, first, 0);
+        linear_forward(&state->in, rows, x + at, &in, state->qkv + 3 * at, layer->scratch);
+        for (int sample = first; sample < first + samples; sample++)
+            heads_forward(layer, pass, sample);
+        linear_forward(&state->out, rows, state->mixed + at, &out, y + at, layer->scratch);
     }
-}
-
-static const float *bias(const Layer *layer, int tensor)
-{
-    return layer->tensor_count > tensor ? layer->tensors[tensor].w : NULL;
 }
 
 /* dw and db of both projections */
 static void weight_gradients(const Layer *layer, int batch, const float *x, const float *dy)
 {
     const AttentionState *state = layer->state;
-    const float *dqkv = workspace(layer).dqkv;
     const LayerTensor *tensors = layer->tensors;
-    int R = batch * layer->in.dim[0], F = layer->in.dim[1];
-    gemm(true, false, F, F, R, 1, dy, F, state->mixed, F, 0, tensors[OUT_WEIGHT].dw, F);
-    gemm(true, false, 3 * F, F, R, 1, dqkv, 3 * F, x, F, 0, tensors[IN_WEIGHT].dw, F);
+    const float *dqkv = workspace(layer).dqkv;
+    int rows = batch * layer->in.dim[0], F = layer->in.dim[1];
+    linear_weight_gradient(&state->out, rows, state->mixed, dy, false, tensors[OUT_WEIGHT].dw,
+                           layer->scratch);
+    linear_weight_gradient(&state->in, rows, x, dqkv, false, tensors[IN_WEIGHT].dw, layer->scratch);
     if (layer->tensor_count > IN_BIAS) {
-        sum_rows(R, 3 * F, dqkv, tensors[IN_BIAS].dw);
-        sum_rows(R, F, dy, tensors[OUT_BIAS].dw);
-    }
-}
-
-static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
-{
-    const AttentionState *state = layer->state;
-    const float *w_in = layer->tensors[IN_WEIGHT].w, *w_out = layer->tensors[OUT_WEIGHT].w;
-    int T = layer->in.dim[0], F = layer->in.dim[1], chunk = chunk_samples(layer);
-    for (int first = 0; first < pass->batch; first += chunk) {
-        int samples = least(chunk, pass->batch - first);
-        size_t at = mixed_at(layer, first, 0);
-        project(samples * T, 3 * F, F, x + at, w_in, bias(layer, IN_BIAS), state->qkv + 3 * at);
-        for (int sample = first; sample < first + samples; sample++)
-            heads_forward(layer, pass, sample);
-        project(samples * T, F, F, state->mixed + at, w_out, bias(layer, OUT_BIAS), y + at);
+        matmul_column_sums(rows, 3 * F, dqkv, false, tensors[IN_BIAS].dw);
+        matmul_column_sums(rows, F, dy, false, tensors[OUT_BIAS].dw);
     }
 }
 
@@ -335,17 +353,17 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
                      const float *dy, float *dx)
 {
     (void)y;
-    const float *w_in = layer->tensors[IN_WEIGHT].w, *w_out = layer->tensors[OUT_WEIGHT].w;
+    const AttentionState *state = layer->state;
     Workspace space = workspace(layer);
-    int T = layer->in.dim[0], F = layer->in.dim[1], chunk = chunk_samples(layer);
+    int chunk = chunk_samples(layer);
     for (int first = 0; first < pass->batch; first += chunk) {
-        int samples = least(chunk, pass->batch - first), R = samples * T;
+        int samples = least(chunk, pass->batch - first), rows = samples * layer->in.dim[0];
         size_t at = mixed_at(layer, first, 0);
-        gemm(false, false, R, F, F, 1, dy + at, F, w_out, F, 0, space.dmixed, F);
+        linear_data_gradient(&state->out, rows, dy + at, space.dmixed, layer->scratch);
         for (int i = 0; i < samples; i++)
             heads_backward(layer, pass, first + i, space.dmixed + mixed_at(layer, i, 0));
         if (dx)
-            gemm(false, false, R, F, 3 * F, 1, space.dqkv + 3 * at, 3 * F, w_in, F, 0, dx + at, F);
+            linear_data_gradient(&state->in, rows, space.dqkv + 3 * at, dx + at, layer->scratch);
     }
     weight_gradients(layer, pass->batch, x, dy);
 }
@@ -363,6 +381,7 @@ const LayerType ISA_NAME(layer_attention) = {
     .allocate = allocate,
     .release = release,
     .scratch = scratch,
+    .begin_step = begin_step,
     .forward = forward,
     .backward = backward,
     .keep_x = true,
