@@ -2,6 +2,7 @@
  * ranks: 1 2 3 5 8
  *
  * Every rank trains the network alone (a Comm of one rank) and then together with the others. */
+#include "lockstep/bf16.h"
 #include "lockstep/cpu.h"
 #include "lockstep/log.h"
 #include "lockstep/trainer.h"
@@ -10,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char config[] =
+static const char image_net[] =
     "data: {type: synthetic, shape: [3, 8, 8], classes: 5, train: 150, test: 40,\n"
     "       augment: [flip, crop: {pad: 1}]}\n"
     "model:\n"
@@ -35,6 +36,13 @@ static const char recipe[] =
     "optimizer: {type: sgd, lr: 0.1, nesterov: true, weight_decay: 1e-3, decay_all: true,\n"
     "            norm_bias_lr_factor: 8}\n"
     "eval: {tta: multicrop}\n";
+#define PERCEPTRON                                                                                 \
+    "data: {type: synthetic, shape: [50], classes: 5, train: 150, test: 40}\n"                     \
+    "model: {layers: [dense: 37, gelu, dense: 70, relu, dense: 5]}\n"                              \
+    "train: {batch: 64, lanes: 8, epochs: 3}\n"                                                    \
+    "optimizer: {type: sgd, lr: 0.1}\n"
+static const char fp32_net[] = PERCEPTRON;
+static const char bf16_net[] = PERCEPTRON "compute: {precision: bf16}\n";
 
 static Comm *world;
 
@@ -45,14 +53,14 @@ typedef struct Result {
     Tally test;
 } Result;
 
-/* `text`: a config. A tensor "first.weight" is not trained. */
-static Result train(Comm *comm, const char *text, ReducerOrder order)
+/* A tensor "first.weight" is not trained. */
+static Result train(Comm *comm, const char *config, ReducerOrder order)
 {
     Settings settings = { 0 };
     Trainer trainer;
     Err err;
     int code;
-    bool ok = config_parse(&settings.config, "test.yaml", text, strlen(text), &err) &&
+    bool ok = config_parse(&settings.config, "test.yaml", config, strlen(config), &err) &&
               settings_read(&settings, &err) &&
               trainer_init(&trainer, &settings, comm, &code, &err);
     ck_assert_msg(ok, "%s", err.text);
@@ -72,18 +80,18 @@ static Result train(Comm *comm, const char *text, ReducerOrder order)
     return result;
 }
 
-static Result train_alone(const char *text, ReducerOrder order)
+static Result train_alone(const char *config, ReducerOrder order)
 {
     Comm *alone = comm_split(world, comm_rank(world));
-    Result result = train(alone, text, order);
+    Result result = train(alone, config, order);
     comm_free(alone);
     return result;
 }
 
-static void compare(const char *text)
+static void check_rank_count(const char *config)
 {
-    Result alone = train_alone(text, REDUCER_ORDER_TREE);
-    Result together = train(world, text, REDUCER_ORDER_TREE);
+    Result alone = train_alone(config, REDUCER_ORDER_TREE);
+    Result together = train(world, config, REDUCER_ORDER_TREE);
     assert_all(alone.digest == together.digest);
     assert_all(alone.trajectory == together.trajectory);
     assert_all(memcmp(&alone.test, &together.test, sizeof alone.test) == 0);
@@ -91,21 +99,37 @@ static void compare(const char *text)
 
 START_TEST(rank_count_changes_nothing)
 {
-    compare(config);
+    check_rank_count(image_net);
+    check_rank_count(fp32_net);
 }
 END_TEST
 
 START_TEST(rank_count_changes_nothing_in_the_recipe)
 {
-    compare(recipe);
+    check_rank_count(recipe);
+}
+END_TEST
+
+/* By every bf16 family of this CPU; and bf16 is not fp32. */
+START_TEST(rank_count_changes_nothing_in_bf16)
+{
+    static const char *const families[] = { "portable", "avx512", "amx" };
+    Err err;
+    Result fp32 = train_alone(fp32_net, REDUCER_ORDER_TREE);
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        if (bf16_set_kernel(families[i], &err)) {
+            check_rank_count(bf16_net);
+            assert_all(train_alone(bf16_net, REDUCER_ORDER_TREE).digest != fp32.digest);
+        }
+    assert_all(bf16_set_kernel("auto", &err));
 }
 END_TEST
 
 /* The test above can fail: a running sum, the way programs without a tree add, gives other bits. */
 START_TEST(another_order_gives_other_bits)
 {
-    Result alone = train_alone(config, REDUCER_ORDER_TREE);
-    Result broken = train(world, config, REDUCER_ORDER_ARRIVAL);
+    Result alone = train_alone(image_net, REDUCER_ORDER_TREE);
+    Result broken = train(world, image_net, REDUCER_ORDER_ARRIVAL);
     assert_all(alone.digest != broken.digest);
     assert_all(alone.trajectory != broken.trajectory);
 }
@@ -119,6 +143,7 @@ int main(int argc, char **argv)
     Suite *suite = suite_create("trajectory");
     add_test(suite, rank_count_changes_nothing);
     add_test(suite, rank_count_changes_nothing_in_the_recipe);
+    add_test(suite, rank_count_changes_nothing_in_bf16);
     add_test(suite, another_order_gives_other_bits);
     int code = run_suite(suite);
     comm_free(world);
