@@ -37,7 +37,7 @@ typedef struct PeakKernels {
     void (*exp)(float *y, const float *x, size_t n);
     void (*log)(float *y, const float *x, size_t n);
     void (*tanh)(float *y, const float *x, size_t n);
-    void (*erf)(float *y, const float *x, size_t n);
+    void (*normal)(float *y, const float *x, size_t n);
 } PeakKernels;
 
 const PeakKernels *peak_kernels(Isa isa); /* of any level that this CPU has */
