@@ -38,10 +38,11 @@ typedef struct Product {
 void product_row(const Product *product, int pixels, const float *x, float *y);
 
 /* dw[k][o] += sum over images, rows, pixels p of x[p + offset[k]] dy[p][o]: the products of a call
- * are summed first and added to dw then, so that long sums keep their digits. */
+ * are summed first and added to dw then, so that long sums keep their digits. Without offsets rows
+ * k are the first K channels of a pixel. */
 typedef struct Outer {
     int K;
-    const size_t *offsets; /* (K): floats in x */
+    const size_t *offsets; /* (K): floats in x; NULL: 0, 1, 2, ... */
     int images, rows, pixels;
     size_t x_image, x_row;             /* floats */
     size_t dy_image, dy_row, dy_block; /* floats */
