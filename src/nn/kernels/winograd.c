@@ -18,14 +18,14 @@
 #include "conv.h"
 #include "lockstep/memory.h"
 #include "product.h"
+#include "stream.h"
 #include "turn.h"
 #include "winograd_tile.h"
 
 #define XI TILE_XI
 #define MOST_TAPS (TILE_MOST_TAPS * TILE_MOST_TAPS)
 #define PACK_CHANNELS 8
-#define CACHE_FLOATS (1 << 20) /* what is larger is not found in the L2 cache later */
-#define CHUNK 512              /* floats of each xi of dU made at a time: 16 channels of a panel */
+#define CHUNK 512 /* floats of each xi of dU made at a time: 16 channels of a panel */
 
 /* One convolution: the forward pass, or the data gradient. */
 typedef struct Winograd {
@@ -37,6 +37,7 @@ typedef struct Winograd {
     int tiles;     /* T of y; the weight gradient's is in WinogradState */
     int group;     /* output blocks whose M is made at a time */
     bool stream;   /* y is larger than the caches */
+    bool far;      /* U is larger than the caches */
     size_t u_step; /* floats from one xi to the next */
     float *U;
 } Winograd;
@@ -165,6 +166,25 @@ static float *panel_of_U(const Winograd *pass, int block)
     return pass->U + (size_t)(block / PANEL_BLOCKS) * XI * pass->u_step;
 }
 
+/* g (taps, 16) = 16 kernels, `step` floats apart. Writes 16 taps at least; reads as many floats of
+ * each kernel, what follows it included. */
+static void turn_kernels(const float *from, size_t step, size_t taps, float *g)
+{
+    turn_block(from, step, g, CHANNEL_BLOCK);
+    if (taps > CHANNEL_BLOCK) {
+        const size_t rest = taps - CHANNEL_BLOCK;
+        turn_block(from + rest, step, g + rest * CHANNEL_BLOCK, CHANNEL_BLOCK);
+    }
+}
+
+/* The same for the first `lanes` of 16 kernels, zeros for the others; reads and writes no more. */
+static void copy_kernels(const float *from, size_t step, size_t taps, int lanes, float *g)
+{
+    for (size_t tap = 0; tap < taps; tap++, g += CHANNEL_BLOCK)
+        for (size_t lane = 0; lane < CHANNEL_BLOCK; lane++)
+            g[lane] = lane < (size_t)lanes ? from[lane * step + tap] : 0;
+}
+
 /* g (count, taps, 16) = kernels of input channels [c, c + count) for one output block; missing
  * channels zero. */
 static void load_kernels(const Winograd *pass, const float *w, int c, int count, int block,
@@ -176,12 +196,12 @@ static void load_kernels(const Winograd *pass, const float *w, int c, int count,
     const size_t lane_step = pass->transposed ? taps : taps * C;
     const size_t channel_step = pass->transposed ? taps * OC : taps;
     const float *from = w + first * lane_step + (size_t)c * channel_step;
-    if (lanes < CHANNEL_BLOCK)
-        memset(g, 0, (size_t)count * taps * CHANNEL_BLOCK * sizeof *g);
-    for (size_t k = 0; k < (size_t)count; k++, from += channel_step)
-        for (size_t tap = 0; tap < taps; tap++, g += CHANNEL_BLOCK)
-            for (size_t lane = 0; lane < (size_t)lanes; lane++)
-                g[lane] = from[lane * lane_step + tap];
+    const bool last_block = block == blocks_of(pass->OC) - 1;
+    for (int k = c; k < c + count; k++, from += channel_step, g += taps * CHANNEL_BLOCK)
+        if (last_block && (k == pass->C - 1 || lanes < CHANNEL_BLOCK))
+            copy_kernels(from, lane_step, taps, lanes, g);
+        else
+            turn_kernels(from, lane_step, taps, g);
 }
 
 /* U of channels [c, c + count) for one panel. Made in a buffer and copied in runs: 36 far streams
@@ -201,7 +221,8 @@ static void pack_channels(const Winograd *pass, const float *w, int c, int count
     }
     to += c * blocks * CHANNEL_BLOCK;
     for (size_t xi = 0; xi < XI; xi++)
-        memcpy(to + xi * pass->u_step, u + xi * run, run * sizeof *u);
+        for (size_t i = 0; i < run; i += VECTOR)
+            vector_put(to + xi * pass->u_step + i, vector_load(u + xi * run + i), pass->far);
 }
 
 static void pack_pass(const Winograd *pass, const float *w)
@@ -427,6 +448,7 @@ static void make_U(Winograd *pass, size_t *bytes)
 {
     const int panels = (blocks_of(pass->OC) + PANEL_BLOCKS - 1) / PANEL_BLOCKS;
     const size_t floats = (size_t)panels * XI * pass->u_step;
+    pass->far = floats > CACHE_FLOATS;
     *bytes += floats * sizeof(float);
     pass->U = mem_array(float, floats);
 }

@@ -2,10 +2,7 @@
  *
  * The number of outputs and taps is constant in each instance, so conditions on it vanish. */
 #include "winograd_tile.h"
-
-#if defined __AVX__
-#include <immintrin.h>
-#endif
+#include "stream.h"
 
 #define IN TILE_IN
 #define MOST_OUT TILE_MOST_OUT
@@ -195,24 +192,6 @@ void tile_input(const float *x, Square at, float *v, size_t step)
         input_part(&rows, v, step);
 }
 
-/* A vector of y, past the caches if `stream`. */
-ALWAYS_INLINE void put(float *to, Vector value, const bool stream)
-{
-#if defined __AVX512F__
-    if (stream) {
-        _mm512_stream_ps(to, (__m512)value);
-        return;
-    }
-#elif defined __AVX__
-    if (stream) {
-        _mm256_stream_ps(to, (__m256)value);
-        return;
-    }
-#endif
-    (void)stream;
-    vector_store(to, value);
-}
-
 /* `rows` and `columns` of y are in the plane. */
 ALWAYS_INLINE void output(const int outs, const float *m, size_t step, const float *bias, float *y,
                           size_t row, const int rows, const int columns, const bool stream)
@@ -241,7 +220,7 @@ ALWAYS_INLINE void output(const int outs, const float *m, size_t step, const flo
 #pragma GCC unroll 4
             for (int j = 0; j < outs; j++)
                 if (j < columns)
-                    put(to + j * CHANNEL_BLOCK, out[j] + start, stream);
+                    vector_put(to + j * CHANNEL_BLOCK, out[j] + start, stream);
         }
     }
 }
