@@ -196,6 +196,11 @@ ALWAYS_INLINE void multiply_outer(const int rows, const int vectors, const bool 
                              d1 = pixel_vector(dr + p, block, vectors, 1),
                              d2 = pixel_vector(dr + p, block, vectors, 2),
                              d3 = pixel_vector(dr + p, block, vectors, 3);
+                if (neighbours) {
+                    __builtin_prefetch(xr + p + outer->x_next);
+                    for (int b = 0; b < vectors / BLOCK_VECTORS; b++)
+                        __builtin_prefetch(dr + p + (size_t)b * block + outer->dy_next);
+                }
                 EACH_ROW(MULTIPLY_ROW)
             }
         }

@@ -47,7 +47,8 @@ typedef struct Outer {
     size_t x_image, x_row;             /* floats */
     size_t dy_image, dy_row, dy_block; /* floats */
     int panel_blocks;
-    bool overwrite; /* dw = instead of += */
+    bool overwrite;         /* dw = instead of += */
+    size_t x_next, dy_next; /* without offsets: floats to what the next call reads, fetched ahead */
 } Outer;
 
 #define outer_add ISA_NAME(outer_add)

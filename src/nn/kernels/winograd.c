@@ -304,7 +304,9 @@ static void multiply_gradient(int channels, int blocks, int count, Planes x, Pla
                           .pixels = count,
                           .dy_block = y.block,
                           .panel_blocks = blocks,
-                          .overwrite = true };
+                          .overwrite = true,
+                          .x_next = x.step,
+                          .dy_next = y.step };
     for (size_t xi = 0; xi < XI; xi++)
         outer_add(&outer, x.v + xi * x.step, y.v + xi * y.step, du + xi * CHUNK);
 }
@@ -350,20 +352,28 @@ static void add_panel(const Winograd *pass, int channels, int blocks, int count,
     }
 }
 
+/* Input blocks whose V is used for all panels before the next are: as many as stay in the cache. */
+static int kept_blocks(int tiles)
+{
+    const int kept = CACHE_FLOATS / 4 / (XI * CHANNEL_BLOCK * tiles);
+    return most(kept, 1);
+}
+
 /* Adds the tiles in x and y to `sums` (output blocks, input blocks, 16, taps, 16). */
 static void add_tiles(const Winograd *pass, int count, bool first, Planes x, Planes y, float *sums)
 {
-    const int in_blocks = blocks_of(pass->C);
+    const int in_blocks = blocks_of(pass->C), kept = kept_blocks(count);
     const size_t kernels = kernels_floats(pass);
-    for (int block = 0, blocks; block < blocks_of(pass->OC); block += blocks) {
-        blocks = panel_blocks(pass, block);
-        Planes from = x;
-        for (int in = 0; in < in_blocks; in++, from.v += x.block, sums += kernels)
-            add_panel(pass, least(CHANNEL_BLOCK, pass->C - in * CHANNEL_BLOCK), blocks, count,
-                      first, from, y, sums);
-        sums += (size_t)((blocks - 1) * in_blocks) * kernels;
-        y.v += (size_t)blocks * y.block;
-    }
+    for (int start = 0; start < in_blocks; start += kept)
+        for (int block = 0; block < blocks_of(pass->OC); block += PANEL_BLOCKS)
+            for (int in = start; in < least(start + kept, in_blocks); in++) {
+                Planes from = x, panel = y;
+                from.v += (size_t)in * x.block;
+                panel.v += (size_t)block * y.block;
+                add_panel(pass, least(CHANNEL_BLOCK, pass->C - in * CHANNEL_BLOCK),
+                          panel_blocks(pass, block), count, first, from, panel,
+                          sums + (size_t)(block * in_blocks + in) * kernels);
+            }
 }
 
 static void weight_gradient(void *any, int batch, const float *x, const float *dy, float *dw,
