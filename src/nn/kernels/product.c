@@ -7,15 +7,15 @@
 /* Pixels a call, and rows of dw a call: accumulators fill the register file. Rows at any offset
  * need a pointer each; those of neighbouring channels do not, and narrow panels take more. */
 #if VECTOR == 16
-#define PIXELS 14
+#define PIXELS(blocks) ((blocks) == 1 ? 28 : 14)
 #define ROWS 8
 #define CHANNELS(blocks) ((blocks) == 1 ? 16 : 8)
 #elif VECTOR == 8
-#define PIXELS 6
+#define PIXELS(blocks) 6
 #define ROWS 6
 #define CHANNELS(blocks) ROWS
 #else
-#define PIXELS 3
+#define PIXELS(blocks) 3
 #define ROWS 3
 #define CHANNELS(blocks) ROWS
 #endif
@@ -27,8 +27,10 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-#define EACH_PIXEL(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13)
-#define EACH_ROW(M) EACH_PIXEL(M) M(14) M(15)
+#define EACH_ROW(M)                                                                                \
+    M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
+#define EACH_PIXEL(M)                                                                              \
+    EACH_ROW(M) M(16) M(17) M(18) M(19) M(20) M(21) M(22) M(23) M(24) M(25) M(26) M(27)
 
 /* Instances for 1, 2, ... pixels or rows. */
 #define UP_TO_3(F, b) F(1, b) F(2, b) F(3, b)
@@ -36,6 +38,11 @@
 #define UP_TO_8(F, b) UP_TO_6(F, b) F(7, b) F(8, b)
 #define UP_TO_14(F, b) UP_TO_8(F, b) F(9, b) F(10, b) F(11, b) F(12, b) F(13, b) F(14, b)
 #define UP_TO_16(F, b) UP_TO_14(F, b) F(15, b) F(16, b)
+#define UP_TO_28(F, b)                                                                             \
+    UP_TO_16(F, b)                                                                                 \
+    F(17, b)                                                                                       \
+    F(18, b)                                                                                       \
+    F(19, b) F(20, b) F(21, b) F(22, b) F(23, b) F(24, b) F(25, b) F(26, b) F(27, b) F(28, b)
 
 #if VECTOR == 16
 #define SPREAD(f)                                                                                  \
@@ -123,23 +130,24 @@ typedef void (*Multiply)(const Product *product, const float *x, float *y);
 #define INSTANCE_NAME(pixels, blocks) multiply_##pixels##x##blocks,
 
 #if VECTOR == 16
-UP_TO_14(INSTANCE, 1)
+UP_TO_28(INSTANCE, 1)
 UP_TO_14(INSTANCE, 2)
-static const Multiply multiplies[PANEL_BLOCKS][PIXELS] = { { UP_TO_14(INSTANCE_NAME, 1) },
-                                                           { UP_TO_14(INSTANCE_NAME, 2) } };
+static const Multiply multiplies[PANEL_BLOCKS][PIXELS(1)] = { { UP_TO_28(INSTANCE_NAME, 1) },
+                                                              { UP_TO_14(INSTANCE_NAME, 2) } };
 #elif VECTOR == 8
 UP_TO_6(INSTANCE, 1)
-static const Multiply multiplies[PANEL_BLOCKS][PIXELS] = { { UP_TO_6(INSTANCE_NAME, 1) } };
+static const Multiply multiplies[PANEL_BLOCKS][PIXELS(1)] = { { UP_TO_6(INSTANCE_NAME, 1) } };
 #else
 UP_TO_3(INSTANCE, 1)
-static const Multiply multiplies[PANEL_BLOCKS][PIXELS] = { { UP_TO_3(INSTANCE_NAME, 1) } };
+static const Multiply multiplies[PANEL_BLOCKS][PIXELS(1)] = { { UP_TO_3(INSTANCE_NAME, 1) } };
 #endif
 
 /* Cut into pieces of nearly the same number of pixels: 16 is 8 + 8, not 14 + 2. */
 void product_row(const Product *product, int pixels, const float *x, float *y)
 {
     const Multiply *instances = multiplies[product->panel_blocks - 1];
-    for (int pieces = (pixels + PIXELS - 1) / PIXELS; pieces > 0; pieces--) {
+    const int most = PIXELS(product->panel_blocks);
+    for (int pieces = (pixels + most - 1) / most; pieces > 0; pieces--) {
         int piece = (pixels + pieces - 1) / pieces;
         instances[piece - 1](product, x, y);
         x += piece * CHANNEL_BLOCK;
