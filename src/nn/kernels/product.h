@@ -2,7 +2,7 @@
  *
  * A panel is 16 or 32 output channels whose weights stand next to each other: w (K, panel). One
  * call computes a few neighbouring pixels times one panel in registers: with AVX-512 14 pixels x
- * 2 vectors, with AVX2 6 x 2, with 128-bit vectors 3 x 4.
+ * 2 vectors or 28 x 1, with AVX2 6 x 2, with 128-bit vectors 3 x 4.
  *
  * Every result is one chain of multiply-adds in a fixed order, whatever the number of pixels in
  * its call, so bits do not depend on how a row is cut. */
