@@ -103,8 +103,8 @@ static void check_method(const ConvShape *s, const char *method, double toleranc
 
 static bool winograd_fits(const ConvShape *s)
 {
-    return s->KH == 3 && s->KW == 3 && s->stride == 1 && s->dilation == 1 && s->groups == 1 &&
-           s->C >= 16 && s->OC >= 16;
+    return s->KH == s->KW && (s->KH == 3 || s->KH == 5) && s->stride == 1 && s->dilation == 1 &&
+           s->groups == 1 && s->C >= 16 && s->OC >= 16;
 }
 
 static void check_shape(const ConvShape *s, bool bias)
@@ -157,6 +157,11 @@ static const ConvShape shapes[] = {
     { 40, 11, 6, 70, 3, 3, 1, 2, 1, 1, 2 },
     { 130, 8, 8, 96, 3, 3, 1, 1, 1, 1, 3 },
     { 16, 20, 20, 16, 3, 3, 1, 1, 1, 1, 9 }, /* several blocks of tiles */
+    { 32, 14, 14, 64, 5, 5, 1, 2, 1, 1, 2 },
+    { 17, 7, 9, 50, 5, 5, 1, 1, 1, 1, 3 },
+    { 40, 6, 5, 16, 5, 5, 1, 3, 1, 1, 2 },
+    { 272, 5, 6, 40, 3, 3, 1, 1, 1, 1, 2 }, /* wide: all outputs of an xi at a time */
+    { 48, 8, 8, 260, 3, 3, 1, 1, 1, 1, 2 },
 };
 
 static void check_shapes(void)
@@ -171,11 +176,11 @@ START_TEST(test_shapes)
 }
 END_TEST
 
-static void check_size(int H, int W, int padding, int stride)
+static void check_size(int H, int W, int kernel, int padding, int stride)
 {
-    if (H + 2 * padding < 3 || W + 2 * padding < 3)
+    if (H + 2 * padding < kernel || W + 2 * padding < kernel)
         return;
-    ConvShape s = { 16, H, W, 17, 3, 3, stride, padding, 1, 1, H % 2 == 0 ? 3 : 1 };
+    ConvShape s = { 16, H, W, 17, kernel, kernel, stride, padding, 1, 1, H % 2 == 0 ? 3 : 1 };
     check_method(&s, "direct", DIRECT_TOLERANCE, true);
     if (stride == 1)
         check_method(&s, "winograd", WINOGRAD_TOLERANCE, true);
@@ -186,8 +191,9 @@ static void check_sizes(void)
 {
     for (int H = 1; H <= 9; H++)
         for (int W = 1; W <= 9; W++) {
-            check_size(H, W, (H + W) % 4, 1);
-            check_size(H, W, 1, 1 + H % 2);
+            check_size(H, W, 3, (H + W) % 4, 1);
+            check_size(H, W, 3, 1, 1 + H % 2);
+            check_size(H, W, 5, (H + W) % 6, 1);
         }
 }
 
@@ -223,9 +229,9 @@ static void check_positions(void)
 {
     static const ConvShape positions[] = {
         { 16, 10, 7, 33, 3, 3, 1, 1, 1, 1, 40 }, /* several blocks of tiles */
-        { 32, 3, 5, 16, 3, 3, 1, 0, 1, 1, 9 },
-        { 3, 9, 9, 20, 5, 5, 2, 2, 1, 1, 9 },
-        { 24, 5, 7, 24, 3, 3, 1, 1, 1, 24, 9 },
+        { 32, 3, 5, 16, 3, 3, 1, 0, 1, 1, 9 },   { 20, 6, 7, 33, 5, 5, 1, 2, 1, 1, 20 },
+        { 272, 6, 5, 16, 3, 3, 1, 1, 1, 1, 90 }, /* wide, several blocks of tiles */
+        { 3, 9, 9, 20, 5, 5, 2, 2, 1, 1, 9 },    { 24, 5, 7, 24, 3, 3, 1, 1, 1, 24, 9 },
     };
     for (size_t i = 0; i < sizeof positions / sizeof *positions; i++) {
         check_position(&positions[i], "direct");
@@ -255,9 +261,9 @@ START_TEST(test_first_layer)
 END_TEST
 
 /* What a pass gives does not depend on what the layer did before. */
-static void check_repeat(const char *method)
+static void check_repeat(const char *method, int kernel)
 {
-    ConvShape s = { 20, 9, 9, 24, 3, 3, 1, 1, 1, 1, 4 };
+    ConvShape s = { 20, 9, 9, 24, kernel, kernel, 1, 1, 1, 1, 4 };
     ImageCase test;
     open_shape(&test, &s, method, true);
     size_t in = (size_t)s.batch * shape_stored(test.layer.in);
@@ -284,8 +290,9 @@ static void check_repeat(const char *method)
 
 START_TEST(test_repeat)
 {
-    check_repeat("direct");
-    check_repeat("winograd");
+    check_repeat("direct", 3);
+    check_repeat("winograd", 3);
+    check_repeat("winograd", 5);
 }
 END_TEST
 
@@ -309,6 +316,8 @@ START_TEST(test_auto)
 {
     ck_assert(auto_is(&(ConvShape){ 16, 8, 8, 16, 3, 3, 1, 1, 1, 1, 2 }, "winograd"));
     ck_assert(!auto_is(&(ConvShape){ 16, 8, 8, 16, 3, 3, 1, 1, 1, 1, 2 }, "direct"));
+    ck_assert(auto_is(&(ConvShape){ 16, 8, 8, 16, 5, 5, 1, 2, 1, 1, 2 }, "winograd"));
+    ck_assert(!auto_is(&(ConvShape){ 16, 8, 8, 16, 5, 5, 1, 2, 1, 1, 2 }, "direct"));
     ck_assert(auto_is(&(ConvShape){ 16, 2, 2, 16, 3, 3, 1, 1, 1, 1, 2 }, "direct")); /* too small */
     ck_assert(auto_is(&(ConvShape){ 16, 8, 8, 16, 3, 3, 2, 1, 1, 1, 2 }, "direct"));
     ck_assert(auto_is(&(ConvShape){ 3, 8, 8, 16, 3, 3, 1, 1, 1, 1, 2 }, "direct"));
@@ -351,8 +360,8 @@ START_TEST(test_refused)
                   "groups: 3 must divide the 4 input and 9 output channels");
     check_refused("channels: 65536, kernel: 255, padding: 200", image(4, 8, 8),
                   "1.7e+10 weights are too many");
-    check_refused("channels: 32, kernel: 5, method: winograd", image(16, 8, 8),
-                  "method winograd needs a 3 x 3 kernel, found 5 x 5");
+    check_refused("channels: 32, kernel: 4, method: winograd", image(16, 8, 8),
+                  "method winograd needs a 3 x 3 or 5 x 5 kernel, found 4 x 4");
     check_refused("channels: 32, stride: 2, method: winograd", image(16, 8, 8),
                   "method winograd needs stride, dilation and groups 1, found 2, 1 and 1");
     check_refused("channels: 32, method: winograd", image(3, 8, 8),

@@ -26,7 +26,10 @@ typedef struct ConvMethod {
     /* Is it likely to be the fastest? Methods are asked in the order of conv2d's list. */
     bool (*pays)(const ConvShape *shape);
 
-    /* Packed weights and scratch; adds the bytes they take. Freed with release. */
+    /* Floats that the three passes use at `scratch`; nothing there lives from one to the next. */
+    size_t (*scratch)(const ConvShape *shape);
+
+    /* Packed weights and plans; adds the bytes they take. Freed with release. */
     void *(*create)(const ConvShape *shape, size_t *bytes);
     void (*release)(void *state);
 
@@ -35,9 +38,11 @@ typedef struct ConvMethod {
 
     /* bias (OC/16 * 16), or NULL. Missing channels of y and dx become zero. A sample's y and dx do
      * not depend on its place in the batch. */
-    void (*forward)(void *state, int batch, const float *x, const float *bias, float *y);
-    void (*data_gradient)(void *state, int batch, const float *dy, float *dx);
-    void (*weight_gradient)(void *state, int batch, const float *x, const float *dy, float *dw);
+    void (*forward)(void *state, int batch, const float *x, const float *bias, float *y,
+                    float *scratch);
+    void (*data_gradient)(void *state, int batch, const float *dy, float *dx, float *scratch);
+    void (*weight_gradient)(void *state, int batch, const float *x, const float *dy, float *dw,
+                            float *scratch);
 } ConvMethod;
 
 extern const ConvMethod ISA_NAME(conv_direct);

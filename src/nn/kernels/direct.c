@@ -53,8 +53,8 @@ typedef struct Direct {
     size_t *taps;   /* (tap_count): offsets in the padded image, floats */
     Sweep *sweeps;
     Panel *panels;
-    float *packed; /* (panels, taps by sweep and input block, channels, 16 out_blocks) */
-    float *padded; /* (images, x_image) */
+    size_t weights; /* floats of packed */
+    float *packed;  /* (panels, taps by sweep and input block, channels, 16 out_blocks) */
 } Direct;
 
 typedef struct DirectState {
@@ -62,7 +62,6 @@ typedef struct DirectState {
     int images, rows; /* taken together: many whole images, or some rows of one */
     int OH, OW;
     size_t *offsets; /* (K) for outer_add: every channel of every tap */
-    float *dpacked;
 } DirectState;
 
 /* ---- making a plan ---- */
@@ -260,20 +259,11 @@ static void plan_gradient(Direct *direct, const ConvShape *shape)
             plan_phase(direct, shape, h, w);
 }
 
-static float *counted(size_t floats, size_t *bytes)
-{
-    *bytes += floats * sizeof(float);
-    return mem_alloc(floats * sizeof(float));
-}
-
-/* What follows for both plans; returns the floats of the packed weights. */
-static size_t finish_plan(Direct *direct, int images, size_t *bytes)
+/* What follows for both plans. */
+static void finish_plan(Direct *direct)
 {
     direct->y_image = (size_t)divide_up(direct->OC, CHANNEL_BLOCK) * direct->y_block;
-    size_t weights = cut_panels(direct);
-    direct->packed = counted(weights, bytes);
-    direct->padded = counted(direct->in_place ? 0 : (size_t)images * direct->x_image, bytes);
-    return weights;
+    direct->weights = cut_panels(direct);
 }
 
 /* A 1 x 1 kernel that visits every pixel sees no rows: an image is one long row. */
@@ -310,19 +300,29 @@ static void list_offsets(DirectState *state)
                 *offset++ = (size_t)block * forward->x_block + forward->taps[tap] + (size_t)c;
 }
 
-static void *create(const ConvShape *any_shape, size_t *bytes)
+/* All but the packed weights. */
+static DirectState *plan_both(const ConvShape *any_shape)
 {
     const ConvShape shape = flat_shape(any_shape);
     DirectState *state = mem_new(DirectState);
     cut_work(state, &shape);
     plan_forward(&state->forward, &shape);
-    size_t weights = finish_plan(&state->forward, state->images, bytes);
-    state->dpacked = counted(weights, bytes);
+    finish_plan(&state->forward);
     list_offsets(state);
     if (!shape.first) {
         plan_gradient(&state->gradient, &shape);
-        finish_plan(&state->gradient, state->images, bytes);
+        finish_plan(&state->gradient);
     }
+    return state;
+}
+
+static void *create(const ConvShape *shape, size_t *bytes)
+{
+    DirectState *state = plan_both(shape);
+    state->forward.packed = mem_array(float, state->forward.weights);
+    if (!shape->first)
+        state->gradient.packed = mem_array(float, state->gradient.weights);
+    *bytes += (state->forward.weights + state->gradient.weights) * sizeof(float);
     return state;
 }
 
@@ -333,7 +333,6 @@ static void direct_free(Direct *direct)
     mem_free(direct->sweeps);
     mem_free(direct->panels);
     mem_free(direct->packed);
-    mem_free(direct->padded);
 }
 
 static void release(void *any)
@@ -342,8 +341,22 @@ static void release(void *any)
     direct_free(&state->forward);
     direct_free(&state->gradient);
     mem_free(state->offsets);
-    mem_free(state->dpacked);
     mem_free(state);
+}
+
+static size_t padded_floats(const Direct *direct, int images)
+{
+    return direct->in_place ? 0 : (size_t)images * direct->x_image;
+}
+
+/* A padded image, and for the weight gradient packed weights behind it. */
+static size_t scratch(const ConvShape *shape)
+{
+    DirectState *state = plan_both(shape);
+    size_t forward = padded_floats(&state->forward, state->images) + state->forward.weights;
+    size_t gradient = padded_floats(&state->gradient, state->images);
+    release(state);
+    return forward > gradient ? forward : gradient;
 }
 
 /* ---- packing weights ---- */
@@ -459,16 +472,16 @@ static void pad_plane(const Direct *direct, const float *x, float *to)
     }
 }
 
-/* The padded form of some images. */
-static const float *pad_images(const Direct *direct, int images, const float *x)
+/* The padded form of some images, in `padded` (images, x_image). */
+static const float *pad_images(const Direct *direct, int images, const float *x, float *padded)
 {
     if (direct->in_place)
         return x;
     int planes = images * divide_up(direct->C, CHANNEL_BLOCK);
     size_t plane = (size_t)direct->H * (size_t)direct->W * CHANNEL_BLOCK;
     for (int i = 0; i < planes; i++)
-        pad_plane(direct, x + (size_t)i * plane, direct->padded + (size_t)i * direct->x_block);
-    return direct->padded;
+        pad_plane(direct, x + (size_t)i * plane, padded + (size_t)i * direct->x_block);
+    return padded;
 }
 
 /* ---- passes ---- */
@@ -510,11 +523,12 @@ static size_t source_image(const Direct *direct)
 }
 
 static void run(const Direct *direct, int block_images, int batch, const float *x,
-                const float *bias, float *y)
+                const float *bias, float *y, float *scratch)
 {
     for (int n = 0; n < batch; n += block_images) {
         int images = least(block_images, batch - n);
-        const float *padded = pad_images(direct, images, x + (size_t)n * source_image(direct));
+        const float *padded =
+            pad_images(direct, images, x + (size_t)n * source_image(direct), scratch);
         for (int p = 0; p < direct->panel_count; p++)
             for (int s = 0; s < direct->sweep_count; s++)
                 run_sweep(direct, &direct->panels[p], &direct->sweeps[s], images, padded, bias,
@@ -522,24 +536,25 @@ static void run(const Direct *direct, int block_images, int batch, const float *
     }
 }
 
-static void forward(void *any, int batch, const float *x, const float *bias, float *y)
+static void forward(void *any, int batch, const float *x, const float *bias, float *y,
+                    float *scratch)
 {
     const DirectState *state = any;
-    run(&state->forward, state->images, batch, x, bias, y);
+    run(&state->forward, state->images, batch, x, bias, y, scratch);
 }
 
-static void data_gradient(void *any, int batch, const float *dy, float *dx)
+static void data_gradient(void *any, int batch, const float *dy, float *dx, float *scratch)
 {
     const DirectState *state = any;
-    run(&state->gradient, state->images, batch, dy, NULL, dx);
+    run(&state->gradient, state->images, batch, dy, NULL, dx, scratch);
 }
 
 /* dW of some output rows of some images, one panel. */
 static void add_rows(const DirectState *state, const Panel *panel, Outer *outer, const float *x,
-                     const float *dy)
+                     const float *dy, float *dpacked)
 {
     const Direct *forward = &state->forward;
-    float *dw = state->dpacked + panel->start;
+    float *dw = dpacked + panel->start;
     outer->panel_blocks = panel->out_blocks;
     if (forward->depthwise) {
         outer->K = forward->tap_count;
@@ -552,10 +567,12 @@ static void add_rows(const DirectState *state, const Panel *panel, Outer *outer,
     outer_add(outer, x, dy, dw);
 }
 
-static void weight_gradient(void *any, int batch, const float *x, const float *dy, float *dw)
+static void weight_gradient(void *any, int batch, const float *x, const float *dy, float *dw,
+                            float *scratch)
 {
     const DirectState *state = any;
     const Direct *forward = &state->forward;
+    float *dpacked = scratch + padded_floats(forward, state->images);
     Outer outer = { .pixels = state->OW,
                     .x_image = forward->x_image,
                     .x_row = forward->x_row,
@@ -565,17 +582,17 @@ static void weight_gradient(void *any, int batch, const float *x, const float *d
     for (int n = 0; n < batch; n += state->images) {
         outer.images = least(state->images, batch - n);
         const float *padded =
-            pad_images(forward, outer.images, x + (size_t)n * source_image(forward));
+            pad_images(forward, outer.images, x + (size_t)n * source_image(forward), scratch);
         for (int r = 0; r < state->OH; r += state->rows) {
             outer.rows = least(state->rows, state->OH - r);
             outer.overwrite = n == 0 && r == 0;
             const float *rows = dy + (size_t)n * forward->y_image + (size_t)r * outer.dy_row;
             for (int p = 0; p < forward->panel_count; p++)
                 add_rows(state, &forward->panels[p], &outer, padded + (size_t)r * forward->x_row,
-                         rows + (size_t)forward->panels[p].first_out * forward->y_block);
+                         rows + (size_t)forward->panels[p].first_out * forward->y_block, dpacked);
         }
     }
-    visit_weights(forward, dw, state->dpacked, true);
+    visit_weights(forward, dw, dpacked, true);
 }
 
 static bool fits(const ConvShape *shape, Err *err)
@@ -595,6 +612,7 @@ const ConvMethod ISA_NAME(conv_direct) = {
     .name = "direct",
     .fits = fits,
     .pays = pays,
+    .scratch = scratch,
     .create = create,
     .release = release,
     .pack = pack,

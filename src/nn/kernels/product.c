@@ -4,23 +4,45 @@
  * The number of pixels and vectors is constant in each instance, so conditions on it vanish. */
 #include "product.h"
 
-/* Pixels a call, and rows of dw a call: accumulators fill the register file. */
+/* Pixels a call, and rows of dw a call: accumulators fill the register file. Rows at any offset
+ * need a pointer each; those of neighbouring channels do not, and narrow panels take more. */
 #if VECTOR == 16
-#define PIXELS 14
+#define PIXELS(blocks) ((blocks) == 1 ? 28 : 14)
 #define ROWS 8
+#define CHANNELS(blocks) ((blocks) == 1 ? 16 : 8)
 #elif VECTOR == 8
-#define PIXELS 6
+#define PIXELS(blocks) 6
 #define ROWS 6
+#define CHANNELS(blocks) ROWS
 #else
-#define PIXELS 3
+#define PIXELS(blocks) 3
 #define ROWS 3
+#define CHANNELS(blocks) ROWS
 #endif
 #define BLOCK_VECTORS (CHANNEL_BLOCK / VECTOR)
 
+/* Floats of w that are fetched ahead of their use: those of a large layer come from far, and the
+ * CPU does not look across the end of a page. */
+#define AHEAD 1024
+
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-#define EACH_ROW(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7)
-#define EACH_PIXEL(M) EACH_ROW(M) M(8) M(9) M(10) M(11) M(12) M(13)
+#define EACH_ROW(M)                                                                                \
+    M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
+#define EACH_PIXEL(M)                                                                              \
+    EACH_ROW(M) M(16) M(17) M(18) M(19) M(20) M(21) M(22) M(23) M(24) M(25) M(26) M(27)
+
+/* Instances for 1, 2, ... pixels or rows. */
+#define UP_TO_3(F, b) F(1, b) F(2, b) F(3, b)
+#define UP_TO_6(F, b) UP_TO_3(F, b) F(4, b) F(5, b) F(6, b)
+#define UP_TO_8(F, b) UP_TO_6(F, b) F(7, b) F(8, b)
+#define UP_TO_14(F, b) UP_TO_8(F, b) F(9, b) F(10, b) F(11, b) F(12, b) F(13, b) F(14, b)
+#define UP_TO_16(F, b) UP_TO_14(F, b) F(15, b) F(16, b)
+#define UP_TO_28(F, b)                                                                             \
+    UP_TO_16(F, b)                                                                                 \
+    F(17, b)                                                                                       \
+    F(18, b)                                                                                       \
+    F(19, b) F(20, b) F(21, b) F(22, b) F(23, b) F(24, b) F(25, b) F(26, b) F(27, b) F(28, b)
 
 /* Vector j of a panel's row. */
 ALWAYS_INLINE Vector panel_vector(const float *row, int vectors, int j)
@@ -80,6 +102,8 @@ ALWAYS_INLINE void multiply(const int pixels, const int vectors, const Product *
             for (const float *end = xc + channels; xc < end; xc++, w += vectors * VECTOR) {
                 const Vector w0 = panel_vector(w, vectors, 0), w1 = panel_vector(w, vectors, 1),
                              w2 = panel_vector(w, vectors, 2), w3 = panel_vector(w, vectors, 3);
+                for (int f = 0; f < vectors * VECTOR; f += CHANNEL_BLOCK)
+                    __builtin_prefetch(w + AHEAD + f);
                 EACH_PIXEL(MULTIPLY)
             }
         }
@@ -94,42 +118,27 @@ typedef void (*Multiply)(const Product *product, const float *x, float *y);
     {                                                                                              \
         multiply(pixels, blocks *BLOCK_VECTORS, product, x, y);                                    \
     }
-#define INSTANCES_3(blocks) INSTANCE(1, blocks) INSTANCE(2, blocks) INSTANCE(3, blocks)
-#define INSTANCES_6(blocks)                                                                        \
-    INSTANCES_3(blocks) INSTANCE(4, blocks) INSTANCE(5, blocks) INSTANCE(6, blocks)
-#define INSTANCES_14(blocks)                                                                       \
-    INSTANCES_6(blocks)                                                                            \
-    INSTANCE(7, blocks)                                                                            \
-    INSTANCE(8, blocks)                                                                            \
-    INSTANCE(9, blocks)                                                                            \
-    INSTANCE(10, blocks)                                                                           \
-    INSTANCE(11, blocks)                                                                           \
-    INSTANCE(12, blocks)                                                                           \
-    INSTANCE(13, blocks)                                                                           \
-    INSTANCE(14, blocks)
-#define NAMES_3(b) multiply_1x##b, multiply_2x##b, multiply_3x##b
-#define NAMES_6(b) NAMES_3(b), multiply_4x##b, multiply_5x##b, multiply_6x##b
-#define NAMES_14(b)                                                                                \
-    NAMES_6(b), multiply_7x##b, multiply_8x##b, multiply_9x##b, multiply_10x##b, multiply_11x##b,  \
-        multiply_12x##b, multiply_13x##b, multiply_14x##b
+#define INSTANCE_NAME(pixels, blocks) multiply_##pixels##x##blocks,
 
 #if VECTOR == 16
-INSTANCES_14(1)
-INSTANCES_14(2)
-static const Multiply multiplies[PANEL_BLOCKS][PIXELS] = { { NAMES_14(1) }, { NAMES_14(2) } };
+UP_TO_28(INSTANCE, 1)
+UP_TO_14(INSTANCE, 2)
+static const Multiply multiplies[PANEL_BLOCKS][PIXELS(1)] = { { UP_TO_28(INSTANCE_NAME, 1) },
+                                                              { UP_TO_14(INSTANCE_NAME, 2) } };
 #elif VECTOR == 8
-INSTANCES_6(1)
-static const Multiply multiplies[PANEL_BLOCKS][PIXELS] = { { NAMES_6(1) } };
+UP_TO_6(INSTANCE, 1)
+static const Multiply multiplies[PANEL_BLOCKS][PIXELS(1)] = { { UP_TO_6(INSTANCE_NAME, 1) } };
 #else
-INSTANCES_3(1)
-static const Multiply multiplies[PANEL_BLOCKS][PIXELS] = { { NAMES_3(1) } };
+UP_TO_3(INSTANCE, 1)
+static const Multiply multiplies[PANEL_BLOCKS][PIXELS(1)] = { { UP_TO_3(INSTANCE_NAME, 1) } };
 #endif
 
 /* Cut into pieces of nearly the same number of pixels: 16 is 8 + 8, not 14 + 2. */
 void product_row(const Product *product, int pixels, const float *x, float *y)
 {
     const Multiply *instances = multiplies[product->panel_blocks - 1];
-    for (int pieces = (pixels + PIXELS - 1) / PIXELS; pieces > 0; pieces--) {
+    const int most = PIXELS(product->panel_blocks);
+    for (int pieces = (pixels + most - 1) / most; pieces > 0; pieces--) {
         int piece = (pixels + pieces - 1) / pieces;
         instances[piece - 1](product, x, y);
         x += piece * CHANNEL_BLOCK;
@@ -142,7 +151,7 @@ void product_row(const Product *product, int pixels, const float *x, float *y)
 
 #define DECLARE_SUM(i)                                                                             \
     Vector s##i##_0 = { 0 }, s##i##_1 = s##i##_0, s##i##_2 = s##i##_0, s##i##_3 = s##i##_0;
-#define POINT(i) const float *x##i = i < rows ? xr + offsets[i] : xr;
+#define POINT(i) const float *x##i = i >= rows ? xr : neighbours ? xr + i : xr + offsets[i];
 #define MULTIPLY_ROW(i)                                                                            \
     if (i < rows) {                                                                                \
         const Vector value = SPREAD(x##i[p]);                                                      \
@@ -169,8 +178,10 @@ ALWAYS_INLINE Vector pixel_vector(const float *dy, size_t block, int vectors, in
     return vector_load(dy + (size_t)(j / BLOCK_VECTORS) * block + j % BLOCK_VECTORS * VECTOR);
 }
 
-ALWAYS_INLINE void multiply_outer(const int rows, const int vectors, const Outer *outer,
-                                  const size_t *offsets, const float *x, const float *dy, float *dw)
+/* `neighbours`: row i is channel i, without offsets. */
+ALWAYS_INLINE void multiply_outer(const int rows, const int vectors, const bool neighbours,
+                                  const Outer *outer, const size_t *offsets, const float *x,
+                                  const float *dy, float *dw)
 {
     EACH_ROW(DECLARE_SUM)
     const size_t floats = (size_t)outer->pixels * CHANNEL_BLOCK, block = outer->dy_block;
@@ -184,6 +195,11 @@ ALWAYS_INLINE void multiply_outer(const int rows, const int vectors, const Outer
                              d1 = pixel_vector(dr + p, block, vectors, 1),
                              d2 = pixel_vector(dr + p, block, vectors, 2),
                              d3 = pixel_vector(dr + p, block, vectors, 3);
+                if (neighbours) {
+                    __builtin_prefetch(xr + p + outer->x_next);
+                    for (int b = 0; b < vectors / BLOCK_VECTORS; b++)
+                        __builtin_prefetch(dr + p + (size_t)b * block + outer->dy_next);
+                }
                 EACH_ROW(MULTIPLY_ROW)
             }
         }
@@ -197,37 +213,53 @@ typedef void (*MultiplyOuter)(const Outer *outer, const size_t *offsets, const f
     static void outer_##rows##x##blocks(const Outer *outer, const size_t *offsets, const float *x, \
                                         const float *dy, float *dw)                                \
     {                                                                                              \
-        multiply_outer(rows, blocks *BLOCK_VECTORS, outer, offsets, x, dy, dw);                    \
+        multiply_outer(rows, blocks *BLOCK_VECTORS, false, outer, offsets, x, dy, dw);             \
     }
-#define OUTERS_3(b) OUTER(1, b) OUTER(2, b) OUTER(3, b)
-#define OUTERS_6(b) OUTERS_3(b) OUTER(4, b) OUTER(5, b) OUTER(6, b)
-#define OUTERS_8(b) OUTERS_6(b) OUTER(7, b) OUTER(8, b)
-#define OUTER_NAMES_3(b) outer_1x##b, outer_2x##b, outer_3x##b
-#define OUTER_NAMES_6(b) OUTER_NAMES_3(b), outer_4x##b, outer_5x##b, outer_6x##b
-#define OUTER_NAMES_8(b) OUTER_NAMES_6(b), outer_7x##b, outer_8x##b
+#define NEAR(rows, blocks)                                                                         \
+    static void near_##rows##x##blocks(const Outer *outer, const size_t *offsets, const float *x,  \
+                                       const float *dy, float *dw)                                 \
+    {                                                                                              \
+        multiply_outer(rows, blocks *BLOCK_VECTORS, true, outer, offsets, x, dy, dw);              \
+    }
+#define OUTER_NAME(rows, b) outer_##rows##x##b,
+#define NEAR_NAME(rows, b) near_##rows##x##b,
 
 #if VECTOR == 16
-OUTERS_8(1)
-OUTERS_8(2)
-static const MultiplyOuter outers[PANEL_BLOCKS][ROWS] = { { OUTER_NAMES_8(1) },
-                                                          { OUTER_NAMES_8(2) } };
+UP_TO_8(OUTER, 1)
+UP_TO_8(OUTER, 2)
+UP_TO_16(NEAR, 1)
+UP_TO_8(NEAR, 2)
+static const MultiplyOuter outers[PANEL_BLOCKS][ROWS] = { { UP_TO_8(OUTER_NAME, 1) },
+                                                          { UP_TO_8(OUTER_NAME, 2) } };
+static const MultiplyOuter nears[PANEL_BLOCKS][16] = { { UP_TO_16(NEAR_NAME, 1) },
+                                                       { UP_TO_8(NEAR_NAME, 2) } };
 #elif VECTOR == 8
-OUTERS_6(1)
-static const MultiplyOuter outers[PANEL_BLOCKS][ROWS] = { { OUTER_NAMES_6(1) } };
+UP_TO_6(OUTER, 1)
+UP_TO_6(NEAR, 1)
+static const MultiplyOuter outers[PANEL_BLOCKS][ROWS] = { { UP_TO_6(OUTER_NAME, 1) } };
+static const MultiplyOuter nears[PANEL_BLOCKS][ROWS] = { { UP_TO_6(NEAR_NAME, 1) } };
 #else
-OUTERS_3(1)
-static const MultiplyOuter outers[PANEL_BLOCKS][ROWS] = { { OUTER_NAMES_3(1) } };
+UP_TO_3(OUTER, 1)
+UP_TO_3(NEAR, 1)
+static const MultiplyOuter outers[PANEL_BLOCKS][ROWS] = { { UP_TO_3(OUTER_NAME, 1) } };
+static const MultiplyOuter nears[PANEL_BLOCKS][ROWS] = { { UP_TO_3(NEAR_NAME, 1) } };
 #endif
 
 void outer_add(const Outer *outer, const float *x, const float *dy, float *dw)
 {
-    const MultiplyOuter *instances = outers[outer->panel_blocks - 1];
+    const bool neighbours = !outer->offsets;
+    const int most = neighbours ? CHANNELS(outer->panel_blocks) : ROWS;
+    const MultiplyOuter *instances =
+        neighbours ? nears[outer->panel_blocks - 1] : outers[outer->panel_blocks - 1];
     const size_t *offsets = outer->offsets;
     int rest = outer->K;
-    for (int pieces = (rest + ROWS - 1) / ROWS; pieces > 0; pieces--) {
+    for (int pieces = (rest + most - 1) / most; pieces > 0; pieces--) {
         int piece = (rest + pieces - 1) / pieces;
         instances[piece - 1](outer, offsets, x, dy, dw);
-        offsets += piece;
+        if (neighbours)
+            x += piece;
+        else
+            offsets += piece;
         dw += piece * outer->panel_blocks * CHANNEL_BLOCK;
         rest -= piece;
     }

@@ -2,7 +2,7 @@
  *
  * A panel is 16 or 32 output channels whose weights stand next to each other: w (K, panel). One
  * call computes a few neighbouring pixels times one panel in registers: with AVX-512 14 pixels x
- * 2 vectors, with AVX2 6 x 2, with 128-bit vectors 3 x 4.
+ * 2 vectors or 28 x 1, with AVX2 6 x 2, with 128-bit vectors 3 x 4.
  *
  * Every result is one chain of multiply-adds in a fixed order, whatever the number of pixels in
  * its call, so bits do not depend on how a row is cut. */
@@ -38,15 +38,17 @@ typedef struct Product {
 void product_row(const Product *product, int pixels, const float *x, float *y);
 
 /* dw[k][o] += sum over images, rows, pixels p of x[p + offset[k]] dy[p][o]: the products of a call
- * are summed first and added to dw then, so that long sums keep their digits. */
+ * are summed first and added to dw then, so that long sums keep their digits. Without offsets rows
+ * k are the first K channels of a pixel. */
 typedef struct Outer {
     int K;
-    const size_t *offsets; /* (K): floats in x */
+    const size_t *offsets; /* (K): floats in x; NULL: 0, 1, 2, ... */
     int images, rows, pixels;
     size_t x_image, x_row;             /* floats */
     size_t dy_image, dy_row, dy_block; /* floats */
     int panel_blocks;
-    bool overwrite; /* dw = instead of += */
+    bool overwrite;         /* dw = instead of += */
+    size_t x_next, dy_next; /* without offsets: floats to what the next call reads, fetched ahead */
 } Outer;
 
 #define outer_add ISA_NAME(outer_add)

@@ -35,7 +35,7 @@ static const Option conv2d_options[] = {
     { "bias", OPTION_BOOL, OPTION_AT(Conv2dOptions, bias), 0, 0, NULL, "true",
       "add one number per output channel" },
     { "method", OPTION_CHOICE, OPTION_AT(Conv2dOptions, method), 0, 0, "auto|winograd|direct",
-      "auto", "winograd: fewer multiplications, for 3 x 3 kernels; auto: where it pays" },
+      "auto", "winograd: fewer multiplications, for 3 x 3 and 5 x 5 kernels; auto: where it pays" },
     OPTION_END,
 };
 
@@ -118,6 +118,12 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
     return true;
 }
 
+static size_t scratch(const Layer *layer, int max_batch)
+{
+    ConvShape shape = conv_shape(layer, max_batch);
+    return choose_method(layer)->scratch(&shape);
+}
+
 static void allocate(Layer *layer, int max_batch)
 {
     const Conv2dOptions *options = layer->options;
@@ -155,7 +161,7 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     const Conv2dState *state = layer->state;
-    state->method->forward(state->kernels, pass->batch, x, state->bias, y);
+    state->method->forward(state->kernels, pass->batch, x, state->bias, y, layer->scratch);
 }
 
 /* db[c] = the sum of dy over images and pixels. */
@@ -180,11 +186,12 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
     const Conv2dState *state = layer->state;
     expect(!dx || !layer->first);
     if (!layer->tensors[0].frozen)
-        state->method->weight_gradient(state->kernels, pass->batch, x, dy, layer->tensors[0].dw);
+        state->method->weight_gradient(state->kernels, pass->batch, x, dy, layer->tensors[0].dw,
+                                       layer->scratch);
     if (state->bias && !layer->tensors[1].frozen)
         bias_gradient(layer, pass->batch, dy, layer->tensors[1].dw);
     if (dx)
-        state->method->data_gradient(state->kernels, pass->batch, dy, dx);
+        state->method->data_gradient(state->kernels, pass->batch, dy, dx, layer->scratch);
 }
 
 extern const LayerType ISA_NAME(layer_conv2d);
@@ -197,6 +204,7 @@ const LayerType ISA_NAME(layer_conv2d) = {
     .options = conv2d_options,
     .options_bytes = sizeof(Conv2dOptions),
     .plan = plan,
+    .scratch = scratch,
     .allocate = allocate,
     .release = release,
     .begin_step = begin_step,
