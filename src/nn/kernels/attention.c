@@ -7,9 +7,10 @@
  *   backward   S = K Q^T,  P = exp(S - logsum),  dP = V dout^T,  dS = P (dP - delta)
  *              dv += P dout,  dk += dS Q,  dq += dS^T K       delta = sum of out dout of a query
  *
- * (Q is scaled by 1 / sqrt(D) when it is packed, and by 1 / ln 2 so that exp becomes a power of 2.) Only Q and dout are ever transposed, once per
- * block of queries. On the diagonal of a causal block everything goes in steps of 16: keys of step
- * i are seen by the queries from 16 i on, and nothing else is computed there. */
+ * (Q is scaled by 1 / sqrt(D) when it is packed, and by 1 / ln 2 so that exp becomes a power of 2.)
+ * Only Q and dout are ever transposed, once per block of queries. On the diagonal of a causal block
+ * everything goes in steps of 16: keys of step i are seen by the queries from 16 i on, and nothing
+ * else is computed there. */
 #include "attention.h"
 #include "../rows.h"
 #include "lockstep/kernels.h"
