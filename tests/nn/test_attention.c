@@ -14,6 +14,7 @@ typedef struct Spec {
     int T, F, heads, batch;
     bool causal, bias, padding;
     double dropout;
+    Precision precision;
 } Spec;
 
 typedef struct Naive {
@@ -192,6 +193,7 @@ static void open_case(ImageCase *test, const Spec *spec, int32_t *tokens)
     bool planned =
         case_plan_tokens(test, "attention", options, shape, spec->padding ? spec->T : 0, &err);
     ck_assert_msg(planned, "%s: %s", test->label, err.text);
+    test->layer.precision = spec->precision;
     case_fill(test, spec->batch);
     test->pass.step = 11;
     test->pass.first_sample = 2 * spec->batch;
@@ -226,10 +228,11 @@ static void check_against_naive(const Spec *spec)
     case_run(&test);
     naive_run(&naive, &test, spec);
     Shape shape = test.layer.in;
-    assert_stored(&test, "y", shape, spec->batch, test.y, naive.y, 3e-6);
-    assert_stored(&test, "dx", shape, spec->batch, test.dx, naive.dx, 3e-6);
+    const double tolerance = spec->precision == PRECISION_BF16 ? 0.03 : 3e-6;
+    assert_stored(&test, "y", shape, spec->batch, test.y, naive.y, tolerance);
+    assert_stored(&test, "dx", shape, spec->batch, test.dx, naive.dx, tolerance);
     for (int t = 0; t < test.layer.tensor_count; t++)
-        assert_tensor(&test, t, naive.dw[t], 3e-6);
+        assert_tensor(&test, t, naive.dw[t], tolerance);
     naive_close(&naive);
     case_close(&test);
     mem_free(tokens);
@@ -294,14 +297,27 @@ START_TEST(test_dropout)
 }
 END_TEST
 
+/* The projections in bfloat16; the heads stay as they are. */
+START_TEST(test_bf16)
+{
+    for (int i = 0; i < SPECS; i++) {
+        Spec spec = specs[i];
+        spec.precision = PRECISION_BF16;
+        spec.causal = i % 2;
+        check_against_naive(&spec);
+    }
+}
+END_TEST
+
 /* ---- laws ---- */
 
 static void check_places(void)
 {
-    for (int i = 0; i < SPECS; i++) {
+    for (int i = 0; i < 2 * SPECS; i++) {
         ImageCase test;
-        Spec spec = specs[i];
-        spec.causal = i % 2;
+        Spec spec = specs[i / 2];
+        spec.causal = i % 4 < 2;
+        spec.precision = i % 2 ? PRECISION_BF16 : PRECISION_FP32;
         spec.batch = 7;
         open_case(&test, &spec, NULL);
         size_t n = shape_stored(test.layer.in);
@@ -405,6 +421,7 @@ int main(void)
         return 1;
     add_test(suite, test_masks);
     add_test(suite, test_dropout);
+    add_test(suite, test_bf16);
     add_test(suite, test_places);
     add_test(suite, test_causality);
     add_test(suite, test_evaluation);
