@@ -46,8 +46,8 @@ TARGET static void end(void)
     _tile_release();
 }
 
-/* Registers: 0 1 / 2 3 the tiles of C, 4 5 those of A, 6 7 those of B. A product takes 16 cycles, and
- * 52 until the next may add to the same tile of C. */
+/* Registers: 0 1 / 2 3 the tiles of C, 4 5 those of A, 6 7 those of B. A product takes 16 cycles,
+ * and 52 until the next may add to the same tile of C. */
 TARGET static inline __attribute__((always_inline)) void multiply(const int left, const int right,
                                                                   int depth, const uint16_t *a,
                                                                   const uint16_t *b, float *sums,
