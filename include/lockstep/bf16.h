@@ -40,7 +40,7 @@ typedef struct Bf16Product {
     const uint16_t *a, *b; /* left and right operands */
     float *c;
     size_t c_step;
-    Epilogue end;
+    ProductEnd end;
 } Bf16Product;
 
 /* Numbers of an operand: uint16_t, to be aligned to 64 bytes. */

@@ -33,7 +33,7 @@ size_t linear_scratch(int features, int units, Precision precision, int rows);
 /* The weights are new, or elsewhere. */
 void linear_weights(Linear *linear, const float *w);
 
-void linear_forward(const Linear *linear, int rows, const float *x, const Epilogue *end, float *y,
+void linear_forward(const Linear *linear, int rows, const float *x, const ProductEnd *end, float *y,
                     float *scratch);
 void linear_data_gradient(const Linear *linear, int rows, const float *dy, float *dx,
                           float *scratch);

@@ -22,13 +22,13 @@ typedef enum Activation {
 } Activation;
 
 /* c = activation([c +] sum [+ bias]) */
-typedef struct Epilogue {
+typedef struct ProductEnd {
     bool add;          /* c is one of the summands */
     const float *bias; /* (N), or NULL */
     Activation activation;
     float *before; /* (M, N): what the activation sees is written here too, rows as far apart as
                       those of c; or NULL */
-} Epilogue;
+} ProductEnd;
 
 typedef struct Matmul {
     int M, N, K; /* M or N may be 0; K >= 1 */
@@ -40,7 +40,7 @@ typedef struct Matmul {
     bool b_turned; /* stored as (N, K) */
     float *c;
     size_t c_step;
-    Epilogue end;
+    ProductEnd end;
 } Matmul;
 
 /* Floats of scratch memory (64-byte aligned) for a product whose A is stored turned; others need
@@ -65,7 +65,7 @@ void matmul_column_sums(int rows, int columns, const float *x, bool add, float *
 
 typedef struct MatmulKernels {
     void (*product)(const Matmul *product, float *scratch);
-    void (*finish)(const Epilogue *end, const MatmulBlock *block); /* sums may be c's own place */
+    void (*finish)(const ProductEnd *end, const MatmulBlock *block); /* sums may be c's own place */
     void (*column_sums)(int rows, int columns, const float *x, bool add, float *to);
 } MatmulKernels;
 

@@ -90,7 +90,7 @@ static void multiply_block(const Bf16Product *p, int row, int column)
     const size_t line_tiles = (size_t)depth * BF16_TILE;
     const uint16_t *a = p->a + (size_t)(row / BF16_LINES) * line_tiles;
     const uint16_t *b = p->b + (size_t)(column / BF16_LINES) * line_tiles;
-    const Epilogue *end = &p->end;
+    const ProductEnd *end = &p->end;
     bool direct = rows == SIDE && columns == SIDE && !end->add && !end->bias && !end->before &&
                   end->activation == ACTIVATION_NONE;
     float *c = p->c + (size_t)row * p->c_step + column;

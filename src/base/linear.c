@@ -59,7 +59,7 @@ void linear_weights(Linear *linear, const float *w)
 
 /* c (rows, columns) = a (rows, depth) times a packed operand of W */
 static void multiply_bf16(int rows, int columns, int depth, const float *a, const uint16_t *b,
-                          const Epilogue *end, float *c, float *scratch)
+                          const ProductEnd *end, float *c, float *scratch)
 {
     uint16_t *packed = (uint16_t *)(void *)scratch;
     bf16_pack(BF16_LEFT,
@@ -75,7 +75,7 @@ static void multiply_bf16(int rows, int columns, int depth, const float *a, cons
                                   .end = *end });
 }
 
-void linear_forward(const Linear *linear, int rows, const float *x, const Epilogue *end, float *y,
+void linear_forward(const Linear *linear, int rows, const float *x, const ProductEnd *end, float *y,
                     float *scratch)
 {
     int F = linear->features, units = linear->units;
@@ -102,7 +102,7 @@ void linear_data_gradient(const Linear *linear, int rows, const float *dy, float
 {
     int F = linear->features, units = linear->units;
     if (linear->precision == PRECISION_BF16) {
-        multiply_bf16(rows, F, units, dy, linear->backward, &(Epilogue){ 0 }, dx, scratch);
+        multiply_bf16(rows, F, units, dy, linear->backward, &(ProductEnd){ 0 }, dx, scratch);
         return;
     }
     matmul(&(Matmul){ .M = rows,

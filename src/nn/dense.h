@@ -46,7 +46,7 @@ static inline void dense_init(const Layer *layer, Linear *linear)
 static inline void dense_forward(const Layer *layer, const Linear *linear, int batch,
                                  const float *b, const float *x, float *y)
 {
-    Epilogue end = { .bias = b };
+    ProductEnd end = { .bias = b };
     linear_forward(linear, dense_rows(layer, batch), x, &end, y, layer->scratch);
 }
 

@@ -75,7 +75,7 @@ static void case_init(Case *c, const int shape[3], Precision precision)
 
 static void case_run(Case *c, int rows, const float *x, const float *dy)
 {
-    Epilogue end = { .bias = c->b };
+    ProductEnd end = { .bias = c->b };
     linear_forward(&c->linear, rows, x, &end, c->y, c->scratch);
     linear_data_gradient(&c->linear, rows, dy, c->dx, c->scratch);
     linear_weight_gradient(&c->linear, rows, x, dy, false, c->dw, c->scratch);
@@ -168,7 +168,7 @@ static void rows_alone(Precision precision)
         case_run(&c, c.rows, c.x, c.dy);
         size_t F = (size_t)c.F, units = (size_t)c.units;
         float *y = mem_array(float, units), *dx = mem_array(float, F);
-        Epilogue end = { .bias = c.b };
+        ProductEnd end = { .bias = c.b };
         for (size_t r = 0; r < (size_t)c.rows; r += 1 + (size_t)c.rows / 9) {
             linear_forward(&c.linear, 1, c.x + r * F, &end, y, c.scratch);
             linear_data_gradient(&c.linear, 1, c.dy + r * units, dx, c.scratch);
@@ -191,7 +191,7 @@ static void epilogues(Precision precision)
     float *before = mem_array(float, n + 64), *y = mem_array(float, n + 64);
     case_run(&c, c.rows, c.x, c.dy);
     for (Activation a = ACTIVATION_NONE; a <= ACTIVATION_GELU_TANH; a++) {
-        Epilogue end = { .bias = c.b, .activation = a, .before = before };
+        ProductEnd end = { .bias = c.b, .activation = a, .before = before };
         linear_forward(&c.linear, c.rows, c.x, &end, y, c.scratch);
         ck_assert(same_bits(before, c.y, n));
         for (size_t i = 0; i < n; i++) /* other instructions here, so not the same bits */

@@ -289,7 +289,7 @@ static void pack_turned_a(const Matmul *m, int k, int depth, int row, int rows, 
 
 /* ---- what follows a product ---- */
 
-ALWAYS_INLINE void finish_chunk(const Activation activation, const int part, const Epilogue *end,
+ALWAYS_INLINE void finish_chunk(const Activation activation, const int part, const ProductEnd *end,
                                 const MatmulBlock *block, int row, int column)
 {
     float v[LINE];
@@ -311,7 +311,7 @@ ALWAYS_INLINE void finish_chunk(const Activation activation, const int part, con
         c[i] = v[i];
 }
 
-ALWAYS_INLINE void finish_all(const Activation activation, const Epilogue *end,
+ALWAYS_INLINE void finish_all(const Activation activation, const ProductEnd *end,
                               const MatmulBlock *block)
 {
     for (int row = 0; row < block->rows; row++)
@@ -323,7 +323,7 @@ ALWAYS_INLINE void finish_all(const Activation activation, const Epilogue *end,
         }
 }
 
-static void finish(const Epilogue *end, const MatmulBlock *block)
+static void finish(const ProductEnd *end, const MatmulBlock *block)
 {
     switch (end->activation) {
     case ACTIVATION_NONE:
@@ -380,7 +380,7 @@ static void plan_fetch(const Work *work, int column, Tile *tile)
 }
 
 /* Nothing is to be done after the sums? */
-static bool is_plain(const Epilogue *end)
+static bool is_plain(const ProductEnd *end)
 {
     return !end->bias && !end->before && end->activation == ACTIVATION_NONE;
 }
@@ -411,7 +411,7 @@ static void multiply_tile(const Work *work, Tile *tile, int i, int count, int co
         store_edge(tile, count, columns, add, c, m->c_step);
     if (work->k + work->depth < m->K || is_plain(&m->end))
         return;
-    Epilogue end = m->end;
+    ProductEnd end = m->end;
     end.add = false;
     finish(&end, &(MatmulBlock){ .rows = count,
                                  .columns = columns,

@@ -313,15 +313,15 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
 }
 
 /* What follows a projection: its bias, if there is one. */
-static Epilogue add_bias(const Layer *layer, int tensor)
+static ProductEnd add_bias(const Layer *layer, int tensor)
 {
-    return (Epilogue){ .bias = layer->tensor_count > tensor ? layer->tensors[tensor].w : NULL };
+    return (ProductEnd){ .bias = layer->tensor_count > tensor ? layer->tensors[tensor].w : NULL };
 }
 
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     const AttentionState *state = layer->state;
-    const Epilogue in = add_bias(layer, IN_BIAS), out = add_bias(layer, OUT_BIAS);
+    const ProductEnd in = add_bias(layer, IN_BIAS), out = add_bias(layer, OUT_BIAS);
     int chunk = chunk_samples(layer);
     for (int first = 0; first < pass->batch; first += chunk) {
         int samples = least(chunk, pass->batch - first), rows = samples * layer->in.dim[0];
