@@ -168,7 +168,6 @@ static inline void case_close(ImageCase *test)
     mem_free(layer->own_scratch);
     options_free(layer->type->options, layer->options);
     mem_free(layer->options);
-    mem_free(layer->own_scratch);
     mem_free(test->w);
     mem_free(test->dw);
     mem_free(test->x);
