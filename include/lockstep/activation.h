@@ -6,16 +6,8 @@
 #include "lockstep/matmul.h"
 #include "lockstep/vmath.h"
 
-#define GELU_SQRT_HALF 0.707106781186547524f
-#define GELU_SQRT_2_PI 0.797884560802865356f    /* sqrt(2 / pi) */
-#define GELU_INV_SQRT_TAU 0.398942280401432678f /* 1 / sqrt(2 pi) */
+#define GELU_SQRT_2_PI 0.797884560802865356f /* sqrt(2 / pi) */
 #define GELU_CUBIC 0.044715f
-
-/* The normal distribution function. */
-VMATH_INLINE float gelu_distribution(float x)
-{
-    return 0.5f + 0.5f * vmath_erf(x * GELU_SQRT_HALF);
-}
 
 VMATH_INLINE float gelu_tanh_part(float x)
 {
@@ -24,7 +16,8 @@ VMATH_INLINE float gelu_tanh_part(float x)
 
 VMATH_INLINE float gelu_value(float x)
 {
-    return x * gelu_distribution(x);
+    float density;
+    return x * vmath_normal(x, &density);
 }
 
 VMATH_INLINE float gelu_tanh_value(float x)
@@ -35,7 +28,8 @@ VMATH_INLINE float gelu_tanh_value(float x)
 /* dy/dx = Phi(x) + x phi(x) */
 VMATH_INLINE float gelu_slope(float x)
 {
-    return gelu_distribution(x) + x * (GELU_INV_SQRT_TAU * vmath_exp(-0.5f * x * x));
+    float density, distribution = vmath_normal(x, &density);
+    return distribution + x * density;
 }
 
 /* With t = tanh(u): dy/dx = (1 + t)/2 + x/2 (1 - t^2) du/dx */

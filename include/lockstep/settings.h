@@ -18,8 +18,11 @@ typedef struct TrainSettings {
     int64_t steps;
 } TrainSettings;
 
+typedef enum Tta { TTA_NONE, TTA_FLIP, TTA_MULTICROP } Tta;
+
 typedef struct EvalSettings {
     Span every; /* 0: only at the end */
+    int tta;    /* Tta: at the end */
 } EvalSettings;
 
 typedef struct LogSettings {

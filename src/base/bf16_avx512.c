@@ -93,32 +93,34 @@ INLINE void pack_tile(const bool full, const bool turns, const Bf16Source *sourc
         _mm512_store_si512(to + i * BF16_DEPTH, rows[i]);
 }
 
-TARGET static void pack_turning(const Bf16Source *source, uint16_t *to)
+TARGET static void pack_one(const bool turns, const Bf16Source *source, int line, int k,
+                            uint16_t *to)
 {
-    for (int line = 0; line < source->lines; line += BF16_LINES)
-        for (int k = 0; k < source->depth; k += BF16_DEPTH, to += BF16_TILE)
-            if (line + BF16_LINES <= source->lines && k + BF16_DEPTH <= source->depth)
-                pack_tile(true, true, source, line, k, to);
-            else
-                pack_tile(false, true, source, line, k, to);
+    const int depth = (source->depth + BF16_DEPTH - 1) / BF16_DEPTH;
+    to += ((size_t)(line / BF16_LINES) * (size_t)depth + (size_t)(k / BF16_DEPTH)) * BF16_TILE;
+    bool full = line + BF16_LINES <= source->lines && k + BF16_DEPTH <= source->depth;
+    if (turns && full)
+        pack_tile(true, true, source, line, k, to);
+    else if (turns)
+        pack_tile(false, true, source, line, k, to);
+    else if (full)
+        pack_tile(true, false, source, line, k, to);
+    else
+        pack_tile(false, false, source, line, k, to);
 }
 
-TARGET static void pack_straight(const Bf16Source *source, uint16_t *to)
-{
-    for (int line = 0; line < source->lines; line += BF16_LINES)
-        for (int k = 0; k < source->depth; k += BF16_DEPTH, to += BF16_TILE)
-            if (line + BF16_LINES <= source->lines && k + BF16_DEPTH <= source->depth)
-                pack_tile(true, false, source, line, k, to);
-            else
-                pack_tile(false, false, source, line, k, to);
-}
-
+/* In the order in which the source is stored, so that the CPU's prefetchers can follow. */
 static void pack(Bf16Side side, const Bf16Source *source, uint16_t *to)
 {
-    if (source->turned == (side == BF16_LEFT))
-        pack_turning(source, to);
+    const bool turns = source->turned == (side == BF16_LEFT);
+    if (source->turned)
+        for (int k = 0; k < source->depth; k += BF16_DEPTH)
+            for (int line = 0; line < source->lines; line += BF16_LINES)
+                pack_one(turns, source, line, k, to);
     else
-        pack_straight(source, to);
+        for (int line = 0; line < source->lines; line += BF16_LINES)
+            for (int k = 0; k < source->depth; k += BF16_DEPTH)
+                pack_one(turns, source, line, k, to);
 }
 
 #define EACH_ROW(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7)

@@ -149,7 +149,8 @@ static bool add_layer(const Builder *b, const ConfigNode *entry, const LayerType
     if (!layer)
         return false;
     port->shape = layer->out;
-    port->backward |= layer->tensor_count > 0;
+    for (int i = 0; i < layer->tensor_count; i++)
+        port->backward |= !layer->tensors[i].frozen;
     return add_node(b, entry, layer, port->buffer, -1, port);
 }
 

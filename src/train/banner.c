@@ -61,7 +61,8 @@ static void say_data(const Trainer *t)
     const Loader *loader = &t->loader;
     char classes[48] = "regression";
     if (loader->train.classes)
-        snprintf(classes, sizeof classes, "%d classes", loader->train.classes);
+        snprintf(classes, sizeof classes, "%d classes%s", loader->train.classes,
+                 loader->train.per_position ? " at each position" : "");
     log_info("data       %s training and %s test samples of shape %s, %s",
              count((double)loader->train.count).s, count((double)loader->test.count).s,
              shape(loader->shape).s, classes);
@@ -157,7 +158,8 @@ static void plan_layers(const Trainer *t)
         size_t parameters = 0;
         for (int k = 0; node->layer && k < node->layer->tensor_count; k++) {
             const LayoutTensor *tensor = &t->model.layout.tensors[node->layer->tensors[k].index];
-            bool counts = !node->layer->tensors[k].tied && !(tensor->flags & LAYOUT_STATISTIC);
+            bool counts = !node->layer->tensors[k].tied &&
+                          !(tensor->flags & (LAYOUT_STATISTIC | LAYOUT_FROZEN));
             parameters += counts ? tensor->n : 0;
         }
         double flops = node->layer ? node->layer->flops : 0;

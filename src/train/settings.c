@@ -39,6 +39,9 @@ static const Option train_options[] = {
 static const Option eval_options[] = {
     { "every", OPTION_SPAN, OPTION_AT(EvalSettings, every), 0, 0, NULL, "1ep",
       "how often the test set is evaluated; 0: only at the end" },
+    { "tta", OPTION_CHOICE, OPTION_AT(EvalSettings, tta), 0, 0, "none|flip|multicrop", "none",
+      "test-time augmentation, at the end of the run and in `lockstep eval`: mean outputs for the "
+      "image and its mirror image (flip), both also moved by a pixel (multicrop)" },
     OPTION_END,
 };
 

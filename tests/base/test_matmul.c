@@ -18,7 +18,8 @@ static const char *const levels[] = { "v2", "v3", "v4" };
 static const char *const families[] = { "portable", "avx512", "amx" };
 enum { LEVELS = 3, FAMILIES = 3 };
 
-/* (rows, features, units): whole tiles, edges in each dimension, thin, longer than a stretch of k */
+/* (rows, features, units): whole tiles, edges in each dimension, thin, longer than a stretch of
+ * k */
 static const int shapes[][3] = {
     { 1, 1, 1 },      { 3, 5, 2 },      { 16, 32, 16 },  { 32, 64, 64 },
     { 33, 65, 31 },   { 6, 256, 64 },   { 7, 257, 129 }, { 70, 300, 10 },
