@@ -44,15 +44,6 @@
     F(18, b)                                                                                       \
     F(19, b) F(20, b) F(21, b) F(22, b) F(23, b) F(24, b) F(25, b) F(26, b) F(27, b) F(28, b)
 
-#if VECTOR == 16
-#define SPREAD(f)                                                                                  \
-    ((Vector){ (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f) })
-#elif VECTOR == 8
-#define SPREAD(f) ((Vector){ (f), (f), (f), (f), (f), (f), (f), (f) })
-#else
-#define SPREAD(f) ((Vector){ (f), (f), (f), (f) })
-#endif
-
 /* Vector j of a panel's row. */
 ALWAYS_INLINE Vector panel_vector(const float *row, int vectors, int j)
 {
