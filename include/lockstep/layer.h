@@ -50,6 +50,26 @@ typedef struct LayerTensor {
     float *w, *dw; /* (padded) in the weight and gradient arenas; set by model_bind */
 } LayerTensor;
 
+/* Work of the nodes behind a layer that it does in its own pass while values are in registers, with
+ * the bits they would have had: y = relu(f(x) + shortcut) or y = relu(f(x)) + shortcut, where f is
+ * the layer by itself. The model sets add and relu before layer_allocate, the pointers before each
+ * forward and backward. */
+typedef enum Rectify {
+    RECTIFY_NONE,
+    RECTIFY_LAST, /* relu of all there is */
+    RECTIFY_FIRST /* relu of f(x), then the shortcut is added */
+} Rectify;
+
+typedef struct Epilogue {
+    bool add;
+    Rectify relu;
+    const float *shortcut; /* forward, with add: shaped like y; may be y */
+    const float *dy2;      /* backward: the gradient of y is dy + dy2; NULL: it is dy */
+    float *dz; /* backward: a place for the gradient of f(x) + shortcut, shaped and stored like dy;
+                  may be dy. Not NULL, and to be written, with dy2, with add and RECTIFY_LAST (the
+                  shortcut's gradient), and with relu if the type masks_by_y. */
+} Epilogue;
+
 typedef struct LayerType {
     const char *name;    /* "dense" */
     const char *help;    /* one line */
@@ -92,9 +112,17 @@ typedef struct LayerType {
     void (*backward)(Layer *layer, const Pass *pass, const float *x, const float *y,
                      const float *dy, float *dx);
 
-    bool in_place; /* y may be x, and dx may be dy (element-wise, backward without x) */
-    bool keep_x;   /* backward reads x */
-    bool keep_y;   /* backward reads y */
+    bool in_place;   /* y may be x, and dx may be dy (element-wise, backward without x) */
+    bool dx_over_dy; /* dx may be dy, and epilogue.dz */
+    bool keep_x;     /* backward reads x */
+    bool keep_y;     /* backward reads y */
+
+    /* What the type takes over (Epilogue). With add and RECTIFY_LAST, and with any relu if
+     * masks_by_y, backward gets y as if it were kept: the gradient passes where y > 0. */
+    bool fuses_add, fuses_relu, fuses_dy2;
+    bool masks_by_y;
+    bool is_relu;       /* y = relu(x): neighbours may take it over */
+    bool relu_commutes; /* relu(f(x)) = f(relu(x)), bit for bit */
 
     /* The input is token ids (pass->tokens; x is NULL and no data gradient is asked for), which
      * other types refuse; and whether a tensor of the type may be shared. */
@@ -113,6 +141,7 @@ struct Layer {
     int max_batch;
     bool first;          /* no data gradient will be asked for */
     Precision precision; /* of its matrix products; types without such products ignore it */
+    Epilogue epilogue;
     bool zero_init; /* zero_gamma: this norm's gain starts at 0 (last norm of a residual body) */
     char *init;     /* initialiser asked for by this layer's config, or NULL; owned */
     float *scratch; /* of the model; see LayerType.scratch */
@@ -140,6 +169,10 @@ void layer_free(Layer *layer);
 /* Everything a layer keeps, for batches of up to max_batch samples. `scratch`: see LayerType; NULL:
  * the layer gets a buffer of its own. Once, after the layout is sealed and lanes are checked. */
 void layer_allocate(Layer *layer, int max_batch, float *scratch);
+
+/* Does backward read y for a fused relu, and write epilogue.dz? Does it read y at all? */
+bool layer_masks_by_y(const Layer *layer);
+bool layer_keeps_y(const Layer *layer);
 
 /* {name, init}: options that every layer has. name is read by the model. */
 extern const Option layer_common_options[];

@@ -20,6 +20,9 @@
 typedef float Vector __attribute__((vector_size(VECTOR * sizeof(float))));
 typedef float VectorAnywhere __attribute__((vector_size(VECTOR * sizeof(float)), aligned(4)));
 
+/* The same bits, for masks: all ones where a comparison holds. */
+typedef int32_t VectorMask __attribute__((vector_size(VECTOR * sizeof(int32_t))));
+
 static inline Vector vector_load(const float *x)
 {
     return *(const VectorAnywhere *)x;
@@ -49,6 +52,13 @@ static inline void vector_store_part(float *x, Vector value, int part)
     }
     for (int i = 0; i < part; i++)
         x[i] = value[i];
+}
+
+/* `value`, but +0 where `sign` <= 0; NaN counts as positive, so that a network that diverges is
+ * seen to. With sign = value: relu; with value = dy: its gradient. */
+static inline Vector vector_where_positive(Vector value, Vector sign)
+{
+    return (Vector)((VectorMask)value & ~(VectorMask)(sign <= 0));
 }
 
 static inline int least(int a, int b)

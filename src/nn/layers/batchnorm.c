@@ -55,10 +55,29 @@ typedef struct Slab {
     int width;
 } Slab;
 
+/* What is worked on at a time: about PIECE items, part of a run or some short runs. The 4 KB of a
+ * piece and of the arrays beside it stay in the L1 cache from one loop to the next. */
+enum { PIECE = 64 };
+typedef struct Piece {
+    size_t start, runs, items; /* run_stride and stride are the slab's */
+} Piece;
+
 /* One number per channel of a slab. */
 typedef struct Channels {
     float value[CHANNEL_BLOCK];
 } Channels;
+
+/* y = (x - mean) * scale + shift */
+typedef struct Affine {
+    Channels mean, scale, shift;
+} Affine;
+
+/* What a pass over a slab reads and writes. */
+typedef struct Arrays {
+    const float *x, *dy, *y;
+    float *out; /* y of forward, dx of backward */
+    const Epilogue *epilogue;
+} Arrays;
 
 static int channels_of(const Layer *layer)
 {
@@ -89,6 +108,35 @@ static Slab slab_of(const Layer *layer, int number, int first_sample, int sample
         .items = plane / CHANNEL_BLOCK,
         .stride = CHANNEL_BLOCK,
         .width = CHANNEL_BLOCK,
+    };
+}
+
+/* Runs in a piece if runs are short, pieces in a run if they are long. */
+static size_t runs_together(const Slab *slab)
+{
+    return slab->items < PIECE ? PIECE / slab->items : 1;
+}
+
+static size_t run_pieces(const Slab *slab)
+{
+    return (slab->items + PIECE - 1) / PIECE;
+}
+
+static size_t piece_count(const Slab *slab)
+{
+    size_t together = runs_together(slab);
+    return (slab->runs + together - 1) / together * run_pieces(slab);
+}
+
+static Piece slab_piece(const Slab *slab, size_t number)
+{
+    size_t together = runs_together(slab), pieces = run_pieces(slab);
+    size_t run = number / pieces * together, item = number % pieces * PIECE;
+    size_t runs = slab->runs - run, items = slab->items - item;
+    return (Piece){
+        .start = slab->start + run * slab->run_stride + item * slab->stride,
+        .runs = runs < together ? runs : together,
+        .items = items < PIECE ? items : PIECE,
     };
 }
 
@@ -184,97 +232,250 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
     layout->tensors[running_var(layer)->index].keep = (float)keep;
 }
 
-/* sum[c] += the sum of (x - mean)^2 */
-static void run_squares(const float *x, const Slab *slab, const Channels *mean, double *sum)
+/* VECTOR channels of a piece, from channel c of the slab on. */
+typedef struct Part {
+    size_t start, runs, run_stride, items, stride;
+    int width; /* channels there are, at most VECTOR */
+} Part;
+
+static Part piece_part(const Slab *slab, Piece piece, int c)
 {
-    enum { CHUNK = 64 };
-    for (int c = 0; c < slab->width; c += VECTOR) {
-        int part = least(VECTOR, slab->width - c);
-        Vector center = vector_load(mean->value + c);
-        for (size_t first = 0; first < slab->items; first += CHUNK) {
-            size_t last = first + CHUNK < slab->items ? first + CHUNK : slab->items;
-            Vector total = { 0 };
-            for (size_t i = first; i < last; i++) {
-                Vector distance = vector_load_part(x + i * slab->stride + c, part) - center;
-                total += distance * distance;
-            }
-            for (int k = 0; k < part; k++)
-                sum[c + k] += (double)total[k];
-        }
-    }
+    return (Part){
+        piece.start + (size_t)c,       piece.runs, slab->run_stride, piece.items, slab->stride,
+        least(VECTOR, slab->width - c)
+    };
 }
 
-/* sum[c] += the sum of dy, product[c] += the sum of dy (x - mean) */
-static void run_products(const float *x, const float *dy, const Slab *slab, const Channels *mean,
-                         double *sum, double *product)
+/* Whole vectors are loaded and stored without a question: `whole` is a constant where the loops
+ * below are made, once for images and once for the last features. */
+#define SPECIALISED static inline __attribute__((always_inline))
+
+SPECIALISED Vector load(const float *x, bool whole, int part)
 {
-    enum { CHUNK = 64 };
-    for (int c = 0; c < slab->width; c += VECTOR) {
-        int part = least(VECTOR, slab->width - c);
-        Vector center = vector_load(mean->value + c);
-        for (size_t first = 0; first < slab->items; first += CHUNK) {
-            size_t last = first + CHUNK < slab->items ? first + CHUNK : slab->items;
-            Vector total = { 0 }, products = { 0 };
-            for (size_t i = first; i < last; i++) {
-                Vector d = vector_load_part(dy + i * slab->stride + c, part);
-                total += d;
-                products += d * (vector_load_part(x + i * slab->stride + c, part) - center);
-            }
-            for (int k = 0; k < part; k++) {
-                sum[c + k] += (double)total[k];
-                product[c + k] += (double)products[k];
-            }
-        }
-    }
+    return whole ? vector_load(x) : vector_load_part(x, part);
 }
 
-/* y = (x - mean) * scale + shift */
-static void run_normalise(const float *x, float *y, const Slab *slab, const Channels *mean,
-                          const Channels *scale, const Channels *shift)
+SPECIALISED void store(float *x, Vector value, bool whole, int part)
 {
-    for (int c = 0; c < slab->width; c += VECTOR) {
-        int part = least(VECTOR, slab->width - c);
-        Vector center = vector_load(mean->value + c), factor = vector_load(scale->value + c),
-               offset = vector_load(shift->value + c);
-        for (size_t i = 0; i < slab->items; i++) {
-            Vector value = vector_load_part(x + i * slab->stride + c, part);
-            vector_store_part(y + i * slab->stride + c, (value - center) * factor + offset, part);
-        }
-    }
+    if (whole)
+        vector_store(x, value);
+    else
+        vector_store_part(x, value, part);
 }
 
-/* dx = scale * (dy - shift - (x - mean) * slope) */
-static void run_gradient(const float *x, const float *dy, float *dx, const Slab *slab,
-                         const Channels *mean, const Channels *scale, const Channels *shift,
-                         const Channels *slope)
+SPECIALISED Vector part_sum(const float *x, Part part, bool whole)
 {
-    for (int c = 0; c < slab->width; c += VECTOR) {
-        int part = least(VECTOR, slab->width - c);
-        Vector center = vector_load(mean->value + c), factor = vector_load(scale->value + c),
-               offset = vector_load(shift->value + c), tilt = vector_load(slope->value + c);
-        for (size_t i = 0; i < slab->items; i++) {
-            Vector value = vector_load_part(x + i * slab->stride + c, part);
-            Vector d = vector_load_part(dy + i * slab->stride + c, part);
-            vector_store_part(dx + i * slab->stride + c,
-                              factor * (d - offset - (value - center) * tilt), part);
-        }
+    Vector total = { 0 };
+    for (size_t r = 0; r < part.runs; r++) {
+        const float *run = x + part.start + r * part.run_stride;
+        for (size_t i = 0; i < part.items; i++)
+            total += load(run + i * part.stride, whole, part.width);
     }
+    return total;
 }
 
-/* Mean and biased variance of a slab, in two passes: the second is over distances to the mean. */
+SPECIALISED Vector part_squares(const float *x, Part part, Vector center, bool whole)
+{
+    Vector total = { 0 };
+    for (size_t r = 0; r < part.runs; r++) {
+        const float *run = x + part.start + r * part.run_stride;
+        for (size_t i = 0; i < part.items; i++) {
+            Vector distance = load(run + i * part.stride, whole, part.width) - center;
+            total += distance * distance;
+        }
+    }
+    return total;
+}
+
+static Channels piece_sums(const float *x, const Slab *slab, Piece piece)
+{
+    Channels sums = { { 0 } };
+    for (int c = 0; c < slab->width; c += VECTOR) {
+        Part part = piece_part(slab, piece, c);
+        bool whole = part.width == VECTOR;
+        vector_store(sums.value + c, whole ? part_sum(x, part, true) : part_sum(x, part, false));
+    }
+    return sums;
+}
+
+/* Sums of (x - center)^2. */
+static Channels piece_squares(const float *x, const Slab *slab, Piece piece, const Channels *center)
+{
+    Channels sums = { { 0 } };
+    for (int c = 0; c < slab->width; c += VECTOR) {
+        Part part = piece_part(slab, piece, c);
+        Vector middle = vector_load(center->value + c);
+        bool whole = part.width == VECTOR;
+        vector_store(sums.value + c, whole ? part_squares(x, part, middle, true)
+                                           : part_squares(x, part, middle, false));
+    }
+    return sums;
+}
+
+/* Mean and biased variance of a slab, which crosses memory once: two passes over each piece, whose
+ * means and sums of squares are then merged in double. Chan, Golub and LeVeque 1983, equation
+ * 2.1 */
 static void measure(const float *x, const Slab *slab, Channels *mean, Channels *var)
 {
-    double sum[CHANNEL_BLOCK] = { 0 }, squares[CHANNEL_BLOCK] = { 0 };
-    double values = slab_values(slab);
-    for (size_t r = 0; r < slab->runs; r++)
-        run_sum(x + slab->start + r * slab->run_stride, slab->items, slab->stride, slab->width,
-                sum);
-    for (int c = 0; c < CHANNEL_BLOCK; c++)
-        mean->value[c] = (float)(sum[c] / values);
-    for (size_t r = 0; r < slab->runs; r++)
-        run_squares(x + slab->start + r * slab->run_stride, slab, mean, squares);
-    for (int c = 0; c < CHANNEL_BLOCK; c++)
-        var->value[c] = (float)(squares[c] / values);
+    double center[CHANNEL_BLOCK] = { 0 }, squares[CHANNEL_BLOCK] = { 0 }, before = 0;
+    size_t pieces = piece_count(slab);
+    for (size_t p = 0; p < pieces; p++) {
+        Piece piece = slab_piece(slab, p);
+        double n = (double)(piece.runs * piece.items), share = n / (before + n);
+        Channels sums = piece_sums(x, slab, piece), middle;
+        for (int c = 0; c < CHANNEL_BLOCK; c++)
+            middle.value[c] = (float)((double)sums.value[c] / n);
+        Channels spread = piece_squares(x, slab, piece, &middle);
+        for (int c = 0; c < CHANNEL_BLOCK; c++) {
+            double distance = (double)sums.value[c] / n - center[c];
+            center[c] += distance * share;
+            squares[c] += (double)spread.value[c] + distance * distance * before * share;
+        }
+        before += n;
+    }
+    for (int c = 0; c < CHANNEL_BLOCK; c++) {
+        mean->value[c] = (float)center[c];
+        var->value[c] = (float)(squares[c] / before);
+    }
+}
+
+/* The layer by itself, in forward and again in backward, where its sign is what a relu asks for. */
+static inline Vector normalised(Vector distance, Vector scale, Vector shift)
+{
+    return distance * scale + shift;
+}
+
+SPECIALISED void forward_part(const Arrays *arrays, Part part, const Affine *affine, int c,
+                              bool whole)
+{
+    const float *shortcut = arrays->epilogue->add ? arrays->epilogue->shortcut : NULL;
+    bool first = arrays->epilogue->relu == RECTIFY_FIRST,
+         last = arrays->epilogue->relu == RECTIFY_LAST;
+    Vector mean = vector_load(affine->mean.value + c), scale = vector_load(affine->scale.value + c),
+           shift = vector_load(affine->shift.value + c);
+    for (size_t r = 0; r < part.runs; r++) {
+        size_t at = part.start + r * part.run_stride;
+        for (size_t i = 0; i < part.items; i++, at += part.stride) {
+            Vector x = load(arrays->x + at, whole, part.width);
+            Vector value = normalised(x - mean, scale, shift);
+            if (first)
+                value = vector_where_positive(value, value);
+            if (shortcut)
+                value += load(shortcut + at, whole, part.width);
+            if (last)
+                value = vector_where_positive(value, value);
+            store(arrays->out + at, value, whole, part.width);
+        }
+    }
+}
+
+static void piece_forward(const Arrays *arrays, const Slab *slab, Piece piece, const Affine *affine)
+{
+    for (int c = 0; c < slab->width; c += VECTOR) {
+        Part part = piece_part(slab, piece, c);
+        if (part.width == VECTOR)
+            forward_part(arrays, part, affine, c, true);
+        else
+            forward_part(arrays, part, affine, c, false);
+    }
+}
+
+/* Is the sign that a relu asks for y's, or that of the layer by itself? */
+static bool masks_by_y(const Epilogue *epilogue)
+{
+    return epilogue->add && epilogue->relu == RECTIFY_LAST;
+}
+
+static bool masks_by_x(const Epilogue *epilogue)
+{
+    return epilogue->relu != RECTIFY_NONE && !masks_by_y(epilogue);
+}
+
+/* The first pass of backward: sums of dz and of dz (x - mean); dz is left in its place. */
+typedef struct Products {
+    Channels sum, product;
+} Products;
+
+SPECIALISED void products_part(const Arrays *arrays, Part part, const Affine *affine, int c,
+                               bool whole, Products *products)
+{
+    const Epilogue *epilogue = arrays->epilogue;
+    const float *dy2 = epilogue->dy2, *y = masks_by_y(epilogue) ? arrays->y : NULL;
+    float *dz = epilogue->dz;
+    bool by_x = masks_by_x(epilogue);
+    Vector mean = vector_load(affine->mean.value + c), scale = vector_load(affine->scale.value + c),
+           shift = vector_load(affine->shift.value + c), sum = { 0 }, product = { 0 };
+    for (size_t r = 0; r < part.runs; r++) {
+        size_t at = part.start + r * part.run_stride;
+        for (size_t i = 0; i < part.items; i++, at += part.stride) {
+            Vector distance = load(arrays->x + at, whole, part.width) - mean;
+            Vector d = load(arrays->dy + at, whole, part.width);
+            if (dy2)
+                d += load(dy2 + at, whole, part.width);
+            if (y)
+                d = vector_where_positive(d, load(y + at, whole, part.width));
+            if (dz)
+                store(dz + at, d, whole, part.width);
+            if (by_x)
+                d = vector_where_positive(d, normalised(distance, scale, shift));
+            sum += d;
+            product += d * distance;
+        }
+    }
+    vector_store(products->sum.value + c, sum);
+    vector_store(products->product.value + c, product);
+}
+
+static Products piece_products(const Arrays *arrays, const Slab *slab, Piece piece,
+                               const Affine *affine)
+{
+    Products products;
+    for (int c = 0; c < slab->width; c += VECTOR) {
+        Part part = piece_part(slab, piece, c);
+        if (part.width == VECTOR)
+            products_part(arrays, part, affine, c, true, &products);
+        else
+            products_part(arrays, part, affine, c, false, &products);
+    }
+    return products;
+}
+
+/* The second: dx = scale * (dz - offset - (x - mean) * slope) */
+typedef struct Slope {
+    Channels offset, slope;
+} Slope;
+
+SPECIALISED void gradient_part(const Arrays *arrays, Part part, const Affine *affine,
+                               const Slope *slope, int c, bool whole)
+{
+    const float *dz = arrays->epilogue->dz ? arrays->epilogue->dz : arrays->dy;
+    bool by_x = masks_by_x(arrays->epilogue);
+    Vector mean = vector_load(affine->mean.value + c), scale = vector_load(affine->scale.value + c),
+           shift = vector_load(affine->shift.value + c),
+           offset = vector_load(slope->offset.value + c),
+           tilt = vector_load(slope->slope.value + c);
+    for (size_t r = 0; r < part.runs; r++) {
+        size_t at = part.start + r * part.run_stride;
+        for (size_t i = 0; i < part.items; i++, at += part.stride) {
+            Vector distance = load(arrays->x + at, whole, part.width) - mean;
+            Vector d = load(dz + at, whole, part.width);
+            if (by_x)
+                d = vector_where_positive(d, normalised(distance, scale, shift));
+            store(arrays->out + at, scale * (d - offset - distance * tilt), whole, part.width);
+        }
+    }
+}
+
+static void piece_gradient(const Arrays *arrays, const Slab *slab, Piece piece,
+                           const Affine *affine, const Slope *slope)
+{
+    for (int c = 0; c < slab->width; c += VECTOR) {
+        Part part = piece_part(slab, piece, c);
+        if (part.width == VECTOR)
+            gradient_part(arrays, part, affine, slope, c, true);
+        else
+            gradient_part(arrays, part, affine, slope, c, false);
+    }
 }
 
 static Channels inverse_deviation(const Layer *layer, const Channels *var)
@@ -311,17 +512,23 @@ static Channels slab_bias(const Layer *layer, int slab)
     return options->affine ? slab_channels(layer->tensors[1].w, slab) : (Channels){ { 0 } };
 }
 
+static Affine slab_affine(const Layer *layer, int number, const Channels *mean, const Channels *var)
+{
+    Affine affine = { *mean, inverse_deviation(layer, var), slab_bias(layer, number) };
+    Channels gain = slab_gain(layer, number);
+    for (int c = 0; c < CHANNEL_BLOCK; c++)
+        affine.scale.value[c] *= gain.value[c];
+    return affine;
+}
+
+/* From the last piece to the first, which the cache has forgotten most of. */
 static void normalise(const Layer *layer, int number, const Slab *slab, const Channels *mean,
                       const Channels *var, const float *x, float *y)
 {
-    Channels scale = inverse_deviation(layer, var), gain = slab_gain(layer, number),
-             bias = slab_bias(layer, number);
-    for (int c = 0; c < CHANNEL_BLOCK; c++)
-        scale.value[c] *= gain.value[c];
-    for (size_t r = 0; r < slab->runs; r++) {
-        size_t run = slab->start + r * slab->run_stride;
-        run_normalise(x + run, y + run, slab, mean, &scale, &bias);
-    }
+    Affine affine = slab_affine(layer, number, mean, var);
+    Arrays arrays = { .x = x, .out = y, .epilogue = &layer->epilogue };
+    for (size_t p = piece_count(slab); p-- > 0;)
+        piece_forward(&arrays, slab, slab_piece(slab, p), &affine);
 }
 
 static void forward_evaluate(Layer *layer, int batch, const float *x, float *y)
@@ -356,48 +563,56 @@ static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
         }
 }
 
+/* Sums over a slab: float sums of a piece are added in double. */
+static void slab_products(const Arrays *arrays, const Slab *slab, const Affine *affine, double *sum,
+                          double *product)
+{
+    size_t pieces = piece_count(slab);
+    for (size_t p = 0; p < pieces; p++) {
+        Products products = piece_products(arrays, slab, slab_piece(slab, p), affine);
+        for (int c = 0; c < slab->width; c++) {
+            sum[c] += (double)products.sum.value[c];
+            product[c] += (double)products.product.value[c];
+        }
+    }
+}
+
 /* One slab of one ghost batch. With h = (x - mean) / deviation and n values per channel:
- *   dbias = sum dy     dgain = sum dy h     dx = gain / deviation * (dy - dbias / n - h dgain / n)
+ *   dbias = sum dz     dgain = sum dz h     dx = gain / deviation * (dz - dbias / n - h dgain / n)
  * Fixed statistics (evaluation) drop the last two terms of dx. Ioffe and Szegedy 2015, section
  * 3. */
 static void backward_slab(const Layer *layer, bool fixed, int number, const Slab *slab,
-                          const Channels *mean, const Channels *var, const float *x,
-                          const float *dy, float *dx)
+                          const Channels *mean, const Channels *var, const Arrays *arrays)
 {
     const BatchNormState *state = layer->state;
     double sum[CHANNEL_BLOCK] = { 0 }, product[CHANNEL_BLOCK] = { 0 };
-    for (size_t r = 0; r < slab->runs; r++) {
-        size_t run = slab->start + r * slab->run_stride;
-        run_products(x + run, dy + run, slab, mean, sum, product);
-    }
-    Channels inverse = inverse_deviation(layer, var), gain = slab_gain(layer, number);
-    Channels scale, shift, slope;
+    Affine affine = slab_affine(layer, number, mean, var);
+    slab_products(arrays, slab, &affine, sum, product);
+    Channels inverse = inverse_deviation(layer, var);
+    Slope slope;
     double values = slab_values(slab);
     for (int c = 0; c < CHANNEL_BLOCK; c++) {
         double deviation = (double)inverse.value[c];
         state->dbias[number * CHANNEL_BLOCK + c] += sum[c];
         state->dgain[number * CHANNEL_BLOCK + c] += product[c] * deviation;
-        scale.value[c] = gain.value[c] * inverse.value[c];
-        shift.value[c] = fixed ? 0 : (float)(sum[c] / values);
-        slope.value[c] = fixed ? 0 : (float)(product[c] * deviation * deviation / values);
+        slope.offset.value[c] = fixed ? 0 : (float)(sum[c] / values);
+        slope.slope.value[c] = fixed ? 0 : (float)(product[c] * deviation * deviation / values);
     }
-    for (size_t r = 0; dx && r < slab->runs; r++) {
-        size_t run = slab->start + r * slab->run_stride;
-        run_gradient(x + run, dy + run, dx + run, slab, mean, &scale, &shift, &slope);
-    }
+    for (size_t p = piece_count(slab); arrays->out && p-- > 0;)
+        piece_gradient(arrays, slab, slab_piece(slab, p), &affine, &slope);
 }
 
-static void backward_evaluate(Layer *layer, int batch, const float *x, const float *dy, float *dx)
+static void backward_evaluate(Layer *layer, int batch, const Arrays *arrays)
 {
     for (int number = 0; number < slab_count(layer); number++) {
         Slab slab = slab_of(layer, number, 0, batch);
         Channels mean = slab_channels(running_mean(layer)->w, number);
         Channels var = slab_channels(running_var(layer)->w, number);
-        backward_slab(layer, true, number, &slab, &mean, &var, x, dy, dx);
+        backward_slab(layer, true, number, &slab, &mean, &var, arrays);
     }
 }
 
-static void backward_train(Layer *layer, int batch, const float *x, const float *dy, float *dx)
+static void backward_train(Layer *layer, int batch, const Arrays *arrays)
 {
     const BatchNormState *state = layer->state;
     int ghosts = ghost_count(layer, batch), size = state->ghost_size;
@@ -408,7 +623,7 @@ static void backward_train(Layer *layer, int batch, const float *x, const float 
             const float *mean_row = state->mean + (size_t)ghost * state->stride;
             const float *var_row = state->var + (size_t)ghost * state->stride;
             Channels mean = slab_channels(mean_row, number), var = slab_channels(var_row, number);
-            backward_slab(layer, false, number, &slab, &mean, &var, x, dy, dx);
+            backward_slab(layer, false, number, &slab, &mean, &var, arrays);
         }
 }
 
@@ -442,15 +657,15 @@ static void write_increments(Layer *layer, const Pass *pass)
 static void backward(Layer *layer, const Pass *pass, const float *x, const float *y,
                      const float *dy, float *dx)
 {
-    (void)y;
     const BatchNormOptions *options = layer->options;
     const BatchNormState *state = layer->state;
+    Arrays arrays = { .x = x, .y = y, .dy = dy, .out = dx, .epilogue = &layer->epilogue };
     memset(state->dgain, 0, state->stride * sizeof *state->dgain);
     memset(state->dbias, 0, state->stride * sizeof *state->dbias);
     if (pass->train)
-        backward_train(layer, pass->batch, x, dy, dx);
+        backward_train(layer, pass->batch, &arrays);
     else
-        backward_evaluate(layer, pass->batch, x, dy, dx);
+        backward_evaluate(layer, pass->batch, &arrays);
     write_increments(layer, pass);
     for (int c = 0; options->affine && c < channels_of(layer); c++) {
         layer->tensors[0].dw[c] = (float)state->dgain[c];
@@ -473,5 +688,9 @@ const LayerType ISA_NAME(layer_batchnorm) = {
     .begin_step = begin_step,
     .forward = forward,
     .backward = backward,
+    .dx_over_dy = true,
     .keep_x = true,
+    .fuses_add = true,
+    .fuses_relu = true,
+    .fuses_dy2 = true,
 };
