@@ -296,7 +296,7 @@ static int evaluate(Comm *comm, const Line *line)
         comm_rank(comm) != 0 || weights_read(path, &trainer.model.layout, trainer.w, &info, &err);
     if (!comm_all_ok(comm, ok, &err))
         die_all(EXIT_CHECKPOINT, "%s", err.text);
-    comm_broadcast(comm, trainer.w, trainer.model.layout.n * sizeof *trainer.w, 0);
+    trainer_send_weights(&trainer);
     Tally tally = trainer_evaluate(&trainer);
     if (trainer.model.loss.type->wants_labels)
         log_out("test loss %.6f, test accuracy %.4f (%.0f of %.0f samples), step %lld",

@@ -51,6 +51,22 @@ void comm_gather(Comm *comm, const void *mine, void *all, size_t bytes);
  * if a rank differs from rank 0, err names line, rank, both hosts and both values. Collective. */
 bool comm_same(Comm *comm, const char *text, Err *err);
 
+/* One piece of memory for each rank, which all ranks of the host read and write. Whoever writes a
+ * piece that others read has to order that by barriers. */
+typedef struct SharedMemory SharedMemory;
+
+/* `bytes` of this rank, zeroed, 64-byte aligned. NULL on every rank if the ranks do not share
+ * memory: a single rank, more than one host, too little room in /dev/shm (rank 0 warns), or
+ * switched off. Both functions are collective; NULL is fine to free. */
+SharedMemory *shared_alloc(Comm *comm, size_t bytes);
+void shared_free(SharedMemory *memory);
+void *shared_part(const SharedMemory *memory, int rank);
+
+/* May the ranks share memory, room permitting? comm_set_share(false): they shall not. All ranks
+ * alike, before anything is allocated. */
+bool comm_shares(const Comm *comm);
+void comm_set_share(Comm *comm, bool share);
+
 /* An Exchange over slices: rank r owns layout_slice(layout, r, size). Borrows comm and layout. */
 typedef struct SliceExchange {
     Comm *comm;

@@ -33,6 +33,12 @@ typedef struct ComputeSettings {
     char *isa;       /* auto, v2, v3 or v4: cpu_set_isa */
 } ComputeSettings;
 
+enum { MEMORY_AUTO, MEMORY_PRIVATE };
+
+typedef struct CommSettings {
+    int memory;
+} CommSettings;
+
 typedef struct Settings {
     Config config; /* owned; resolved after settings_read and the families' init */
     char *name;    /* of the run folder; default: the config file's name without .yaml */
@@ -42,6 +48,7 @@ typedef struct Settings {
     EvalSettings eval;
     LogSettings log;
     ComputeSettings compute;
+    CommSettings comm;
     ConfigNode *data, *model;                /* as the config has them */
     ConfigNode *loss, *optimizer, *schedule; /* never NULL: made if the config has none */
     bool dry_run;                            /* set by the command line, not by the config */

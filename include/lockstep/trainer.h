@@ -42,7 +42,9 @@ typedef struct Trainer {
     Reducer *reducer;
     SliceExchange slices;
     Slice slice;                        /* this rank's part of the arena */
-    float *w;                           /* weights and running statistics, layout.n floats; owned */
+    SharedMemory *shared;               /* the host's one copy of w, on rank 0; or NULL */
+    float *w;                           /* weights and running statistics, layout.n floats; owned
+                                           unless shared */
     LaneReport *reports;                /* one per lane */
     double *lane_values;                /* scratch: one double per lane */
     Tally *chunk_tallies;               /* one per evaluation chunk */
@@ -82,6 +84,9 @@ int trainer_run(Trainer *trainer, Run *run, Summary *summary);
 
 /* Asks for an orderly end after the current step; safe in a signal handler. */
 void trainer_request_stop(int signal_number);
+
+/* Gives rank 0's weights to all ranks, after rank 0 alone has changed them. */
+void trainer_send_weights(Trainer *trainer);
 
 /* The start banner; the whole plan (--dry-run). */
 void trainer_banner(const Trainer *trainer, const char *folder);

@@ -77,6 +77,7 @@ static Comm *comm_of(MPI_Comm world)
     comm->world = world;
     MPI_Comm_rank(comm->world, &comm->rank);
     MPI_Comm_size(comm->world, &comm->size);
+    comm->share = true;
     comm_set_message_bytes(comm, (size_t)1 << 30);
     messages_reserve(comm, 2 * (size_t)comm->size);
     learn_hosts(comm);

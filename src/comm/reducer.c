@@ -12,6 +12,9 @@
  *   rank 1 {23, 4}  has 23[1] 4[1],   gets 01[1] 5[1] 67[1]: the same over slice 1
  *   rank 2 {5, 67}  has 5[2] 67[2],   gets 01[2] 23[2] 4[2]: the same over slice 2
  *
+ * Ranks of one host have their stacks in shared memory: r.t[s] is read where it is, between two
+ * barriers, and nothing travels.
+ *
  * With S subtrees in all and n floats a rank receives at most (S - 1) n / P floats: n (P - 1) / P,
  * the least possible, when P is a power of two. */
 #include "lockstep/reducer.h"
@@ -32,7 +35,8 @@ typedef struct Sum {
 
 typedef struct Source {
     int rank, number; /* whose, and which of its subtrees */
-    Sum sum;          /* of our slice; x is borrowed from `received`, or NULL for our own */
+    Sum sum;          /* of our slice; x is in shared memory, or borrowed from `received`, or NULL
+                         for our own */
 } Source;
 
 struct Reducer {
@@ -40,9 +44,12 @@ struct Reducer {
     const Lanes *lanes;
     const Layout *layout;
     size_t *bounds; /* floats; of the slice exchange, borrowed */
+    bool shares;    /* the ranks' stacks are in shared memory */
     ReducerOrder order;
 
-    float **buffers; /* each layout->n floats; stack[i].x is buffers[i] */
+    SharedMemory *shared; /* the buffers of all ranks, or NULL */
+    float *memory;        /* this rank's buffers, one after another; owned unless shared */
+    float **buffers;      /* each layout->n floats; stack[i].x is buffers[i] */
     int buffer_count;
     Sum stack[MAX_SUBTREES];
     int depth, added; /* sums alive, lanes added */
@@ -86,7 +93,16 @@ static int deepest_stack(const Lanes *lanes)
     return deepest;
 }
 
-/* Lists every rank's subtrees and gives each one of another rank room for our slice of it. */
+/* Slice `rank` of another rank's subtree, in that rank's memory. */
+static float *peer_slice(const Reducer *reducer, const Source *source)
+{
+    float *buffers = shared_part(reducer->shared, source->rank);
+    return buffers + (size_t)source->number * reducer->layout->n +
+           reducer->bounds[reducer->comm->rank];
+}
+
+/* Lists every rank's subtrees and gives each one of another rank room for our slice of it, unless
+ * it can be read where it is. */
 static void plan_sources(Reducer *reducer)
 {
     Subtree subtrees[MAX_SUBTREES];
@@ -98,7 +114,9 @@ static void plan_sources(Reducer *reducer)
         int count = rank_subtrees(reducer, r, subtrees);
         for (int i = 0; i < count; i++) {
             Source source = { .rank = r, .number = i, .sum.node = subtrees[i] };
-            if (r != rank) {
+            if (r != rank && reducer->shared) {
+                source.sum.x = peer_slice(reducer, &source);
+            } else if (r != rank) {
                 source.sum.x = reducer->received + used;
                 used += slice;
             }
@@ -127,11 +145,24 @@ static Reducer plan(Comm *comm, const Lanes *lanes, const Layout *layout,
                         .lanes = lanes,
                         .layout = layout,
                         .bounds = exchange->float_bounds,
+                        .shares = comm_shares(comm),
                         .buffer_count = deepest_stack(lanes),
                         .tile_floats = (size_t)MAX_DEPTH * TILE };
     size_t slice = reducer.bounds[comm->rank + 1] - reducer.bounds[comm->rank];
-    reducer.received_floats = (size_t)count_subtrees(&reducer, true) * slice;
+    if (!reducer.shares)
+        reducer.received_floats = (size_t)count_subtrees(&reducer, true) * slice;
     return reducer;
+}
+
+static void allocate_buffers(Reducer *reducer)
+{
+    size_t n = reducer->layout->n, floats = (size_t)reducer->buffer_count * n;
+    reducer->shared = shared_alloc(reducer->comm, floats * sizeof(float));
+    reducer->memory = reducer->shared ? shared_part(reducer->shared, reducer->comm->rank)
+                                      : mem_array(float, floats);
+    reducer->buffers = mem_array(float *, reducer->buffer_count);
+    for (int i = 0; i < reducer->buffer_count; i++)
+        reducer->buffers[i] = reducer->memory + (size_t)i * n;
 }
 
 Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
@@ -139,9 +170,11 @@ Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
 {
     Reducer *reducer = mem_new(Reducer);
     *reducer = plan(comm, lanes, layout, exchange);
-    reducer->buffers = mem_array(float *, reducer->buffer_count);
-    for (int i = 0; i < reducer->buffer_count; i++)
-        reducer->buffers[i] = mem_array(float, layout->n);
+    allocate_buffers(reducer);
+    if (reducer->shares && !reducer->shared) { /* no room: as if they had never shared */
+        comm_set_share(comm, false);
+        reducer->received_floats = plan(comm, lanes, layout, exchange).received_floats;
+    }
     reducer->received = mem_array(float, reducer->received_floats);
     reducer->tiles = mem_array(float, reducer->tile_floats);
     reducer->sources = mem_array(Source, count_subtrees(reducer, false));
@@ -155,8 +188,9 @@ void reducer_free(Reducer *reducer)
 {
     if (!reducer)
         return;
-    for (int i = 0; i < reducer->buffer_count; i++)
-        mem_free(reducer->buffers[i]);
+    if (!reducer->shared)
+        mem_free(reducer->memory);
+    shared_free(reducer->shared);
     mem_free(reducer->buffers);
     mem_free(reducer->received);
     mem_free(reducer->tiles);
@@ -274,7 +308,10 @@ float *reducer_reduce(Reducer *reducer)
                source->sum.node.width == reducer->stack[source->number].node.width);
         source->sum.x = reducer->stack[source->number].x + reducer->bounds[rank];
     }
-    exchange_subtrees(reducer);
+    if (reducer->shared)
+        comm_barrier(reducer->comm); /* everybody's subtree sums are there */
+    else
+        exchange_subtrees(reducer);
     size_t slice = reducer->bounds[rank + 1] - reducer->bounds[rank];
     float *result = reducer->stack[0].x + reducer->bounds[rank];
     for (size_t at = 0; at < slice; at += TILE)
@@ -297,6 +334,8 @@ size_t reducer_plan_bytes(Comm *comm, const Lanes *lanes, const Layout *layout,
 
 double reducer_step_bytes(const Reducer *reducer)
 {
+    if (reducer->shared)
+        return 0;
     Subtree subtrees[MAX_SUBTREES];
     int rank = reducer->comm->rank;
     size_t slice = reducer->bounds[rank + 1] - reducer->bounds[rank];

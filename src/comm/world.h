@@ -13,6 +13,7 @@ struct Comm {
     MPI_Comm world; /* our own duplicate: no message of anybody else can match ours */
     int rank, size, hosts;
     bool is_part; /* made by comm_split: MPI goes on when it is freed */
+    bool share;   /* use shared memory where the ranks have any */
     char host[HOST_BYTES], root_host[HOST_BYTES];
     size_t message_bytes;  /* longest single message; MPI counts are ints */
     MPI_Request *requests; /* posted and not finished */

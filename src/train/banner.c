@@ -134,9 +134,12 @@ void trainer_banner(const Trainer *t, const char *folder)
     say_batch(t);
     say_optimizer(t);
     say_lr(t);
-    log_info("reduction  one fixed tree over %d lanes, the same bits for any number of ranks; "
-             "rank 0 sends %s a step",
-             t->lanes.count, bytes(reducer_step_bytes(t->reducer)).s);
+    char travels[128] = "in shared memory";
+    if (!comm_shares(t->comm))
+        snprintf(travels, sizeof travels, "rank 0 sends %s a step",
+                 bytes(reducer_step_bytes(t->reducer)).s);
+    log_info("reduction  one fixed tree over %d lanes, the same bits for any number of ranks; %s",
+             t->lanes.count, travels);
     log_info("run        %s, seed %lld, initial weights %016llx", folder,
              (long long)t->settings->seed, (unsigned long long)t->digest);
 }
@@ -169,6 +172,8 @@ static void plan_traffic(const Trainer *t, double arena)
         log_out("one rank: nothing travels; each of P ranks would send and receive %s x 2 (P - 1) "
                 "/ P a step",
                 bytes(arena).s);
+    else if (comm_shares(t->comm))
+        log_out("nothing travels: the %d ranks share memory", ranks);
     else
         log_out("each of %d ranks sends and receives about %s a step", ranks,
                 bytes(2 * arena * (ranks - 1) / ranks).s);

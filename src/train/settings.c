@@ -60,12 +60,20 @@ static const Option compute_options[] = {
     OPTION_END,
 };
 
+static const Option comm_options[] = {
+    { "memory", OPTION_CHOICE, OPTION_AT(CommSettings, memory), 0, 0, "auto|private", "auto",
+      "auto: the ranks of a host share one copy of the weights and read each other's gradients; "
+      "private: every rank has its own copy and sends messages; the bits are the same" },
+    OPTION_END,
+};
+
 const SettingsSection settings_sections[] = {
     { "", "The top level.", top_options },
     { "train", "How much to train, in which batches.", train_options },
     { "eval", "Evaluation on the test set.", eval_options },
     { "log", "What is printed and recorded.", log_options },
     { "compute", "Kernels.", compute_options },
+    { "comm", "How ranks exchange gradients and weights.", comm_options },
     { "data", "The data set: its type, options of all types, and the type's own.",
       loader_common_options },
     { "model", "The network: a list of layers.", model_options },
@@ -79,7 +87,7 @@ const SettingsSection settings_sections[] = {
 };
 
 /* Sections that are read one by one, beside top_options. */
-static const char *const other_sections[] = { "train", "eval",      "log",      "compute",
+static const char *const other_sections[] = { "train", "eval",      "log",      "compute", "comm",
                                               "loss",  "optimizer", "schedule", NULL };
 
 /* ---- checks that a table cannot say ---- */
@@ -220,6 +228,7 @@ bool settings_read(Settings *settings, Err *err)
         !read_section(settings, "eval", eval_options, &settings->eval, err) ||
         !read_section(settings, "log", log_options, &settings->log, err) ||
         !read_section(settings, "compute", compute_options, &settings->compute, err) ||
+        !read_section(settings, "comm", comm_options, &settings->comm, err) ||
         !check_lanes(settings, err) || !check_isa(settings, err))
         return false;
     settings->loss = config_section(root, "loss");

@@ -85,6 +85,23 @@ static void extend_trajectory(Trainer *t)
     t->trajectory = XXH3_64bits_withSeed(link, sizeof link, t->trajectory);
 }
 
+/* Each rank's slice of the weights to all ranks; a shared copy has it already. */
+static void publish(Trainer *t)
+{
+    if (t->shared)
+        comm_barrier(t->comm);
+    else
+        comm_publish(&t->slices, t->w);
+}
+
+void trainer_send_weights(Trainer *t)
+{
+    if (t->shared)
+        comm_barrier(t->comm);
+    else
+        comm_broadcast(t->comm, t->w, t->model.layout.n * sizeof *t->w, 0);
+}
+
 StepOutcome trainer_step(Trainer *t)
 {
     int global_batch = loader_batch_size(&t->loader, t->step);
@@ -113,7 +130,7 @@ StepOutcome trainer_step(Trainer *t)
     t->digest = trainer_digest(t);
     extend_trajectory(t);
     lap(t, PHASE_DIGEST);
-    comm_publish(&t->slices, t->w); /* every rank sees the new weights */
+    publish(t); /* every rank sees the new weights */
     lap(t, PHASE_EXCHANGE);
     return STEP_OK;
 }

@@ -70,6 +70,18 @@ static Shape wanted_output(const Dataset *data)
     return (Shape){ .ndim = 1, .dim = { values, 1, 1 } };
 }
 
+/* Ranks that share memory have one copy of the weights, which rank 0 fills. */
+static bool init_weights(Trainer *t, Err *err)
+{
+    bool first = comm_rank(t->comm) == 0, ok = true;
+    size_t n = t->model.layout.n;
+    t->shared = shared_alloc(t->comm, first ? n * sizeof *t->w : 0);
+    t->w = t->shared ? shared_part(t->shared, 0) : mem_array(float, n);
+    if (first || !t->shared)
+        ok = model_initialize(&t->model, (uint64_t)t->settings->seed, t->w, err);
+    return comm_all_ok(t->comm, ok, err); /* and nobody reads them before they are there */
+}
+
 static bool init_model(Trainer *t, Err *err)
 {
     const Settings *s = t->settings;
@@ -87,8 +99,7 @@ static bool init_model(Trainer *t, Err *err)
     if (s->dry_run)
         return true;
     model_allocate(&t->model, t->lanes.size);
-    t->w = mem_array(float, t->model.layout.n);
-    return model_initialize(&t->model, (uint64_t)s->seed, t->w, err);
+    return init_weights(t, err);
 }
 
 static int64_t training_steps(const Trainer *t)
@@ -136,6 +147,7 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
 {
     *t = (Trainer){ .settings = settings, .comm = comm };
     *exit_code = EXIT_USAGE;
+    comm_set_share(comm, settings->comm.memory == MEMORY_AUTO);
     if (!same_start(t, exit_code, err) || !init_data(t, exit_code, err) || !init_model(t, err) ||
         !init_optimizer(t, err))
         return false;
@@ -155,7 +167,9 @@ void trainer_free(Trainer *t)
     slice_exchange_free(&t->slices);
     model_free(&t->model);
     loader_free(&t->loader);
-    mem_free(t->w);
+    if (!t->shared)
+        mem_free(t->w);
+    shared_free(t->shared);
     mem_free(t->reports);
     mem_free(t->lane_values);
     mem_free(t->chunk_tallies);

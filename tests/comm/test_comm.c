@@ -241,6 +241,31 @@ START_TEST(test_same)
 }
 END_TEST
 
+/* Each rank writes its piece, the next one reads it. */
+START_TEST(test_shared_memory)
+{
+    int ranks = comm_size(comm), next = (rank + 1) % ranks;
+    size_t floats = 1000 + 7 * (size_t)rank, others = 1000 + 7 * (size_t)next;
+    SharedMemory *memory = shared_alloc(comm, floats * sizeof(float));
+    assert_all((memory != NULL) == comm_shares(comm) && comm_shares(comm) == (ranks > 1));
+    if (memory) {
+        float *mine = shared_part(memory, rank);
+        bool aligned = (uintptr_t)mine % 64 == 0, right = mine[0] == 0 && mine[floats - 1] == 0;
+        for (size_t i = 0; i < floats; i++)
+            mine[i] = (float)(rank * 10000 + (int)i);
+        comm_barrier(comm);
+        const float *theirs = shared_part(memory, next);
+        for (size_t i = 0; i < others; i++)
+            right = right && (int)theirs[i] == next * 10000 + (int)i;
+        assert_all(aligned && right);
+    }
+    shared_free(memory);
+    comm_set_share(comm, false);
+    assert_all(shared_alloc(comm, 64) == NULL);
+    comm_set_share(comm, true);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     comm = comm_init(&argc, &argv);
@@ -259,6 +284,7 @@ int main(int argc, char **argv)
     add_test(suite, test_all_failed);
     add_test(suite, test_lowest_failed);
     add_test(suite, test_same);
+    add_test(suite, test_shared_memory);
     int result = run_suite(suite);
     comm_free(comm);
     return result | (mem_use().blocks != 0);

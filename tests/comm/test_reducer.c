@@ -121,7 +121,7 @@ static bool step_gives(const Job *job, const Lanes *lanes, Reducer *reducer,
 }
 
 /* `steps` steps with new numbers, each equal to the serial sum; odd steps are short batches. */
-static bool job_holds(Job *job, int steps, ReducerOrder order)
+static bool job_holds_now(Job *job, int steps, ReducerOrder order)
 {
     Lanes lanes;
     SliceExchange exchange;
@@ -139,6 +139,16 @@ static bool job_holds(Job *job, int steps, ReducerOrder order)
     reducer_free(reducer);
     slice_exchange_free(&exchange);
     return holds;
+}
+
+/* In shared memory, which the ranks of a test have, and by messages. */
+static bool job_holds(Job *job, int steps, ReducerOrder order)
+{
+    bool shared = job_holds_now(job, steps, order);
+    comm_set_share(comm, false);
+    bool sent = job_holds_now(job, steps, order);
+    comm_set_share(comm, true);
+    return shared && sent;
 }
 
 static bool sizes_hold(int lanes, const int *sizes, int count, int steps)
@@ -240,6 +250,7 @@ START_TEST(test_memory_and_traffic)
     Job job = new_job(64, &size, 1);
     Lanes lanes;
     SliceExchange exchange;
+    comm_set_share(comm, false);
     ck_assert(lanes_init(&lanes, 64, 64, comm_rank(comm), ranks, NULL));
     slice_exchange_init(&exchange, comm, &job.layout);
     Reducer *reducer = reducer_init(comm, &lanes, &job.layout, &exchange);
@@ -256,6 +267,12 @@ START_TEST(test_memory_and_traffic)
     assert_all(reducer_bytes(reducer) == reducer_plan_bytes(comm, &lanes, &job.layout, &exchange));
     double sent = (double)mine * (double)(job.layout.n - slice) * 4;
     assert_all(reducer_step_bytes(reducer) <= sent && reducer_step_bytes(reducer) >= sent);
+    reducer_free(reducer);
+    comm_set_share(comm, true);
+    reducer = reducer_init(comm, &lanes, &job.layout, &exchange);
+    assert_all(reducer_bytes(reducer) <= 7 * (size_t)size * 4 + tiles);
+    assert_all(reducer_bytes(reducer) == reducer_plan_bytes(comm, &lanes, &job.layout, &exchange));
+    assert_all(ranks == 1 || reducer_step_bytes(reducer) <= 0);
     reducer_free(reducer);
     slice_exchange_free(&exchange);
     layout_free(&job.layout);

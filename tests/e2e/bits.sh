@@ -1,7 +1,7 @@
 #!/bin/sh
 # The promise: the same digest and trajectory for every number of ranks, for a perceptron with
 # spectral norm and for a convolutional network with batch and group norm, dropout and augmentation,
-# with each optimizer.
+# with each optimizer, in shared memory and by messages.
 . "$(dirname "$0")/common.sh"
 
 cat > mlp.yaml <<'YAML'
@@ -63,6 +63,14 @@ for network in mlp cnn; do
             first=${first:-$bits}
             [ "$bits" = "$first" ] ||
                 fail "$network, $optimizer: $ranks ranks give $bits, 1 rank $first"
+        done
+        for ranks in 3 4; do
+            run=$((run + 1))
+            mpi "$ranks" "$lockstep" train "$network.yaml" "$@" name="r$run" comm.memory=private \
+                -q >log 2>&1 || { cat log; fail "$network, $optimizer, $ranks ranks, messages"; }
+            bits="$(field "runs/r$run/summary.json" digest)"
+            [ "$bits" = "${first%% *}" ] ||
+                fail "$network, $optimizer: messages give $bits, not $first"
         done
         echo "$network, ${optimizer%% *}: $first for 1 2 3 4 5 7 8 ranks"
     done
