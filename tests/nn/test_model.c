@@ -380,6 +380,7 @@ START_TEST(test_fusion)
                  ", batchnorm]}, relu, batchnorm]}, batchnorm, relu]}\n    - relu\n"
                  "    - residual: {body: [residual: {body: [tanh, batchnorm]}]}\n",
                  2 + 1 + 2 + 1);
+    check_fusion("    - residual: {body: [residual: {body: [" CONV ", batchnorm]}, relu]}\n", 2);
     /* three readers; a shortcut that is the network's input; no gradient before it */
     check_fusion("    - residual: {body: [residual: {body: [" CONV ", batchnorm]}, relu, " CONV
                  "], shortcut: [batchnorm, relu]}\n",
