@@ -60,7 +60,7 @@ typedef enum Rectify {
     RECTIFY_FIRST /* relu of f(x), then the shortcut is added */
 } Rectify;
 
-typedef struct Epilogue {
+typedef struct LayerEpilogue {
     bool add;
     Rectify relu;
     const float *shortcut; /* forward, with add: shaped like y; may be y */
@@ -68,7 +68,10 @@ typedef struct Epilogue {
     float *dz; /* backward: a place for the gradient of f(x) + shortcut, shaped and stored like dy;
                   may be dy. Not NULL, and to be written, with dy2, with add and RECTIFY_LAST (the
                   shortcut's gradient), and with relu if the type masks_by_y. */
-} Epilogue;
+    struct Layer
+        *pool; /* y is what this layer makes of f(x), and dy its gradient; or NULL. Not with
+                           anything above. */
+} LayerEpilogue;
 
 typedef struct LayerType {
     const char *name;    /* "dense" */
@@ -112,14 +115,20 @@ typedef struct LayerType {
     void (*backward)(Layer *layer, const Pass *pass, const float *x, const float *y,
                      const float *dy, float *dx);
 
+    /* forward and backward of one plane (H, W, 16) of a batch of images, number `plane` of batch *
+     * blocks, so that a layer with fuses_pool can hand over planes that are in the cache. NULL: it
+     * has to be the whole batch. */
+    void (*forward_plane)(const Layer *layer, size_t plane, const float *x, float *y);
+    void (*backward_plane)(const Layer *layer, size_t plane, const float *dy, float *dx);
+
     bool in_place;   /* y may be x, and dx may be dy (element-wise, backward without x) */
     bool dx_over_dy; /* dx may be dy, and epilogue.dz */
     bool keep_x;     /* backward reads x */
     bool keep_y;     /* backward reads y */
 
-    /* What the type takes over (Epilogue). With add and RECTIFY_LAST, and with any relu if
+    /* What the type takes over (LayerEpilogue). With add and RECTIFY_LAST, and with any relu if
      * masks_by_y, backward gets y as if it were kept: the gradient passes where y > 0. */
-    bool fuses_add, fuses_relu, fuses_dy2;
+    bool fuses_add, fuses_relu, fuses_dy2, fuses_pool;
     bool masks_by_y;
     bool is_relu;       /* y = relu(x): neighbours may take it over */
     bool relu_commutes; /* relu(f(x)) = f(relu(x)), bit for bit */
@@ -141,7 +150,7 @@ struct Layer {
     int max_batch;
     bool first;          /* no data gradient will be asked for */
     Precision precision; /* of its matrix products; types without such products ignore it */
-    Epilogue epilogue;
+    LayerEpilogue epilogue;
     bool zero_init; /* zero_gamma: this norm's gain starts at 0 (last norm of a residual body) */
     char *init;     /* initialiser asked for by this layer's config, or NULL; owned */
     float *scratch; /* of the model; see LayerType.scratch */

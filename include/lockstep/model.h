@@ -22,7 +22,7 @@
 
 /* One operation: y = layer(x), or y = a + b when layer is NULL (the join of a residual block). A
  * buffer is written by one node and read by the nodes behind it. A layer with in2 has a join fused
- * to it: y = layer(x) + b (Epilogue). */
+ * to it: y = layer(x) + b (LayerEpilogue). */
 typedef struct ModelNode {
     Layer *layer;
     int in, in2; /* buffers; in2 = -1 unless there is a join */

@@ -247,7 +247,7 @@ void layer_allocate(Layer *layer, int max_batch, float *scratch)
 
 bool layer_masks_by_y(const Layer *layer)
 {
-    const Epilogue *epilogue = &layer->epilogue;
+    const LayerEpilogue *epilogue = &layer->epilogue;
     return layer->type->masks_by_y ? epilogue->relu != RECTIFY_NONE
                                    : epilogue->add && epilogue->relu == RECTIFY_LAST;
 }

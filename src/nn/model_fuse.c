@@ -4,6 +4,7 @@
  *   batchnorm, join[, relu]    one pass writes f(x) + shortcut, or relu of it
  *   batchnorm, relu, join      relu(f(x)) + shortcut
  *   relu, maxpool              the pool takes the relu of its maxima, which is the maximum of relus
+ *   batchnorm, maxpool         planes go to the pool from the cache
  *
  * and, generally, what a type says that it fuses (layer.h). A join is fused with the node right
  * before it, so that the other side is there when that node runs. A node whose work is done
@@ -39,7 +40,7 @@ static bool is_relu(const ModelNode *node)
 
 static bool fuse_join(ModelNode *node, ModelNode *join)
 {
-    Epilogue *epilogue = &node->layer->epilogue;
+    LayerEpilogue *epilogue = &node->layer->epilogue;
     bool reads = (join->in == node->out) != (join->in2 == node->out);
     if (join->layer || !reads || !node->layer->type->fuses_add || epilogue->add)
         return false;
@@ -53,7 +54,7 @@ static bool fuse_join(ModelNode *node, ModelNode *join)
 
 static bool fuse_relu(ModelNode *node, ModelNode *relu)
 {
-    Epilogue *epilogue = &node->layer->epilogue;
+    LayerEpilogue *epilogue = &node->layer->epilogue;
     if (!is_relu(relu) || relu->in != node->out || !node->layer->type->fuses_relu ||
         epilogue->relu != RECTIFY_NONE)
         return false;
@@ -62,13 +63,29 @@ static bool fuse_relu(ModelNode *node, ModelNode *relu)
     return true;
 }
 
+static bool fuse_pool(ModelNode *node, ModelNode *pool)
+{
+    LayerEpilogue *epilogue = &node->layer->epilogue;
+    if (!pool->layer || !pool->layer->type->forward_plane || pool->in != node->out ||
+        !node->layer->type->fuses_pool || epilogue->relu != RECTIFY_NONE || epilogue->add)
+        return false;
+    epilogue->pool = pool->layer;
+    absorb(node, pool);
+    return true;
+}
+
 /* Nodes follow one another in the list: what reads node i alone and can be fused is next. */
 static void fuse_behind(Model *model, int i)
 {
     ModelNode *node = &model->nodes[i];
-    for (int next = i + 1; next < model->count && readers(model, node->out) == 1; next++)
-        if (!fuse_join(node, &model->nodes[next]) && !fuse_relu(node, &model->nodes[next]))
+    for (int k = i + 1; k < model->count && readers(model, node->out) == 1; k++) {
+        ModelNode *next = &model->nodes[k];
+        bool left = next->fused; /* a relu that its pool has taken */
+        if (!left && !fuse_join(node, next) && !fuse_relu(node, next) && !fuse_pool(node, next))
             return;
+        if (node->layer->epilogue.pool)
+            return;
+    }
 }
 
 /* A relu that only a pool of maxima reads: there it is taken of fewer values. */

@@ -160,7 +160,8 @@ static bool wants_gradient(const Model *model, int buffer)
 static bool leaves_second(Planner *p, BufferUse *use)
 {
     const Layer *writer = use->writer < 0 ? NULL : p->model->nodes[use->writer].layer;
-    return use->gradient >= 0 && use->awaited == 0 && writer && writer->type->fuses_dy2;
+    return use->gradient >= 0 && use->awaited == 0 && writer && writer->type->fuses_dy2 &&
+           !writer->epilogue.pool;
 }
 
 /* A layer's dx, which nobody else holds, reaches its input. */
@@ -229,7 +230,7 @@ static void flow_through_layer(Planner *p, int i)
         arrive_shared(p, i, 1, node->in2, from);
     if (!node->layer->first) {
         bool over = (type->in_place || type->dx_over_dy) && flow->dx[1] < 0 &&
-                    p->plan->slot[from].users == own;
+                    !node->layer->epilogue.pool && p->plan->slot[from].users == own;
         if (over)
             p->plan->slot[from].users++;
         flow->dx[0] = over ? from : take(p, p->use[node->in].floats);

@@ -155,6 +155,7 @@ static inline void case_close(ImageCase *test)
         layer->type->release(layer);
     options_free(layer->type->options, layer->options);
     mem_free(layer->options);
+    mem_free(layer->own_scratch);
     mem_free(test->w);
     mem_free(test->dw);
     mem_free(test->x);

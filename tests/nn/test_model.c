@@ -357,7 +357,15 @@ START_TEST(test_fusion)
 {
     check_fusion("    - batchnorm\n    - relu\n", 1);
     check_fusion("    - batchnorm\n    - relu\n    - relu\n", 1);
-    check_fusion("    - batchnorm\n    - relu\n    - maxpool: 2\n", 1);
+    check_fusion("    - batchnorm\n    - relu\n    - maxpool: 2\n", 2);
+    check_fusion("    - maxpool: 2\n    - batchnorm: {ghost: 1}\n    - relu\n"
+                 "    - maxpool: {kernel: 3, stride: 1, padding: 1}\n",
+                 2);
+    check_fusion(
+        "    - batchnorm\n    - maxpool: 2\n    - relu\n"
+        "    - residual: {body: [batchnorm, maxpool: {kernel: 3, stride: 1, padding: 1}]}\n"
+        "    - relu\n",
+        1 + 1);
     check_fusion("    - relu\n    - maxpool: {kernel: 3, stride: 2, padding: 1}\n", 1);
     check_fusion("    - maxpool: 3\n    - relu\n", 1);
     check_fusion("    - relu\n    - maxpool: 2\n    - relu\n", 1);

@@ -9,7 +9,7 @@
  *   mean        keep = 1 - m       ghost j adds  m / G * (mean_j, unbiased var_j)
  *   sequential  keep = (1 - m)^G   ghost j adds  m (1 - m)^(G-1-j) * (mean_j, unbiased var_j)
  * `sequential` is what one update per ghost batch, in order, would give (PyTorch on one device). */
-#include "../image.h"
+#include "../slab.h"
 #include "lockstep/cpu.h"
 #include "lockstep/memory.h"
 #include "lockstep/vmath.h"
@@ -47,38 +47,6 @@ typedef struct BatchNormState {
     double *dgain, *dbias; /* (stride) */
 } BatchNormState;
 
-/* Sixteen channels of some samples: `runs` runs, `run_stride` floats apart, of `items` items,
- * `stride` floats apart, of `width` channels. An image has a run per sample, features have one
- * run in all. */
-typedef struct Slab {
-    size_t start, runs, run_stride, items, stride;
-    int width;
-} Slab;
-
-/* What is worked on at a time: about PIECE items, part of a run or some short runs. The 4 KB of a
- * piece and of the arrays beside it stay in the L1 cache from one loop to the next. */
-enum { PIECE = 64 };
-typedef struct Piece {
-    size_t start, runs, items; /* run_stride and stride are the slab's */
-} Piece;
-
-/* One number per channel of a slab. */
-typedef struct Channels {
-    float value[CHANNEL_BLOCK];
-} Channels;
-
-/* y = (x - mean) * scale + shift */
-typedef struct Affine {
-    Channels mean, scale, shift;
-} Affine;
-
-/* What a pass over a slab reads and writes. */
-typedef struct Arrays {
-    const float *x, *dy, *y;
-    float *out; /* y of forward, dx of backward */
-    const Epilogue *epilogue;
-} Arrays;
-
 static int channels_of(const Layer *layer)
 {
     return layer->in.dim[0];
@@ -109,40 +77,6 @@ static Slab slab_of(const Layer *layer, int number, int first_sample, int sample
         .stride = CHANNEL_BLOCK,
         .width = CHANNEL_BLOCK,
     };
-}
-
-/* Runs in a piece if runs are short, pieces in a run if they are long. */
-static size_t runs_together(const Slab *slab)
-{
-    return slab->items < PIECE ? PIECE / slab->items : 1;
-}
-
-static size_t run_pieces(const Slab *slab)
-{
-    return (slab->items + PIECE - 1) / PIECE;
-}
-
-static size_t piece_count(const Slab *slab)
-{
-    size_t together = runs_together(slab);
-    return (slab->runs + together - 1) / together * run_pieces(slab);
-}
-
-static Piece slab_piece(const Slab *slab, size_t number)
-{
-    size_t together = runs_together(slab), pieces = run_pieces(slab);
-    size_t run = number / pieces * together, item = number % pieces * PIECE;
-    size_t runs = slab->runs - run, items = slab->items - item;
-    return (Piece){
-        .start = slab->start + run * slab->run_stride + item * slab->stride,
-        .runs = runs < together ? runs : together,
-        .items = items < PIECE ? items : PIECE,
-    };
-}
-
-static double slab_values(const Slab *slab)
-{
-    return (double)slab->runs * (double)slab->items;
 }
 
 static bool plan(Layer *layer, Layout *layout, Err *err)
@@ -213,6 +147,17 @@ static void release(Layer *layer)
     layer->state = NULL;
 }
 
+/* Room for a group of planes, as far apart as in the batch. */
+static size_t scratch(const Layer *layer, int max_batch)
+{
+    (void)max_batch;
+    if (!layer->epilogue.pool)
+        return 0;
+    size_t pixels = plane_floats(layer->in) / CHANNEL_BLOCK;
+    size_t together = pixels < PIECE ? PIECE / pixels : 1;
+    return together * image_floats(layer->in);
+}
+
 /* Ghost batches in so many samples. */
 static int ghost_count(const Layer *layer, int samples)
 {
@@ -230,252 +175,6 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
         keep = vmath_power(keep, ghost_count(layer, global_batch));
     layout->tensors[running_mean(layer)->index].keep = (float)keep;
     layout->tensors[running_var(layer)->index].keep = (float)keep;
-}
-
-/* VECTOR channels of a piece, from channel c of the slab on. */
-typedef struct Part {
-    size_t start, runs, run_stride, items, stride;
-    int width; /* channels there are, at most VECTOR */
-} Part;
-
-static Part piece_part(const Slab *slab, Piece piece, int c)
-{
-    return (Part){
-        piece.start + (size_t)c,       piece.runs, slab->run_stride, piece.items, slab->stride,
-        least(VECTOR, slab->width - c)
-    };
-}
-
-/* Whole vectors are loaded and stored without a question: `whole` is a constant where the loops
- * below are made, once for images and once for the last features. */
-#define SPECIALISED static inline __attribute__((always_inline))
-
-SPECIALISED Vector load(const float *x, bool whole, int part)
-{
-    return whole ? vector_load(x) : vector_load_part(x, part);
-}
-
-SPECIALISED void store(float *x, Vector value, bool whole, int part)
-{
-    if (whole)
-        vector_store(x, value);
-    else
-        vector_store_part(x, value, part);
-}
-
-SPECIALISED Vector part_sum(const float *x, Part part, bool whole)
-{
-    Vector total = { 0 };
-    for (size_t r = 0; r < part.runs; r++) {
-        const float *run = x + part.start + r * part.run_stride;
-        for (size_t i = 0; i < part.items; i++)
-            total += load(run + i * part.stride, whole, part.width);
-    }
-    return total;
-}
-
-SPECIALISED Vector part_squares(const float *x, Part part, Vector center, bool whole)
-{
-    Vector total = { 0 };
-    for (size_t r = 0; r < part.runs; r++) {
-        const float *run = x + part.start + r * part.run_stride;
-        for (size_t i = 0; i < part.items; i++) {
-            Vector distance = load(run + i * part.stride, whole, part.width) - center;
-            total += distance * distance;
-        }
-    }
-    return total;
-}
-
-static Channels piece_sums(const float *x, const Slab *slab, Piece piece)
-{
-    Channels sums = { { 0 } };
-    for (int c = 0; c < slab->width; c += VECTOR) {
-        Part part = piece_part(slab, piece, c);
-        bool whole = part.width == VECTOR;
-        vector_store(sums.value + c, whole ? part_sum(x, part, true) : part_sum(x, part, false));
-    }
-    return sums;
-}
-
-/* Sums of (x - center)^2. */
-static Channels piece_squares(const float *x, const Slab *slab, Piece piece, const Channels *center)
-{
-    Channels sums = { { 0 } };
-    for (int c = 0; c < slab->width; c += VECTOR) {
-        Part part = piece_part(slab, piece, c);
-        Vector middle = vector_load(center->value + c);
-        bool whole = part.width == VECTOR;
-        vector_store(sums.value + c, whole ? part_squares(x, part, middle, true)
-                                           : part_squares(x, part, middle, false));
-    }
-    return sums;
-}
-
-/* Mean and biased variance of a slab, which crosses memory once: two passes over each piece, whose
- * means and sums of squares are then merged in double. Chan, Golub and LeVeque 1983, equation
- * 2.1 */
-static void measure(const float *x, const Slab *slab, Channels *mean, Channels *var)
-{
-    double center[CHANNEL_BLOCK] = { 0 }, squares[CHANNEL_BLOCK] = { 0 }, before = 0;
-    size_t pieces = piece_count(slab);
-    for (size_t p = 0; p < pieces; p++) {
-        Piece piece = slab_piece(slab, p);
-        double n = (double)(piece.runs * piece.items), share = n / (before + n);
-        Channels sums = piece_sums(x, slab, piece), middle;
-        for (int c = 0; c < CHANNEL_BLOCK; c++)
-            middle.value[c] = (float)((double)sums.value[c] / n);
-        Channels spread = piece_squares(x, slab, piece, &middle);
-        for (int c = 0; c < CHANNEL_BLOCK; c++) {
-            double distance = (double)sums.value[c] / n - center[c];
-            center[c] += distance * share;
-            squares[c] += (double)spread.value[c] + distance * distance * before * share;
-        }
-        before += n;
-    }
-    for (int c = 0; c < CHANNEL_BLOCK; c++) {
-        mean->value[c] = (float)center[c];
-        var->value[c] = (float)(squares[c] / before);
-    }
-}
-
-/* The layer by itself, in forward and again in backward, where its sign is what a relu asks for. */
-static inline Vector normalised(Vector distance, Vector scale, Vector shift)
-{
-    return distance * scale + shift;
-}
-
-SPECIALISED void forward_part(const Arrays *arrays, Part part, const Affine *affine, int c,
-                              bool whole)
-{
-    const float *shortcut = arrays->epilogue->add ? arrays->epilogue->shortcut : NULL;
-    bool first = arrays->epilogue->relu == RECTIFY_FIRST,
-         last = arrays->epilogue->relu == RECTIFY_LAST;
-    Vector mean = vector_load(affine->mean.value + c), scale = vector_load(affine->scale.value + c),
-           shift = vector_load(affine->shift.value + c);
-    for (size_t r = 0; r < part.runs; r++) {
-        size_t at = part.start + r * part.run_stride;
-        for (size_t i = 0; i < part.items; i++, at += part.stride) {
-            Vector x = load(arrays->x + at, whole, part.width);
-            Vector value = normalised(x - mean, scale, shift);
-            if (first)
-                value = vector_where_positive(value, value);
-            if (shortcut)
-                value += load(shortcut + at, whole, part.width);
-            if (last)
-                value = vector_where_positive(value, value);
-            store(arrays->out + at, value, whole, part.width);
-        }
-    }
-}
-
-static void piece_forward(const Arrays *arrays, const Slab *slab, Piece piece, const Affine *affine)
-{
-    for (int c = 0; c < slab->width; c += VECTOR) {
-        Part part = piece_part(slab, piece, c);
-        if (part.width == VECTOR)
-            forward_part(arrays, part, affine, c, true);
-        else
-            forward_part(arrays, part, affine, c, false);
-    }
-}
-
-/* Is the sign that a relu asks for y's, or that of the layer by itself? */
-static bool masks_by_y(const Epilogue *epilogue)
-{
-    return epilogue->add && epilogue->relu == RECTIFY_LAST;
-}
-
-static bool masks_by_x(const Epilogue *epilogue)
-{
-    return epilogue->relu != RECTIFY_NONE && !masks_by_y(epilogue);
-}
-
-/* The first pass of backward: sums of dz and of dz (x - mean); dz is left in its place. */
-typedef struct Products {
-    Channels sum, product;
-} Products;
-
-SPECIALISED void products_part(const Arrays *arrays, Part part, const Affine *affine, int c,
-                               bool whole, Products *products)
-{
-    const Epilogue *epilogue = arrays->epilogue;
-    const float *dy2 = epilogue->dy2, *y = masks_by_y(epilogue) ? arrays->y : NULL;
-    float *dz = epilogue->dz;
-    bool by_x = masks_by_x(epilogue);
-    Vector mean = vector_load(affine->mean.value + c), scale = vector_load(affine->scale.value + c),
-           shift = vector_load(affine->shift.value + c), sum = { 0 }, product = { 0 };
-    for (size_t r = 0; r < part.runs; r++) {
-        size_t at = part.start + r * part.run_stride;
-        for (size_t i = 0; i < part.items; i++, at += part.stride) {
-            Vector distance = load(arrays->x + at, whole, part.width) - mean;
-            Vector d = load(arrays->dy + at, whole, part.width);
-            if (dy2)
-                d += load(dy2 + at, whole, part.width);
-            if (y)
-                d = vector_where_positive(d, load(y + at, whole, part.width));
-            if (dz)
-                store(dz + at, d, whole, part.width);
-            if (by_x)
-                d = vector_where_positive(d, normalised(distance, scale, shift));
-            sum += d;
-            product += d * distance;
-        }
-    }
-    vector_store(products->sum.value + c, sum);
-    vector_store(products->product.value + c, product);
-}
-
-static Products piece_products(const Arrays *arrays, const Slab *slab, Piece piece,
-                               const Affine *affine)
-{
-    Products products;
-    for (int c = 0; c < slab->width; c += VECTOR) {
-        Part part = piece_part(slab, piece, c);
-        if (part.width == VECTOR)
-            products_part(arrays, part, affine, c, true, &products);
-        else
-            products_part(arrays, part, affine, c, false, &products);
-    }
-    return products;
-}
-
-/* The second: dx = scale * (dz - offset - (x - mean) * slope) */
-typedef struct Slope {
-    Channels offset, slope;
-} Slope;
-
-SPECIALISED void gradient_part(const Arrays *arrays, Part part, const Affine *affine,
-                               const Slope *slope, int c, bool whole)
-{
-    const float *dz = arrays->epilogue->dz ? arrays->epilogue->dz : arrays->dy;
-    bool by_x = masks_by_x(arrays->epilogue);
-    Vector mean = vector_load(affine->mean.value + c), scale = vector_load(affine->scale.value + c),
-           shift = vector_load(affine->shift.value + c),
-           offset = vector_load(slope->offset.value + c),
-           tilt = vector_load(slope->slope.value + c);
-    for (size_t r = 0; r < part.runs; r++) {
-        size_t at = part.start + r * part.run_stride;
-        for (size_t i = 0; i < part.items; i++, at += part.stride) {
-            Vector distance = load(arrays->x + at, whole, part.width) - mean;
-            Vector d = load(dz + at, whole, part.width);
-            if (by_x)
-                d = vector_where_positive(d, normalised(distance, scale, shift));
-            store(arrays->out + at, scale * (d - offset - distance * tilt), whole, part.width);
-        }
-    }
-}
-
-static void piece_gradient(const Arrays *arrays, const Slab *slab, Piece piece,
-                           const Affine *affine, const Slope *slope)
-{
-    for (int c = 0; c < slab->width; c += VECTOR) {
-        Part part = piece_part(slab, piece, c);
-        if (part.width == VECTOR)
-            gradient_part(arrays, part, affine, slope, c, true);
-        else
-            gradient_part(arrays, part, affine, slope, c, false);
-    }
 }
 
 static Channels inverse_deviation(const Layer *layer, const Channels *var)
@@ -521,14 +220,37 @@ static Affine slab_affine(const Layer *layer, int number, const Channels *mean, 
     return affine;
 }
 
-/* From the last piece to the first, which the cache has forgotten most of. */
+/* A pool takes a plane from the scratch memory, which is in the cache; the planes of the whole
+ * batch are never written. */
+static void forward_pooled(const Layer *layer, const Arrays *arrays, const Slab *slab,
+                           const Affine *affine)
+{
+    const Layer *pool = arrays->epilogue->pool;
+    size_t in = plane_floats(pool->in), out = plane_floats(pool->out);
+    for (size_t g = group_count(slab); g-- > 0;) {
+        Slab group = slab_group(slab, g);
+        size_t start = group_start(slab, g);
+        Arrays part = { .x = arrays->x + start,
+                        .out = layer->scratch,
+                        .epilogue = arrays->epilogue };
+        forward_slab(&part, &group, affine);
+        for (size_t r = 0; r < group.runs; r++) {
+            size_t plane = (start + r * slab->run_stride) / in;
+            pool->type->forward_plane(pool, plane, layer->scratch + r * slab->run_stride,
+                                      arrays->out + plane * out);
+        }
+    }
+}
+
 static void normalise(const Layer *layer, int number, const Slab *slab, const Channels *mean,
                       const Channels *var, const float *x, float *y)
 {
     Affine affine = slab_affine(layer, number, mean, var);
     Arrays arrays = { .x = x, .out = y, .epilogue = &layer->epilogue };
-    for (size_t p = piece_count(slab); p-- > 0;)
-        piece_forward(&arrays, slab, slab_piece(slab, p), &affine);
+    if (layer->epilogue.pool)
+        forward_pooled(layer, &arrays, slab, &affine);
+    else
+        forward_slab(&arrays, slab, &affine);
 }
 
 static void forward_evaluate(Layer *layer, int batch, const float *x, float *y)
@@ -563,17 +285,40 @@ static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
         }
 }
 
-/* Sums over a slab: float sums of a piece are added in double. */
-static void slab_products(const Arrays *arrays, const Slab *slab, const Affine *affine, double *sum,
-                          double *product)
+/* The pool's data gradient of a group of planes, made in the scratch memory. */
+static Arrays unpool(const Layer *layer, const Arrays *arrays, const Slab *slab, size_t number)
 {
-    size_t pieces = piece_count(slab);
-    for (size_t p = 0; p < pieces; p++) {
-        Products products = piece_products(arrays, slab, slab_piece(slab, p), affine);
-        for (int c = 0; c < slab->width; c++) {
-            sum[c] += (double)products.sum.value[c];
-            product[c] += (double)products.product.value[c];
-        }
+    const Layer *pool = arrays->epilogue->pool;
+    size_t in = plane_floats(pool->in), out = plane_floats(pool->out);
+    size_t start = group_start(slab, number), runs = slab_group(slab, number).runs;
+    for (size_t r = 0; r < runs; r++) {
+        size_t plane = (start + r * slab->run_stride) / in;
+        pool->type->backward_plane(pool, plane, arrays->dy + plane * out,
+                                   layer->scratch + r * slab->run_stride);
+    }
+    return (Arrays){ .x = arrays->x + start,
+                     .dy = layer->scratch,
+                     .out = arrays->out ? arrays->out + start : NULL,
+                     .epilogue = arrays->epilogue };
+}
+
+static void pooled_products(const Layer *layer, const Arrays *arrays, const Slab *slab,
+                            const Affine *affine, double *sum, double *product)
+{
+    for (size_t g = 0; g < group_count(slab); g++) {
+        Arrays part = unpool(layer, arrays, slab, g);
+        Slab group = slab_group(slab, g);
+        slab_products(&part, &group, affine, sum, product);
+    }
+}
+
+static void pooled_gradient(const Layer *layer, const Arrays *arrays, const Slab *slab,
+                            const Affine *affine, const Slope *slope)
+{
+    for (size_t g = group_count(slab); g-- > 0;) {
+        Arrays part = unpool(layer, arrays, slab, g);
+        Slab group = slab_group(slab, g);
+        slab_gradient(&part, &group, affine, slope);
     }
 }
 
@@ -587,7 +332,11 @@ static void backward_slab(const Layer *layer, bool fixed, int number, const Slab
     const BatchNormState *state = layer->state;
     double sum[CHANNEL_BLOCK] = { 0 }, product[CHANNEL_BLOCK] = { 0 };
     Affine affine = slab_affine(layer, number, mean, var);
-    slab_products(arrays, slab, &affine, sum, product);
+    bool pooled = arrays->epilogue->pool;
+    if (pooled)
+        pooled_products(layer, arrays, slab, &affine, sum, product);
+    else
+        slab_products(arrays, slab, &affine, sum, product);
     Channels inverse = inverse_deviation(layer, var);
     Slope slope;
     double values = slab_values(slab);
@@ -598,8 +347,10 @@ static void backward_slab(const Layer *layer, bool fixed, int number, const Slab
         slope.offset.value[c] = fixed ? 0 : (float)(sum[c] / values);
         slope.slope.value[c] = fixed ? 0 : (float)(product[c] * deviation * deviation / values);
     }
-    for (size_t p = piece_count(slab); arrays->out && p-- > 0;)
-        piece_gradient(arrays, slab, slab_piece(slab, p), &affine, &slope);
+    if (arrays->out && pooled)
+        pooled_gradient(layer, arrays, slab, &affine, &slope);
+    else if (arrays->out)
+        slab_gradient(arrays, slab, &affine, &slope);
 }
 
 static void backward_evaluate(Layer *layer, int batch, const Arrays *arrays)
@@ -684,6 +435,7 @@ const LayerType ISA_NAME(layer_batchnorm) = {
     .plan = plan,
     .allocate = allocate,
     .release = release,
+    .scratch = scratch,
     .check_lane = check_lane,
     .begin_step = begin_step,
     .forward = forward,
@@ -693,4 +445,5 @@ const LayerType ISA_NAME(layer_batchnorm) = {
     .fuses_add = true,
     .fuses_relu = true,
     .fuses_dy2 = true,
+    .fuses_pool = true,
 };

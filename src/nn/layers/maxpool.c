@@ -100,16 +100,18 @@ static Vector largest(const float *x, int W, const Window *window, const Spot *s
 }
 
 /* x, y: one plane (H, W, 16) and (OH, OW, 16) */
-static void forward_plane(const Layer *layer, const Window *window, const float *x, float *y,
-                          uint16_t *winners)
+static void forward_plane(const Layer *layer, size_t plane, const float *x, float *y)
 {
+    const MaxpoolState *state = layer->state;
+    uint16_t *winners = state->winners + plane * plane_floats(layer->out);
+    Window window = layer_window(layer);
     bool relu = layer->epilogue.relu != RECTIFY_NONE;
     for (int oh = 0; oh < layer->out.dim[1]; oh++)
         for (int ow = 0; ow < layer->out.dim[2]; ow++) {
-            Spot spot = spot_at(layer, window, oh, ow);
+            Spot spot = spot_at(layer, &window, oh, ow);
             for (int c = 0; c < CHANNEL_BLOCK; c += VECTOR, y += VECTOR, winners += VECTOR) {
                 VectorMask winner;
-                Vector best = largest(x + c, layer->in.dim[2], window, &spot, &winner);
+                Vector best = largest(x + c, layer->in.dim[2], &window, &spot, &winner);
                 if (relu) {
                     winner &= ~(VectorMask)(best <= 0);
                     best = vector_where_positive(best, best);
@@ -134,31 +136,31 @@ static void give(float *dx, int W, const Window *window, const Spot *spot, Vecto
         }
 }
 
-static void backward_plane(const Layer *layer, const Window *window, const uint16_t *winners,
-                           const float *dy, float *dx)
+static void backward_plane(const Layer *layer, size_t plane, const float *dy, float *dx)
 {
+    const MaxpoolState *state = layer->state;
+    const uint16_t *winners = state->winners + plane * plane_floats(layer->out);
+    Window window = layer_window(layer);
     int W = layer->in.dim[2], OH = layer->out.dim[1], OW = layer->out.dim[2];
-    bool tiles = window->stride == window->KH && window->padding == 0;
-    if (!tiles || OH * window->KH < layer->in.dim[1] || OW * window->KW < W)
+    bool tiles = window.stride == window.KH && window.padding == 0;
+    if (!tiles || OH * window.KH < layer->in.dim[1] || OW * window.KW < W)
         memset(dx, 0, plane_floats(layer->in) * sizeof *dx);
     for (int oh = 0; oh < OH; oh++)
         for (int ow = 0; ow < OW; ow++) {
-            Spot spot = spot_at(layer, window, oh, ow);
+            Spot spot = spot_at(layer, &window, oh, ow);
             for (int c = 0; c < CHANNEL_BLOCK; c += VECTOR, dy += VECTOR, winners += VECTOR) {
                 VectorMask winner = __builtin_convertvector(*(const Winners *)winners, VectorMask);
-                give(dx + c, W, window, &spot, vector_load(dy), winner, tiles);
+                give(dx + c, W, &window, &spot, vector_load(dy), winner, tiles);
             }
         }
 }
 
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
-    const MaxpoolState *state = layer->state;
-    Window window = layer_window(layer);
     size_t planes = (size_t)pass->batch * (size_t)shape_blocks(layer->in);
     size_t in = plane_floats(layer->in), out = plane_floats(layer->out);
     for (size_t p = 0; p < planes; p++)
-        forward_plane(layer, &window, x + p * in, y + p * out, state->winners + p * out);
+        forward_plane(layer, p, x + p * in, y + p * out);
 }
 
 static void backward(Layer *layer, const Pass *pass, const float *x, const float *y,
@@ -166,14 +168,10 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
 {
     (void)x;
     (void)y;
-    if (!dx)
-        return;
-    const MaxpoolState *state = layer->state;
-    Window window = layer_window(layer);
     size_t planes = (size_t)pass->batch * (size_t)shape_blocks(layer->in);
     size_t in = plane_floats(layer->in), out = plane_floats(layer->out);
-    for (size_t p = 0; p < planes; p++)
-        backward_plane(layer, &window, state->winners + p * out, dy + p * out, dx + p * in);
+    for (size_t p = 0; dx && p < planes; p++)
+        backward_plane(layer, p, dy + p * out, dx + p * in);
 }
 
 extern const LayerType ISA_NAME(layer_maxpool);
@@ -188,6 +186,8 @@ const LayerType ISA_NAME(layer_maxpool) = {
     .release = release,
     .forward = forward,
     .backward = backward,
+    .forward_plane = forward_plane,
+    .backward_plane = backward_plane,
     .fuses_relu = true,
     .relu_commutes = true,
 };
