@@ -1,18 +1,22 @@
 /* The program: subcommands, their options, and the way from a command line to a trained network. */
 #include "lockstep/bench.h"
+#include "lockstep/bf16.h"
 #include "lockstep/comm.h"
 #include "lockstep/cpu.h"
 #include "lockstep/diff.h"
 #include "lockstep/list.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
+#include "lockstep/precision.h"
 #include "lockstep/run.h"
 #include "lockstep/settings.h"
 #include "lockstep/text.h"
+#include "lockstep/tokenize.h"
 #include "lockstep/trainer.h"
 #include "lockstep/version.h"
 #include "lockstep/weights.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +29,9 @@ typedef struct Line {
     int argc;
     char **argv;
     bool force, dry_run, print_config, lanes, json, markdown, help, version;
+    bool decode;
+    const char *tokenizer, *vocab, *validation, *out, *filter,
+        *seconds;                 /* borrowed; NULL: not given */
     const char *words[MAX_WORDS]; /* borrowed */
     int count;
 } Line;
@@ -38,6 +45,8 @@ static const char usage[] =
     "  train CONFIG [KEY=VALUE ...]   train the network that a YAML file describes\n"
     "  eval RUN [KEY=VALUE ...]       test a finished run's weights again\n"
     "  bench step CONFIG [KEY=VALUE]  where the time of a training step goes\n"
+    "  bench kernels                  rates of the kernels by themselves, on one core\n"
+    "  tokenize TEXT ... --out PREFIX turn text into token files, and back\n"
     "  diff RUN_A RUN_B               first step and quantity in which two runs differ\n"
     "  list [KIND [NAME]]             layers, losses, optimizers, schedules, datasets, ... and "
     "options\n"
@@ -68,15 +77,24 @@ static const char usage_eval[] = "usage: lockstep eval RUN [KEY=VALUE ...]\n"
                                  "on the test set (every sample\n"
                                  "exactly once) and prints loss and accuracy.\n";
 
-static const char usage_bench[] = "usage: lockstep bench step CONFIG [KEY=VALUE ...]\n"
-                                  "\n"
-                                  "Trains the network of CONFIG for a few seconds and prints the "
-                                  "time of each layer, forward and\n"
-                                  "backward, its rate against the measured peak of a core, and the "
-                                  "time of each phase of a step.\n"
-                                  "Nothing is written.\n"
-                                  "\n"
-                                  "  --json           one JSON object instead of a table\n";
+static const char usage_bench[] =
+    "usage: lockstep bench step CONFIG [KEY=VALUE ...]\n"
+    "       lockstep bench kernels [--filter TEXT]\n"
+    "\n"
+    "step: trains the network of CONFIG for a few seconds and prints the time of each layer, "
+    "forward\n"
+    "and backward, its rate against the measured peak of a core or the bandwidth of its memory, "
+    "the\n"
+    "time of each phase of a step, the exposed reduction, and the memory of a rank.\n"
+    "kernels: times matrix products, convolutions, layers, losses, optimizers, functions, random\n"
+    "numbers and digests by themselves on one core (rank 0), median, minimum and maximum, against "
+    "the\n"
+    "measured limits at every level of instructions and memory.\n"
+    "Nothing is written.\n"
+    "\n"
+    "  --filter TEXT    kernels: only those whose group or name contains TEXT\n"
+    "  --seconds S      how long to measure: a step bench (3), each kernel (0.1)\n"
+    "  --json           one JSON object instead of a table\n";
 
 static const char usage_diff[] = "usage: lockstep diff RUN_A RUN_B\n"
                                  "\n"
@@ -91,12 +109,61 @@ static const char usage_list[] =
     "whole\n"
     "option reference (docs/options.md).\n";
 
+static const char usage_tokenize[] =
+    "usage: lockstep tokenize TEXT ... --tokenizer NAME --out PREFIX\n"
+    "       lockstep tokenize --decode FILE ... [--out TEXT]\n"
+    "\n"
+    "Turns text files, one after the other, into PREFIX.train.tokens and "
+    "PREFIX.validation.tokens,\n"
+    "for `data: {type: tokens}`. TEXT may be plain, gzip or xz.\n"
+    "\n"
+    "  --tokenizer NAME       byte; char: the text's characters; gpt2: byte-level BPE\n"
+    "  --vocab FILE           gpt2: the merges, a vocab.bpe\n"
+    "  --validation FRACTION  of the text, its end (default 0.1; 0: no validation file)\n"
+    "  --out PREFIX           where the token files go; with --decode: a file instead of the\n"
+    "                         standard output\n"
+    "  --decode               token files back to their text\n"
+    "  --force                replace existing files\n"
+    "\n"
+    "Exit codes: 0 done, 2 command line, 3 data.\n";
+
+/* Flags with a value, `--out PREFIX` or `--out=PREFIX`; returns the words it took, 0 if it is
+ * none. */
+static int parse_value(Line *line, char *const *argv)
+{
+    struct {
+        const char *name, **value;
+    } flags[] = {
+        { "--tokenizer", &line->tokenizer },   { "--vocab", &line->vocab },
+        { "--validation", &line->validation }, { "--out", &line->out },
+        { "--filter", &line->filter },         { "--seconds", &line->seconds },
+    };
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        size_t length = strlen(flags[i].name);
+        if (strncmp(argv[0], flags[i].name, length) != 0)
+            continue;
+        if (argv[0][length] == '=') {
+            *flags[i].value = argv[0] + length + 1;
+            return 1;
+        }
+        if (argv[0][length] != '\0')
+            continue;
+        if (!argv[1] || strncmp(argv[1], "--", 2) == 0)
+            die_all(EXIT_USAGE, "%s: a value is wanted; see `lockstep --help`", argv[0]);
+        *flags[i].value = argv[1];
+        return 2;
+    }
+    return 0;
+}
+
 /* Words that begin with "-": flags, wherever they stand. "--" ends them. */
 static void parse_flag(Line *line, const char *word)
 {
-    static const char *const known[] = { "--force", "--dry-run",  "--print-config", "--lanes",
-                                         "--json",  "--markdown", "--help",         "--version",
-                                         "--quiet", "--verbose" };
+    static const char *const known[] = {
+        "--force", "--dry-run",    "--print-config", "--lanes",   "--json",    "--markdown",
+        "--help",  "--version",    "--quiet",        "--verbose", "--decode",  "--tokenizer",
+        "--vocab", "--validation", "--out",          "--filter",  "--seconds",
+    };
     if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
         line->help = true;
     else if (strcmp(word, "-V") == 0 || strcmp(word, "--version") == 0)
@@ -117,6 +184,8 @@ static void parse_flag(Line *line, const char *word)
         line->json = true;
     else if (strcmp(word, "--markdown") == 0)
         line->markdown = true;
+    else if (strcmp(word, "--decode") == 0)
+        line->decode = true;
     else {
         const char *nearest = text_nearest(word, known, sizeof known / sizeof *known);
         die_all(EXIT_USAGE, "unknown option \"%s\"%s%s%s; see `lockstep --help`", word,
@@ -129,7 +198,10 @@ static void parse_line(Line *line, int argc, char **argv)
     *line = (Line){ .argc = argc, .argv = argv };
     bool flags = true;
     for (int i = 1; i < argc; i++) {
-        if (flags && strcmp(argv[i], "--") == 0)
+        int taken = flags ? parse_value(line, argv + i) : 0; /* argv ends with NULL */
+        if (taken > 0)
+            i += taken - 1;
+        else if (flags && strcmp(argv[i], "--") == 0)
             flags = false;
         else if (flags && argv[i][0] == '-' && argv[i][1])
             parse_flag(line, argv[i]);
@@ -199,7 +271,9 @@ static void load_settings(Comm *comm, const char *path, const char *const *overr
     for (int i = 0; ok && i < count; i++)
         ok = config_override(&settings->config, overrides[i], &err);
     ok = ok && settings_read(settings, &err) && cpu_set_isa(settings->compute.isa, &err) &&
-         cpu_blas_setup(settings->compute.blas_core, &err);
+         cpu_blas_setup(settings->compute.blas_core, &err) &&
+         (settings->compute.precision != PRECISION_BF16 ||
+          bf16_set_kernel(settings_bf16_kernel(settings), &err));
     settings_paths_free(known);
     mem_free(environment);
     mem_free(text);
@@ -221,8 +295,11 @@ static void say_result(const Summary *result, const char *folder)
     text_seconds(seconds, sizeof seconds, result->seconds);
     if (result->test_accuracy >= 0)
         text_append(line, sizeof line, "test accuracy %.4f, ", result->test_accuracy);
-    text_append(line, sizeof line, "test loss %.5g; %lld steps in %s, %.0f samples/s",
-                result->test_loss, (long long)result->steps, seconds, result->samples_per_second);
+    text_append(line, sizeof line, "test loss %.5g", result->test_loss);
+    if (result->per_token)
+        text_append(line, sizeof line, ", perplexity %.5g", exp(result->test_loss));
+    text_append(line, sizeof line, "; %lld steps in %s, %.0f samples/s", (long long)result->steps,
+                seconds, result->samples_per_second);
     if (result->diverged_step >= 0)
         log_warn("diverged in step %lld: the loss or the gradient is not finite",
                  (long long)result->diverged_step);
@@ -297,29 +374,57 @@ static int evaluate(Comm *comm, const Line *line)
     if (!comm_all_ok(comm, ok, &err))
         die_all(EXIT_CHECKPOINT, "%s", err.text);
     trainer_send_weights(&trainer);
-    Tally tally = trainer_evaluate(&trainer);
-    if (trainer.model.loss.type->wants_labels)
-        log_out("test loss %.6f, test accuracy %.4f (%.0f of %.0f samples), step %lld",
-                tally.loss / tally.count, tally.correct / tally.count, tally.correct, tally.count,
-                (long long)info.step);
+    Tally tally = trainer_test(&trainer);
+    double loss = tally.loss / tally.count;
+    if (trainer_per_token(&trainer))
+        log_out(
+            "test loss %.6f, perplexity %.6g, test accuracy %.4f (%.0f of %.0f tokens), step %lld",
+            loss, exp(loss), tally.correct / tally.count, tally.correct, tally.count,
+            (long long)info.step);
+    else if (trainer.model.loss.type->wants_labels)
+        log_out("test loss %.6f, test accuracy %.4f (%.0f of %.0f samples), step %lld", loss,
+                tally.correct / tally.count, tally.correct, tally.count, (long long)info.step);
     else
-        log_out("test loss %.9g over %.0f samples, step %lld", tally.loss / tally.count,
-                tally.count, (long long)info.step);
+        log_out("test loss %.9g over %.0f samples, step %lld", loss, tally.count,
+                (long long)info.step);
     trainer_free(&trainer);
     settings_free(&settings);
     return EXIT_OK;
 }
 
+static double bench_seconds(const Line *line, double otherwise)
+{
+    double seconds = otherwise;
+    if (line->seconds && (!text_to_double(line->seconds, &seconds) || seconds <= 0))
+        die_all(EXIT_USAGE, "bench: --seconds %s: a number above 0 is wanted", line->seconds);
+    return seconds;
+}
+
+static int time_kernels(Comm *comm, const Line *line)
+{
+    Err err;
+    if (line->count > 2)
+        die_all(EXIT_USAGE, "bench kernels: takes no configuration, found \"%s\"", line->words[2]);
+    bool ok = cpu_blas_setup("auto", &err) &&
+              bench_kernels(line->filter, bench_seconds(line, 0.1), line->json, &err);
+    if (!comm_all_ok(comm, ok, &err))
+        die_all(EXIT_USAGE, "%s", err.text);
+    return EXIT_OK;
+}
+
 static int bench(Comm *comm, const Line *line)
 {
+    if (line->count > 1 && strcmp(line->words[1], "kernels") == 0)
+        return time_kernels(comm, line);
     if (line->count < 3 || strcmp(line->words[1], "step") != 0)
         die_all(EXIT_USAGE,
                 "bench: what? for example: lockstep bench step configs/fashion_cnn.yaml");
+    double seconds = bench_seconds(line, 3);
     Settings settings = { 0 };
     Trainer trainer;
     load_settings(comm, line->words[2], line->words + 3, line->count - 3, &settings);
     build_trainer(&trainer, &settings, comm);
-    bool ok = bench_step(&trainer, 3, line->json);
+    bool ok = bench_step(&trainer, seconds, line->json);
     if (!ok)
         log_warn("training diverged, so nothing was measured: try a smaller optimizer.lr");
     trainer_free(&trainer);
@@ -350,13 +455,40 @@ static int list(Comm *comm, const Line *line)
     return EXIT_OK;
 }
 
+/* Rank 0 does it; the others wait for its answer. */
+static int tokenize(Comm *comm, const Line *line)
+{
+    struct {
+        bool ok;
+        int code;
+        Err err;
+    } answer = { .code = EXIT_USAGE };
+    TokenizeRequest request = { .inputs = line->words + 1,
+                                .count = line->count - 1,
+                                .tokenizer = line->tokenizer,
+                                .vocab = line->vocab,
+                                .out = line->out,
+                                .validation = 0.1,
+                                .force = line->force };
+    answer.ok =
+        !line->validation || text_to_double(line->validation, &request.validation) ||
+        err_set(&answer.err, "tokenize: --validation %s: a number is wanted", line->validation);
+    if (answer.ok && comm_rank(comm) == 0)
+        answer.ok = line->decode ? tokenize_decode(&request, &answer.code, &answer.err)
+                                 : tokenize_encode(&request, &answer.code, &answer.err);
+    comm_broadcast(comm, &answer, sizeof answer, 0);
+    if (!answer.ok)
+        die_all(answer.code, "%s", answer.err.text);
+    return EXIT_OK;
+}
+
 static const struct Command {
     const char *name, *usage;
     int (*run)(Comm *comm, const Line *line);
 } commands[] = {
-    { "train", usage_train, train }, { "eval", usage_eval, evaluate },
-    { "bench", usage_bench, bench }, { "diff", usage_diff, diff },
-    { "list", usage_list, list },
+    { "train", usage_train, train },          { "eval", usage_eval, evaluate },
+    { "bench", usage_bench, bench },          { "diff", usage_diff, diff },
+    { "tokenize", usage_tokenize, tokenize }, { "list", usage_list, list },
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

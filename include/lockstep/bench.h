@@ -1,12 +1,18 @@
-/* `lockstep bench step CONFIG`: where the time of a training step goes, layer by layer and phase by
- * phase, against the machine's measured limits. */
+/* `lockstep bench`: where the time of a training step goes, and what the kernels do by themselves,
+ * against the machine's measured limits. */
 #ifndef LOCKSTEP_BENCH_H
 #define LOCKSTEP_BENCH_H
 
 #include "lockstep/trainer.h"
 
 /* Trains the network for a few steps to warm up and then for about `seconds`; rank 0 prints a
- * table, or one JSON object, of its own times. Collective. False: training diverged meanwhile. */
+ * table, or one JSON object, of its own times and memory. Collective. False: training diverged
+ * meanwhile. */
 bool bench_step(Trainer *trainer, double seconds, bool json);
+
+/* Times every kernel whose name or group contains `filter` (NULL: all of them) for about `seconds`
+ * each, on rank 0 alone, at the ISA level in use; prints a table, or one JSON object. False, on
+ * every rank: no name contains the filter. */
+bool bench_kernels(const char *filter, double seconds, bool json, Err *err);
 
 #endif

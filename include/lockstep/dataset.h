@@ -6,18 +6,22 @@
 
 #include "lockstep/batch.h"
 #include "lockstep/config.h"
+#include "lockstep/windows.h"
 
 #define DATASET_MAX_CHANNELS OPTION_FLOATS_MAX
 
 typedef struct Dataset {
-    Shape shape;       /* of a sample: (C, H, W), C <= DATASET_MAX_CHANNELS, or (F) */
+    Shape shape;       /* of a sample: (C, H, W), C <= DATASET_MAX_CHANNELS, (F), or (T) tokens */
     int64_t count;     /* samples */
     int classes;       /* 0: regression */
     uint8_t *bytes;    /* (count, C, H, W) or (count, F), or NULL */
-    float *values;     /* (count, F), or NULL; exactly one of bytes and values is there */
+    float *values;     /* (count, F), or NULL */
+    Windows windows;   /* samples and labels in one; length 0: none. Exactly one of bytes, values
+                          and windows is there */
     int32_t *labels;   /* (count), all in 0 .. classes-1, or NULL */
     bool per_position; /* a label for each position of a sequence, not one for the sample */
-    float *targets;    /* (count, K), or NULL; exactly one of labels and targets is there */
+    float *targets;    /* (count, K), or NULL; exactly one of labels, targets and
+                          windows is there */
     int target_size;   /* K */
     uint64_t digest;   /* XXH3 of shape, samples and labels or targets */
 } Dataset;
@@ -43,6 +47,12 @@ typedef struct DatasetType {
 const DatasetType *dataset_find(const char *name); /* NULL if there is none */
 const DatasetType *const *dataset_all(int *count);
 void dataset_free(Dataset *dataset);
+
+/* The samples are windows on a stream of tokens. */
+static inline bool dataset_has_windows(const Dataset *dataset)
+{
+    return dataset->windows.length > 0;
+}
 
 /* Values in one sample. */
 size_t dataset_sample_size(const Dataset *dataset);

@@ -5,6 +5,7 @@
 #ifndef LOCKSTEP_KERNELS_H
 #define LOCKSTEP_KERNELS_H
 
+#include "lockstep/cpu.h"
 #include "lockstep/random.h"
 
 #include <stddef.h>
@@ -24,12 +25,21 @@ typedef struct Kernels {
 
 const Kernels *kernels(void); /* of the level in use */
 
-/* Loops that do nothing but run into the machine's limits, for benchmarks. */
+/* Loops that do nothing but run into the machine's limits, for benchmarks. n floats, aligned as
+ * above; passes over memory return the bytes they read and write. */
 typedef struct PeakKernels {
-    double (*multiply_adds)(long rounds, float *sink); /* in registers; returns FLOPs done */
-    double (*triad)(float *y, const float *a, const float *b, size_t n); /* returns bytes moved */
+    double (*multiply_adds)(long rounds, float *sink);  /* in registers; returns FLOPs done */
+    double (*copy)(float *y, const float *a, size_t n); /* y = k a */
+    double (*triad)(float *y, const float *a, const float *b, size_t n); /* y = a + k b */
+    double (*update)(float *y, const float *a, size_t n);                /* y = y + k a */
+
+    /* Functions of vmath.h over an array: y = f(x). */
+    void (*exp)(float *y, const float *x, size_t n);
+    void (*log)(float *y, const float *x, size_t n);
+    void (*tanh)(float *y, const float *x, size_t n);
+    void (*normal)(float *y, const float *x, size_t n);
 } PeakKernels;
 
-const PeakKernels *peak_kernels(void);
+const PeakKernels *peak_kernels(Isa isa); /* of any level that this CPU has */
 
 #endif

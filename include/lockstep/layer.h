@@ -44,9 +44,11 @@ typedef struct LayerTensor {
     int index;               /* in the Layout */
     int fan_in, fan_out;     /* for the initialiser */
     const char *initializer; /* fixed ("zeros", "ones"), or NULL: the model's or layer's `init` */
+    int groups;              /* output channels fall into so many independent groups; 0: one */
+    bool frozen;             /* not trained: backward may leave its dw alone */
     bool tied;               /* an earlier layer's tensor (layer_share_tensor) */
-    bool shared;   /* a later layer is tied to it: dw holds that layer's part when backward
-                                is called, to be added to; set by model_build */
+    bool shared; /* a later layer is tied to it: dw holds that layer's part when backward is called,
+                    to be added to; set by model_build */
     float *w, *dw; /* (padded) in the weight and gradient arenas; set by model_bind */
 } LayerTensor;
 
@@ -109,8 +111,9 @@ typedef struct LayerType {
     void (*forward)(Layer *layer, const Pass *pass, const float *x, float *y);
 
     /* dy -> dx (NULL for the first layer of a net: not wanted) and the layer's dw, which it
-     * overwrites (=, not +=, unless the tensor is shared) completely, padding excluded. x and y are
-     * what forward saw and gave,
+     * overwrites (=, not +=, unless the tensor is shared) completely, padding and frozen tensors
+     * excluded. Not called if nothing in the layer or before it is trained. x and y are what
+     * forward saw and gave,
      * NULL where the type does not keep them. dx may be dy only if in_place. */
     void (*backward)(Layer *layer, const Pass *pass, const float *x, const float *y,
                      const float *dy, float *dx);
@@ -138,6 +141,8 @@ typedef struct LayerType {
     bool takes_tokens, shares;
 } LayerType;
 
+enum LayerTrainable { TRAINABLE_ALL, TRAINABLE_NONE, TRAINABLE_BIAS };
+
 struct Layer {
     const LayerType *type;
     char name[64]; /* unique path, e.g. "block1.body.2.conv2d", or the config's `name` */
@@ -151,9 +156,12 @@ struct Layer {
     bool first;          /* no data gradient will be asked for */
     Precision precision; /* of its matrix products; types without such products ignore it */
     LayerEpilogue epilogue;
-    bool zero_init; /* zero_gamma: this norm's gain starts at 0 (last norm of a residual body) */
-    char *init;     /* initialiser asked for by this layer's config, or NULL; owned */
-    float *scratch; /* of the model; see LayerType.scratch */
+    int tokens;       /* T of pass->tokens; 0: the network's input is not token ids */
+    bool zero_init;   /* zero_gamma: this norm's gain starts at 0 (last norm of a residual body) */
+    char *init;       /* initialiser asked for by this layer's config, or NULL; owned */
+    int trainable;    /* which tensors are trained: enum LayerTrainable */
+    double lr_factor; /* of its tensors */
+    float *scratch;   /* of the model; see LayerType.scratch */
     float *own_scratch;       /* without a model; owned */
     void *state;              /* private to the type */
     size_t state_bytes_total; /* memory the layer keeps beside its options; set by allocate */
@@ -166,6 +174,7 @@ typedef struct LayerPlace {
     Shape in;
     bool first; /* no data gradient will be asked for */
     Precision precision;
+    int tokens; /* T of pass->tokens; 0: the network's input is not token ids */
 } LayerPlace;
 
 /* A layer from its options (`node` may be a map, a scalar for the first option, or null for the
@@ -183,7 +192,7 @@ void layer_allocate(Layer *layer, int max_batch, float *scratch);
 bool layer_masks_by_y(const Layer *layer);
 bool layer_keeps_y(const Layer *layer);
 
-/* {name, init}: options that every layer has. name is read by the model. */
+/* {name, init, trainable, lr_factor}: options that every layer has. name is read by the model. */
 extern const Option layer_common_options[];
 extern const Option layer_no_options[]; /* an empty table, for types without options */
 
@@ -203,7 +212,7 @@ void shape_unpack(Shape shape, const float *stored, float *plain);
 
 /* Adds "<layer>.<name>" to the layout; returns the index into layer->tensors. Trained tensors of
  * two and more dimensions get decay and adaptation, tensors of one dimension only what `flags`
- * says. */
+ * says; a parameter that the layer's `trainable` leaves out is frozen. */
 int layer_add_tensor(Layer *layer, Layout *layout, const char *name, int ndim, const int *shape,
                      unsigned flags, int fan_in, int fan_out, const char *initializer);
 

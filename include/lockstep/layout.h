@@ -1,10 +1,10 @@
 /* The parameter layout: one float arena that holds every tensor of a model. Weights, gradients,
  * optimizer state, reduction slices and checkpoints all use the same layout, so a slice is a range.
  *
- * Trained parameters come first, running statistics (batch norm) last. In a gradient arena the
- * place of a running statistic holds this step's increment, so statistics travel through the same
- * reduction tree as gradients. Every tensor starts at a multiple of 16 floats (64 bytes) and is
- * followed by zeros up to the next; the zeros stay zero in every arena.
+ * Parameters come first, frozen or not, running statistics (batch norm) last. In a gradient arena
+ * the place of a running statistic holds this step's increment, so statistics travel through the
+ * same reduction tree as gradients. Every tensor starts at a multiple of 16 floats (64 bytes) and
+ * is followed by zeros up to the next; the zeros stay zero in every arena.
  *
  * Blocks: a tensor is cut into blocks of 4,096 floats from its own start. Slices are runs of whole
  * blocks, norms are block sums added in block order, and neither moves when the rank count
@@ -21,9 +21,11 @@
 #define LAYOUT_MAX_DIMS 4
 
 enum LayoutFlags {
-    LAYOUT_DECAY = 1,     /* weight decay applies (default: tensors of two and more dimensions) */
-    LAYOUT_ADAPT = 2,     /* layer-wise trust ratios apply (same default) */
-    LAYOUT_STATISTIC = 4, /* a running statistic: w = keep * w + g, no optimizer */
+    LAYOUT_DECAY = 1,      /* weight decay applies (default: tensors of two and more dimensions) */
+    LAYOUT_ADAPT = 2,      /* layer-wise trust ratios apply (same default) */
+    LAYOUT_STATISTIC = 4,  /* a running statistic: w = keep * w + g, no optimizer */
+    LAYOUT_FROZEN = 8,     /* keeps its start values: no optimizer, its gradient means nothing */
+    LAYOUT_NORM_BIAS = 16, /* the bias of a normalisation, for optimizer.norm_bias_lr_factor */
 };
 
 typedef struct LayoutTensor {
@@ -34,6 +36,7 @@ typedef struct LayoutTensor {
     unsigned flags;
     int first_block, blocks; /* its blocks are first_block .. first_block + blocks - 1 */
     float keep;              /* LAYOUT_STATISTIC: 1 - momentum */
+    double lr_factor;        /* its lr is the schedule's times this; 1 unless somebody changes it */
 } LayoutTensor;
 
 typedef struct Layout {
@@ -41,7 +44,7 @@ typedef struct Layout {
     int count;
     size_t capacity;
     size_t n;          /* floats in the arena, with padding */
-    size_t trained;    /* floats of trained parameters, without padding */
+    size_t trained;    /* floats of trained parameters, without padding and frozen ones */
     size_t total;      /* floats of all tensors, without padding */
     int blocks;        /* blocks in all */
     int *block_tensor; /* (blocks): whose tensor; made by layout_seal */
@@ -56,7 +59,7 @@ typedef struct LayoutBlock {
 /* Adds a tensor and returns its index. ndim 1..4. Call before layout_seal. */
 int layout_add(Layout *layout, const char *name, int ndim, const int *shape, unsigned flags);
 
-/* Assigns offsets: trained parameters first, statistics last, each in the order added. Tensor
+/* Assigns offsets: parameters first, statistics last, each in the order added. Tensor
  * indices do not change. */
 void layout_seal(Layout *layout);
 void layout_free(Layout *layout);

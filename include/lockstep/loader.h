@@ -1,5 +1,6 @@
-/* From data set to micro-batch: sample order, normalisation, augmentation. Everything random is a
- * function of (seed, epoch, sample), so a sample looks the same whichever rank or lane shows it.
+/* From data set to micro-batch: sample order, normalisation, augmentation, windows of tokens.
+ * Everything random is a function of (seed, epoch, sample), so a sample looks the same whichever
+ * rank or lane shows it.
  *
  * Nothing here is collective. */
 #ifndef LOCKSTEP_LOADER_H
@@ -16,6 +17,8 @@ typedef struct AugmentSample {
     float *scratch;     /* as large as x */
     uint32_t random[4]; /* words of (seed, RANDOM_AUGMENT, epoch, sample), number
                            4 * position .. 4 * position + 3, position being its place in the list */
+    int64_t epoch;      /* 0-based */
+    uint32_t steady[4]; /* words like `random`, but the same in every epoch */
 } AugmentSample;
 
 /* One augmentation of images: one file in src/data, one line in src/data/augmentations.def. */
@@ -53,9 +56,10 @@ typedef struct Loader {
     Augmentation augment[LOADER_MAX_AUGMENT];
     int augment_count;
     bool shuffle, drop_last;
-    Batch batch;                  /* handed out; points at the four below */
+    Batch batch;                  /* handed out; points at the five below */
     float *x, *scratch, *targets; /* (max_batch, sample), (sample), (max_batch, K); owned */
-    int32_t *labels;              /* (max_batch) */
+    int32_t *tokens;              /* (max_batch, T), or NULL; then there are no x and scratch */
+    int32_t *labels;              /* (max_batch), or (max_batch, T) */
     int64_t *index;               /* (max_batch) data-set index of each */
     int max_batch;                /* samples of a full lane */
     bool data_error;              /* an error of loader_init was about files, not config */
@@ -86,8 +90,22 @@ const Batch *loader_lane(Loader *loader, int64_t step, int lane);
 int64_t loader_chunks(const Loader *loader);
 const Batch *loader_chunk(Loader *loader, int64_t chunk);
 
-/* Data-set index of position `position` of epoch `epoch`: a pure function of (seed, epoch,
- * position). */
+/* Another look at a test image: mirrored left to right or not, then y[i, j] = x[i + down, j +
+ * right], the image reflected at its border. */
+typedef struct View {
+    bool mirror;
+    int down, right;
+} View;
+
+/* loader_chunk, every image seen through `view`. Samples are images with sides greater than the
+ * shift. */
+const Batch *loader_chunk_view(Loader *loader, int64_t chunk, View view);
+
+/* Training sample `index`, normalised but not augmented: x (sample_size). */
+void loader_train_sample(Loader *loader, int64_t index, float *x);
+
+/* Data-set index of position `position` of epoch `epoch`, of a window its first token: a pure
+ * function of (seed, epoch, position). */
 int64_t loader_sample(const Loader *loader, int64_t epoch, int64_t position);
 
 /* The options that every data set has, for `lockstep list`. */

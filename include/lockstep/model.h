@@ -67,6 +67,14 @@ typedef struct ModelTimes {
     double forward, backward;
 } ModelTimes;
 
+/* Training samples, for initialisers that look at the data. */
+typedef struct SampleSource {
+    /* Writes the values of a sample, (C, H, W) or (F), as the network sees it but not augmented. */
+    void (*read)(void *context, int64_t sample, float *x);
+    void *context;
+    int64_t count; /* 0: there are none */
+} SampleSource;
+
 typedef struct Model {
     ModelOptions options;
     ModelNode *nodes;
@@ -76,8 +84,9 @@ typedef struct Model {
     Shape input, output;
     bool input_packed; /* buffer 0 is a copy in stored order, not the batch's own memory */
     Loss loss;
-    Layout layout; /* sealed by model_build */
-    float *w, *dw; /* arenas bound now; borrowed */
+    Layout layout;        /* sealed by model_build */
+    SampleSource samples; /* set by the caller before model_initialize; borrowed */
+    float *w, *dw;        /* arenas bound now; borrowed */
     ModelPlan plan;
     int max_batch;     /* from here on: set by model_allocate */
     void *memory;      /* the one arena behind the slots */
@@ -113,8 +122,8 @@ void model_allocate(Model *model, int max_batch);
 size_t model_plan_bytes(const Model *model, int max_batch); /* what its arena takes, in bytes */
 void model_free(Model *model);                              /* of a zeroed model: nothing happens */
 
-/* Fills w (layout.n floats, padding included): weights by their initialisers, keyed by seed;
- * running statistics at their start values. */
+/* Fills w (layout.n floats, padding included): weights by their initialisers, keyed by seed (and by
+ * model->samples for those that look at the data); running statistics at their start values. */
 bool model_initialize(const Model *model, uint64_t seed, float *w, Err *err);
 
 /* Points the layers at a weight arena and a gradient arena (dw may be NULL for evaluation). */

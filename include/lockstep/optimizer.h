@@ -29,7 +29,7 @@ typedef struct Rates {
 /* What a method may use about one tensor in one step. Norms are there if `needs` asks for them,
  * from the moment that the table above says. */
 typedef struct TensorStep {
-    double lr;
+    double lr;           /* of this tensor */
     int64_t t;           /* 1-based step number */
     double weight_decay; /* of this tensor */
     bool adapt;          /* trust ratio applies to this tensor */
@@ -83,6 +83,7 @@ typedef struct Optimizer {
     const Layout *layout;               /* borrowed */
     Slice slice;                        /* what this rank updates */
     float *state[OPTIMIZER_MAX_STATES]; /* owned; element i of the arena is at [i - slice.lo] */
+    double *tensor_lr;                  /* per tensor: factor of the lr; owned */
     double *tensor_decay;               /* per tensor; owned */
     bool *tensor_adapt;                 /* per tensor; owned */
     double *squares_w, *squares_g, *squares_u, *squares_pairs; /* per block; owned */
@@ -92,10 +93,11 @@ typedef struct Optimizer {
     double *trust;      /* last step, per tensor: trust ratio, 1 where there is none; owned */
 } Optimizer;
 
-/* Reads {type, lr, weight_decay, clip_norm, clip_value, decay_all, adapt_all, maximize, method
- * options}. Allocates state for `slice`. layout must outlive the optimizer. Statistics in the
- * layout are passed over by everything here. Afterwards the caller may set tensor_decay and
- * tensor_adapt one by one. Always optimizer_free, also after an error. Not collective. */
+/* Reads {type, lr, weight_decay, clip_norm, clip_value, decay_all, adapt_all, norm_bias_lr_factor,
+ * maximize, method options}. Allocates state for `slice`. layout must outlive the optimizer.
+ * Statistics and frozen tensors of the layout are passed over by everything here. Afterwards the
+ * caller may set tensor_lr, tensor_decay and tensor_adapt one by one. Always optimizer_free, also
+ * after an error. Not collective. */
 bool optimizer_init(Optimizer *optimizer, const Config *config, ConfigNode *node,
                     const Layout *layout, Slice slice, Err *err);
 void optimizer_free(Optimizer *optimizer);

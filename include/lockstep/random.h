@@ -16,6 +16,7 @@ typedef enum RandomPurpose { /* never renumber: the trajectory of every seed dep
                              RANDOM_DROPOUT = 4,
                              RANDOM_SYNTHETIC = 5,
                              RANDOM_NOISE = 6,
+                             RANDOM_MASK = 7,
                              RANDOM_TEST = 99,
 } RandomPurpose;
 

@@ -15,6 +15,7 @@ typedef struct StepRecord {
     double loss, accuracy; /* mean over the step's global batch; accuracy < 0: none */
     double lr, grad_norm, clip_factor;
     double samples_per_second;
+    double tokens_per_second;    /* 0: samples are not sequences of tokens */
     double comm;                 /* share of training time that was exposed communication, 0 to 1 */
     uint64_t digest, trajectory; /* after the step */
 } StepRecord;
@@ -25,7 +26,8 @@ typedef struct EvalRecord {
     int64_t samples;
     double seconds; /* since training began */
     double loss, accuracy;
-    int64_t count;
+    bool per_token; /* the loss is a mean over positions: perplexity and bits a token follow */
+    int64_t count;  /* targets: samples, or positions */
 } EvalRecord;
 
 typedef struct Summary {
@@ -34,6 +36,9 @@ typedef struct Summary {
     double train_loss;               /* mean over the last epoch */
     int64_t steps, samples;
     double epochs, seconds, samples_per_second;
+    double tokens_per_second; /* 0: samples are not sequences of tokens */
+    bool per_token;           /* as in EvalRecord */
+    double best_loss;         /* smallest test loss */
     int64_t global_batch;
     int lanes, ranks;
     uint64_t digest, trajectory;

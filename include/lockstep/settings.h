@@ -18,8 +18,11 @@ typedef struct TrainSettings {
     int64_t steps;
 } TrainSettings;
 
+typedef enum Tta { TTA_NONE, TTA_FLIP, TTA_MULTICROP } Tta;
+
 typedef struct EvalSettings {
     Span every; /* 0: only at the end */
+    int tta;    /* Tta: at the end */
 } EvalSettings;
 
 typedef struct LogSettings {
@@ -31,6 +34,8 @@ typedef struct LogSettings {
 typedef struct ComputeSettings {
     char *blas_core; /* auto, keep or a name: cpu_blas_setup */
     char *isa;       /* auto, v2, v3 or v4: cpu_set_isa */
+    int precision;   /* a Precision, of matrix products */
+    int bf16_kernel; /* settings_bf16_kernel */
 } ComputeSettings;
 
 enum { MEMORY_AUTO, MEMORY_PRIVATE };
@@ -60,6 +65,9 @@ typedef struct Settings {
  * called. */
 bool settings_read(Settings *settings, Err *err);
 void settings_free(Settings *settings);
+
+/* What bf16_set_kernel takes. */
+const char *settings_bf16_kernel(const Settings *settings);
 
 /* Every option path there is ("train.batch", "optimizer.momentum", ...), options of all members of
  * the families included, each once: for LOCKSTEP_* names. The array ends with NULL; freed by

@@ -48,6 +48,7 @@ typedef struct Trainer {
     LaneReport *reports;                /* one per lane */
     double *lane_values;                /* scratch: one double per lane */
     Tally *chunk_tallies;               /* one per evaluation chunk */
+    float *mean_output;                 /* (lane, stored output), for test-time augmentation */
     uint64_t *digests;                  /* one per block */
     size_t *lane_bounds, *chunk_bounds; /* ranks + 1 each: which lanes and chunks a rank owns */
 
@@ -74,8 +75,14 @@ void trainer_free(Trainer *trainer);
  * used. */
 StepOutcome trainer_step(Trainer *trainer);
 
-/* Exact evaluation on the test set: every sample once, the same bits for any rank count. */
+/* Exact evaluation on the test set: every sample once, the same bits for any rank count. The second
+ * is for the end of a run: with the test-time augmentation that eval.tta asks for. */
 Tally trainer_evaluate(Trainer *trainer);
+Tally trainer_test(Trainer *trainer);
+
+/* Is the loss a mean over positions of sequences, each with a label of its own? Then e^loss is a
+ * perplexity. */
+bool trainer_per_token(const Trainer *trainer);
 
 /* Digest of weights and running statistics, from every rank's slice. */
 uint64_t trainer_digest(Trainer *trainer);
@@ -86,6 +93,9 @@ int trainer_run(Trainer *trainer, Run *run, Summary *summary);
 
 /* Asks for an orderly end after the current step; safe in a signal handler. */
 void trainer_request_stop(int signal_number);
+
+/* Do the samples suit eval.tta? */
+bool trainer_check_tta(const Trainer *trainer, Err *err);
 
 /* Gives rank 0's weights to all ranks, after rank 0 alone has changed them. */
 void trainer_send_weights(Trainer *trainer);

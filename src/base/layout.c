@@ -18,6 +18,7 @@ int layout_add(Layout *layout, const char *name, int ndim, const int *shape, uns
     tensor->ndim = ndim;
     tensor->flags = flags;
     tensor->keep = 1;
+    tensor->lr_factor = 1;
     tensor->n = 1;
     for (int i = 0; i < ndim; i++) {
         expect(shape[i] > 0);
@@ -39,7 +40,7 @@ static void place(Layout *layout, bool statistics)
         tensor->first_block = layout->blocks;
         layout->n += tensor->padded;
         layout->total += tensor->n;
-        layout->trained += statistics ? 0 : tensor->n;
+        layout->trained += tensor->flags & (LAYOUT_STATISTIC | LAYOUT_FROZEN) ? 0 : tensor->n;
         layout->blocks += tensor->blocks;
     }
 }

@@ -34,6 +34,7 @@ void dataset_free(Dataset *dataset)
 {
     mem_free(dataset->bytes);
     mem_free(dataset->values);
+    tokens_free(&dataset->windows.tokens);
     mem_free(dataset->labels);
     mem_free(dataset->targets);
     *dataset = (Dataset){ 0 };
@@ -46,8 +47,16 @@ size_t dataset_sample_size(const Dataset *dataset)
                                     : (size_t)dim[0] * (size_t)dim[1] * (size_t)dim[2];
 }
 
+static size_t token_bytes(const Dataset *dataset)
+{
+    const TokenStream *tokens = &dataset->windows.tokens;
+    return tokens->count * (size_t)tokens_width(tokens);
+}
+
 size_t dataset_bytes(const Dataset *dataset)
 {
+    if (dataset_has_windows(dataset))
+        return token_bytes(dataset);
     size_t count = (size_t)dataset->count, n = dataset_sample_size(dataset);
     size_t sample = dataset->bytes ? n : n * sizeof(float);
     size_t label = dataset->labels ? sizeof(int32_t) : 0;
@@ -85,8 +94,14 @@ void dataset_set_digest(Dataset *dataset)
 {
     size_t count = (size_t)dataset->count, n = count * dataset_sample_size(dataset);
     size_t k = count * (size_t)dataset->target_size;
+    const TokenStream *tokens = &dataset->windows.tokens;
+    if (dataset_has_windows(dataset)) {
+        uint64_t seed = XXH3_64bits(&dataset->shape, sizeof dataset->shape);
+        dataset->digest = XXH3_64bits_withSeed(tokens_data(tokens), token_bytes(dataset), seed);
+        return;
+    }
     XXH64_hash_t parts[5] = {
-        XXH3_64bits(&dataset->shape, sizeof dataset->shape),
+        XXH3_64bits(&dataset->shape, offsetof(Shape, vocabulary)),
         dataset->bytes ? XXH3_64bits(dataset->bytes, n) : 0,
         dataset->values ? XXH3_64bits(dataset->values, n * sizeof(float)) : 0,
         dataset->labels ? XXH3_64bits(dataset->labels, count * sizeof(int32_t)) : 0,

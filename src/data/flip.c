@@ -1,8 +1,10 @@
-/* Random mirroring, each direction with probability 1/2 (Krizhevsky et al. 2012, section 4.1). */
-#include "lockstep/loader.h"
+/* Random mirroring, each direction with probability 1/2 (Krizhevsky et al. 2012, section 4.1); or
+ * in turns: mirrored at random in the first epoch, and from then on every epoch the other way than
+ * the one before, so that two epochs show both sides of every image (Jordan 2024, section 3.6). */
+#include "parts.h"
 
 typedef struct FlipOptions {
-    bool horizontal, vertical;
+    bool horizontal, vertical, alternate;
 } FlipOptions;
 
 static const Option options[] = {
@@ -10,46 +12,32 @@ static const Option options[] = {
       "left and right, with probability 1/2" },
     { "vertical", OPTION_BOOL, OPTION_AT(FlipOptions, vertical), 0, 0, NULL, "false",
       "top and bottom, with probability 1/2" },
+    { "alternate", OPTION_BOOL, OPTION_AT(FlipOptions, alternate), 0, 0, NULL, "false",
+      "random in the first epoch only; then every epoch the other way than the one before" },
     OPTION_END,
 };
 
-static void swap(float *a, float *b)
+/* Is the image mirrored in direction 0 or 1? */
+static bool draw(const FlipOptions *o, const AugmentSample *sample, int direction)
 {
-    float kept = *a;
-    *a = *b;
-    *b = kept;
-}
-
-static void mirror_row(float *row, int width)
-{
-    for (int j = 0; j < width / 2; j++)
-        swap(&row[j], &row[width - 1 - j]);
-}
-
-static void mirror_plane(float *plane, int height, int width)
-{
-    for (int i = 0; i < height / 2; i++)
-        for (int j = 0; j < width; j++)
-            swap(&plane[i * width + j], &plane[(height - 1 - i) * width + j]);
+    if (o->alternate)
+        return (sample->steady[direction] >> 31) ^ (sample->epoch & 1);
+    return sample->random[direction] >> 31;
 }
 
 static void apply(const void *chosen, const AugmentSample *sample)
 {
     const FlipOptions *o = chosen;
-    int channels = sample->shape.dim[0], height = sample->shape.dim[1],
-        width = sample->shape.dim[2];
-    if (o->horizontal && sample->random[0] >> 31)
-        for (int row = 0; row < channels * height; row++)
-            mirror_row(sample->x + (size_t)row * (size_t)width, width);
-    if (o->vertical && sample->random[1] >> 31)
-        for (int c = 0; c < channels; c++)
-            mirror_plane(sample->x + (size_t)c * (size_t)height * (size_t)width, height, width);
+    if (o->horizontal && draw(o, sample, 0))
+        image_mirror(sample->x, sample->shape);
+    if (o->vertical && draw(o, sample, 1))
+        image_turn_over(sample->x, sample->shape);
 }
 
 const AugmentType augment_flip = {
     .name = "flip",
     .help = "mirrors an image at random",
-    .source = "Krizhevsky et al. 2012",
+    .source = "Krizhevsky et al. 2012; alternate: Jordan 2024",
     .options = options,
     .options_bytes = sizeof(FlipOptions),
     .apply = apply,

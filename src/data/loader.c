@@ -1,10 +1,11 @@
 /* Micro-batches: which samples a lane holds, and how they become floats. */
-#include "lockstep/loader.h"
 #include "lockstep/random.h"
+#include "parts.h"
 
 #include <string.h>
 
-#define AHEAD 4 /* samples */
+#define AHEAD 4                /* samples */
+#define EVERY_EPOCH UINT64_MAX /* in the place of an epoch: words that no epoch changes */
 
 static RandomKey order_key(const Loader *loader, int64_t epoch)
 {
@@ -20,6 +21,9 @@ static int64_t ordered(const Loader *loader, RandomKey key, int64_t position)
 
 int64_t loader_sample(const Loader *loader, int64_t epoch, int64_t position)
 {
+    if (dataset_has_windows(&loader->train))
+        return windows_start(&loader->train.windows, loader->seed, epoch, position,
+                             loader->shuffle);
     return ordered(loader, order_key(loader, epoch), position);
 }
 
@@ -32,7 +36,11 @@ int loader_batch_size(const Loader *loader, int64_t step)
 
 int64_t loader_targets(const Loader *loader, int64_t step)
 {
-    return loader_batch_size(loader, step);
+    const Windows *windows = &loader->train.windows;
+    int targets = !dataset_has_windows(&loader->train) ? 1
+                  : windows->masks > 0                 ? windows->masks
+                                                       : windows->length;
+    return (int64_t)targets * loader_batch_size(loader, step);
 }
 
 /* bytes (C, H, W) -> x (C, H, W), by each channel's table */
@@ -48,15 +56,21 @@ static void convert(const Loader *loader, const uint8_t *bytes, float *x)
     }
 }
 
+static void read_values(const Loader *loader, const Dataset *set, size_t index, float *x)
+{
+    size_t n = loader->sample_size;
+    if (set->bytes)
+        convert(loader, set->bytes + index * n, x);
+    else
+        memcpy(x, set->values + index * n, n * sizeof *x);
+}
+
 /* Sample `index` of the set to place `at` of the batch; returns its values. */
 static float *place_sample(Loader *loader, const Dataset *set, int64_t index, int at)
 {
     size_t n = loader->sample_size, from = (size_t)index, k = (size_t)set->target_size;
     float *x = loader->x + (size_t)at * n;
-    if (set->bytes)
-        convert(loader, set->bytes + from * n, x);
-    else
-        memcpy(x, set->values + from * n, n * sizeof *x);
+    read_values(loader, set, from, x);
     if (set->labels)
         loader->labels[at] = set->labels[from];
     if (set->targets)
@@ -79,18 +93,39 @@ static void augment_sample(Loader *loader, int64_t epoch, int64_t index, float *
     if (loader->augment_count == 0)
         return;
     RandomKey key = random_key(loader->seed, RANDOM_AUGMENT, (uint64_t)epoch, (uint64_t)index);
-    AugmentSample sample = { .shape = loader->shape, .x = x, .scratch = loader->scratch };
+    RandomKey steady = random_key(loader->seed, RANDOM_AUGMENT, EVERY_EPOCH, (uint64_t)index);
+    AugmentSample sample = {
+        .shape = loader->shape, .x = x, .scratch = loader->scratch, .epoch = epoch
+    };
     for (int i = 0; i < loader->augment_count; i++) {
         random_words(key, (uint64_t)i, sample.random);
+        random_words(steady, (uint64_t)i, sample.steady);
         loader->augment[i].type->apply(loader->augment[i].options, &sample);
     }
+}
+
+static void place_window(Loader *loader, int64_t epoch, int64_t position, int at)
+{
+    const Windows *windows = &loader->train.windows;
+    size_t place = (size_t)at * (size_t)windows->length;
+    loader->index[at] = loader_sample(loader, epoch, position);
+    windows_fill(windows, loader->seed, epoch, loader->index[at], loader->tokens + place,
+                 loader->labels + place);
+}
+
+static void place_test_window(Loader *loader, int64_t index, int at)
+{
+    const Windows *windows = &loader->test.windows;
+    size_t place = (size_t)at * (size_t)windows->length;
+    windows_cover(windows, loader->seed, index, loader->tokens + place, loader->labels + place);
 }
 
 static const Batch *hand_out(Loader *loader, const Dataset *set, int count)
 {
     loader->batch = (Batch){ .count = count,
                              .x = loader->x,
-                             .labels = set->labels ? loader->labels : NULL,
+                             .tokens = loader->tokens,
+                             .labels = set->targets ? NULL : loader->labels,
                              .targets = set->targets ? loader->targets : NULL };
     return &loader->batch;
 }
@@ -101,6 +136,11 @@ const Batch *loader_lane(Loader *loader, int64_t step, int lane)
     int64_t epoch = step / loader->steps_per_epoch;
     int64_t first = step % loader->steps_per_epoch * lanes->batch + lanes_offset(lanes, lane);
     int count = lanes_samples(lanes, lane, loader_batch_size(loader, step));
+    if (loader->tokens) {
+        for (int i = 0; i < count; i++)
+            place_window(loader, epoch, first + i, i);
+        return hand_out(loader, &loader->train, count);
+    }
     RandomKey key = order_key(loader, epoch);
     for (int i = 0; i < count; i++)
         loader->index[i] = ordered(loader, key, first + i);
@@ -122,7 +162,29 @@ const Batch *loader_chunk(Loader *loader, int64_t chunk)
 {
     int64_t first = chunk * loader->max_batch, left = loader->test.count - first;
     int count = left < loader->max_batch ? (int)left : loader->max_batch;
-    for (int i = 0; i < count; i++)
-        place_sample(loader, &loader->test, first + i, i);
+    for (int i = 0; i < count; i++) {
+        if (loader->tokens)
+            place_test_window(loader, first + i, i);
+        else
+            place_sample(loader, &loader->test, first + i, i);
+    }
     return hand_out(loader, &loader->test, count);
+}
+
+const Batch *loader_chunk_view(Loader *loader, int64_t chunk, View view)
+{
+    const Batch *batch = loader_chunk(loader, chunk);
+    for (int i = 0; i < batch->count; i++) {
+        float *x = loader->x + (size_t)i * loader->sample_size;
+        if (view.mirror)
+            image_mirror(x, loader->shape);
+        if (view.down != 0 || view.right != 0)
+            image_shift(x, loader->shape, view.down, view.right, FILL_REFLECT, loader->scratch);
+    }
+    return batch;
+}
+
+void loader_train_sample(Loader *loader, int64_t index, float *x)
+{
+    read_values(loader, &loader->train, (size_t)index, x);
 }

@@ -103,6 +103,26 @@ static bool read_options(Loader *loader, Setup *setup, Err *err)
            augment_read(loader, setup->config, setup->common.augment, err);
 }
 
+/* What means nothing for tokens. */
+static bool check_windows(const Loader *loader, const Setup *setup, Err *err)
+{
+    const LoaderOptions *o = &setup->common;
+    if (!dataset_has_windows(&loader->train))
+        return true;
+    if (o->mean.count > 0)
+        return config_error(setup->config, setup->node, err,
+                            "mean and std are given, but data set %s has tokens, not numbers",
+                            loader->type->name);
+    if (loader->augment_count > 0)
+        return config_error(setup->config, loader->augment[0].node, err,
+                            "works on images (C, H, W), data set %s has tokens",
+                            loader->type->name);
+    if (!o->shuffle && !loader->train.windows.blocks)
+        return config_error(setup->config, setup->node, err,
+                            "shuffle: false wants windows: blocks; random windows have no order");
+    return true;
+}
+
 static int64_t limit_or_all(int64_t limit)
 {
     return limit > 0 ? limit : INT64_MAX;
@@ -130,6 +150,8 @@ static bool load_sets(Loader *loader, const Setup *setup, Err *err)
 static bool set_normalization(Loader *loader, const Setup *setup, Err *err)
 {
     const OptionFloats *mean = &setup->common.mean, *std = &setup->common.std;
+    if (dataset_has_windows(&loader->train))
+        return true;
     loader->normalize = setup->common.normalize == NORMALIZE_AUTO;
     if (mean->count > 0 && mean->count != loader->channels)
         return config_error(setup->config, setup->node, err,
@@ -163,10 +185,15 @@ static void allocate_batch(Loader *loader)
 {
     size_t batch = (size_t)loader->lanes->size;
     loader->max_batch = loader->lanes->size;
+    loader->index = mem_array(int64_t, batch);
+    if (dataset_has_windows(&loader->train)) {
+        loader->tokens = mem_array(int32_t, batch * loader->sample_size);
+        loader->labels = mem_array(int32_t, batch * loader->sample_size);
+        return;
+    }
     loader->x = mem_array(float, batch * loader->sample_size);
     loader->scratch = mem_array(float, loader->sample_size);
     loader->labels = mem_array(int32_t, batch);
-    loader->index = mem_array(int64_t, batch);
     loader->targets = mem_array(float, batch *(size_t)loader->train.target_size);
 }
 
@@ -178,8 +205,8 @@ static bool set_up(Loader *loader, Setup *setup, Err *err)
         loader->data_error = true;
         return false;
     }
-    if (!augment_check(loader, setup->config, err) || !set_epoch(loader, setup, err) ||
-        !set_normalization(loader, setup, err))
+    if (!check_windows(loader, setup, err) || !augment_check(loader, setup->config, err) ||
+        !set_epoch(loader, setup, err) || !set_normalization(loader, setup, err))
         return false;
     allocate_batch(loader);
     return true;
@@ -211,6 +238,7 @@ void loader_free(Loader *loader)
     mem_free(loader->table);
     mem_free(loader->x);
     mem_free(loader->scratch);
+    mem_free(loader->tokens);
     mem_free(loader->labels);
     mem_free(loader->index);
     mem_free(loader->targets);
@@ -223,8 +251,21 @@ static void append_numbers(char *buffer, size_t size, const float *x, int n)
         text_append(buffer, size, " %.6f", (double)x[i]);
 }
 
+static char *windows_text(const Windows *windows, char *buffer, size_t size)
+{
+    snprintf(buffer, size, "%s of %d tokens, ", windows->blocks ? "blocks" : "random windows",
+             windows->length);
+    if (windows->masks > 0)
+        text_append(buffer, size, "%d of them masked", windows->masks);
+    else
+        text_append(buffer, size, "each predicts the next");
+    return buffer;
+}
+
 char *loader_text(const Loader *loader, char *buffer, size_t size)
 {
+    if (dataset_has_windows(&loader->train))
+        return windows_text(&loader->train.windows, buffer, size);
     snprintf(buffer, size, "normalize %s", loader->normalize ? "mean" : "none");
     if (loader->normalize) {
         append_numbers(buffer, size, loader->mean, loader->channels);

@@ -4,6 +4,17 @@
 
 #include "lockstep/loader.h"
 
+/* What a shift brings in at the border: zeros, or the image reflected without its border pixels. */
+typedef enum Fill { FILL_ZERO, FILL_REFLECT } Fill;
+
+/* An image x (C, H, W): left and right, or top and bottom, change places. */
+void image_mirror(float *x, Shape shape);
+void image_turn_over(float *x, Shape shape);
+
+/* x[c, i, j] = x[c, i + down, j + right], also for negative numbers; scratch is as large as x. A
+ * reflected shift must be smaller than both sides. */
+void image_shift(float *x, Shape shape, int down, int right, Fill fill, float *scratch);
+
 /* Mean and standard deviation of the training set into loader->mean and ->std. Bytes are summed in
  * integers, so the result does not depend on order; floats in doubles, first to last. */
 void normalize_measure(Loader *loader);

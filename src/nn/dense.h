@@ -1,10 +1,11 @@
-/* The three matrix products of dense layers, whatever their weights are made of. Private to
- * src/nn/layers. */
+/* The three matrix products of dense layers, whatever their weights are made of: each keeps a
+ * Linear and tells it in begin_step where the weights are. Rows are samples, or the positions of
+ * sequences. Private to src/nn/layers. */
 #ifndef LOCKSTEP_NN_DENSE_H
 #define LOCKSTEP_NN_DENSE_H
 
-#include "lockstep/gemm.h"
 #include "lockstep/layer.h"
+#include "lockstep/linear.h"
 
 #include <limits.h>
 #include <string.h>
@@ -12,63 +13,63 @@
 /* Checks the input and sets shape and flops for this many outputs. */
 static inline bool dense_plan(Layer *layer, int units, Err *err)
 {
-    if (layer->in.ndim != 1)
+    if (layer->in.ndim == 3)
         return err_set(err, "it needs a vector (F): put flatten or global_avgpool before it");
-    int F = layer->in.dim[0];
+    int F = shape_features(layer->in);
     if ((double)F * units > INT_MAX)
         return err_set(err, "%.3g weights are too many", (double)F * units);
-    layer->out = (Shape){ .ndim = 1, .dim = { units, 1, 1 } };
-    layer->flops = 2.0 * F * units;
+    layer->out = layer->in;
+    layer->out.dim[layer->in.ndim - 1] = units;
+    layer->flops = 2.0 * F * units * shape_rows(layer->in);
     return true;
 }
 
-/* y (B, units) = x (B, F) w^T + b, w (units, F); b (units) or NULL */
-static inline void dense_forward(const Layer *layer, int batch, const float *w, const float *b,
-                                 const float *x, float *y)
+static inline int dense_rows(const Layer *layer, int batch)
 {
-    int F = layer->in.dim[0], units = layer->out.dim[0];
-    for (int i = 0; b && i < batch; i++)
-        memcpy(y + (size_t)i * (size_t)units, b, (size_t)units * sizeof *y);
-    gemm(false, true, batch, units, F, 1, x, F, w, F, b ? 1 : 0, y, units);
+    return batch * shape_rows(layer->in);
 }
 
-/* dw (units, F) = dy^T x */
-static inline void dense_weight_gradient(const Layer *layer, int batch, const float *x,
-                                         const float *dy, float *dw)
+/* LayerType.scratch of dense layers. */
+static inline size_t dense_scratch(const Layer *layer, int max_batch)
 {
-    int F = layer->in.dim[0], units = layer->out.dim[0];
-    gemm(true, false, units, F, batch, 1, dy, units, x, F, 0, dw, F);
+    return linear_scratch(shape_features(layer->in), shape_features(layer->out), layer->precision,
+                          dense_rows(layer, max_batch));
 }
 
-/* dx (B, F) = dy w; dx may be NULL */
-static inline void dense_data_gradient(const Layer *layer, int batch, const float *w,
+static inline void dense_init(const Layer *layer, Linear *linear)
+{
+    linear_init(linear, shape_features(layer->in), shape_features(layer->out), layer->precision,
+                !layer->first);
+}
+
+/* y (rows, units) = x (rows, F) w^T + b; b (units) or NULL */
+static inline void dense_forward(const Layer *layer, const Linear *linear, int batch,
+                                 const float *b, const float *x, float *y)
+{
+    Epilogue end = { .bias = b };
+    linear_forward(linear, dense_rows(layer, batch), x, &end, y, layer->scratch);
+}
+
+/* tensors[0].dw (units, F) = dy^T x, or += if the tensor is shared */
+static inline void dense_weight_gradient(const Layer *layer, const Linear *linear, int batch,
+                                         const float *x, const float *dy)
+{
+    linear_weight_gradient(linear, dense_rows(layer, batch), x, dy, layer->tensors[0].shared,
+                           layer->tensors[0].dw, layer->scratch);
+}
+
+/* dx (rows, F) = dy w; dx may be NULL */
+static inline void dense_data_gradient(const Layer *layer, const Linear *linear, int batch,
                                        const float *dy, float *dx)
 {
-    int F = layer->in.dim[0], units = layer->out.dim[0];
     if (dx)
-        gemm(false, false, batch, F, units, 1, dy, units, w, F, 0, dx, F);
+        linear_data_gradient(linear, dense_rows(layer, batch), dy, dx, layer->scratch);
 }
 
-/* db = sum of the rows of dy (B, units): doubles, in sample order. */
+/* db = sum of the rows of dy: doubles, in row order. */
 static inline void dense_bias_gradient(const Layer *layer, int batch, const float *dy, float *db)
 {
-    enum { WIDTH = 16 };
-    int units = layer->out.dim[0];
-    for (int first = 0; first < units; first += WIDTH) {
-        double sum[WIDTH] = { 0 };
-        int width = units - first < WIDTH ? units - first : WIDTH;
-        for (int i = 0; i < batch; i++) {
-            const float *row = dy + (size_t)i * (size_t)units + first;
-            if (width == WIDTH)
-                for (int k = 0; k < WIDTH; k++)
-                    sum[k] += (double)row[k];
-            else
-                for (int k = 0; k < width; k++)
-                    sum[k] += (double)row[k];
-        }
-        for (int k = 0; k < width; k++)
-            db[first + k] = (float)sum[k];
-    }
+    matmul_column_sums(dense_rows(layer, batch), shape_features(layer->out), dy, false, db);
 }
 
 #endif

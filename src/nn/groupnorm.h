@@ -61,7 +61,7 @@ static inline bool groupnorm_plan(Layer *layer, Layout *layout, int groups, bool
     layer->flops = 8.0 * (double)shape_values(layer->in);
     if (affine) {
         layer_add_tensor(layer, layout, "weight", 1, &C, 0, C, C, "ones");
-        layer_add_tensor(layer, layout, "bias", 1, &C, 0, C, C, "zeros");
+        layer_add_tensor(layer, layout, "bias", 1, &C, LAYOUT_NORM_BIAS, C, C, "zeros");
     }
     return true;
 }

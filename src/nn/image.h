@@ -4,55 +4,14 @@
 #define LOCKSTEP_NN_IMAGE_H
 
 #include "lockstep/layer.h"
+#include "lockstep/vector.h"
 
 #include <string.h>
 
 #define CHANNEL_BLOCK 16
 
-/* VECTOR floats fill one register; it divides CHANNEL_BLOCK. */
-#if defined __AVX512F__
-#define VECTOR 16
-#elif defined __AVX__
-#define VECTOR 8
-#else
-#define VECTOR 4
-#endif
-typedef float Vector __attribute__((vector_size(VECTOR * sizeof(float))));
-typedef float VectorAnywhere __attribute__((vector_size(VECTOR * sizeof(float)), aligned(4)));
-
-/* The same bits, for masks: all ones where a comparison holds. */
+/* The bits of a vector, for masks: all ones where a comparison holds. */
 typedef int32_t VectorMask __attribute__((vector_size(VECTOR * sizeof(int32_t))));
-
-static inline Vector vector_load(const float *x)
-{
-    return *(const VectorAnywhere *)x;
-}
-
-static inline void vector_store(float *x, Vector value)
-{
-    *(VectorAnywhere *)x = value;
-}
-
-/* The first `part` (1 .. VECTOR) floats at x, zeros behind them. */
-static inline Vector vector_load_part(const float *x, int part)
-{
-    Vector value = { 0 };
-    if (part == VECTOR)
-        return vector_load(x);
-    for (int i = 0; i < part; i++)
-        value[i] = x[i];
-    return value;
-}
-
-static inline void vector_store_part(float *x, Vector value, int part)
-{
-    if (part == VECTOR) {
-        vector_store(x, value);
-        return;
-    }
-    for (int i = 0; i < part; i++)
-        x[i] = value[i];
-}
 
 /* `value`, but +0 where `sign` <= 0; NaN counts as positive, so that a network that diverges is
  * seen to. With sign = value: relu; with value = dy: its gradient. */

@@ -3,12 +3,13 @@
 #include "lockstep/memory.h"
 #include "lockstep/random.h"
 #include "lockstep/text.h"
+#include "whiten.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-typedef enum Family { NORMAL, UNIFORM, TRUNCATED, ORTHOGONAL, CONSTANT } Family;
+typedef enum Family { NORMAL, UNIFORM, TRUNCATED, ORTHOGONAL, CONSTANT, DIRAC, WHITEN } Family;
 
 /* What the variance is divided by. */
 typedef enum Fan { FAN_IN, FAN_OUT, FAN_BOTH, FAN_NONE } Fan;
@@ -18,7 +19,7 @@ typedef struct Scheme {
     Family family;
     double variance; /* std = sqrt(variance / fan); CONSTANT: the value */
     Fan fan;
-    bool argument; /* "(number)" follows: std or value */
+    bool argument; /* "(number)" follows: std, value or eps */
 } Scheme;
 
 static const Scheme schemes[] = {
@@ -36,6 +37,8 @@ static const Scheme schemes[] = {
     { "lecun_truncated", TRUNCATED, 1, FAN_IN, false },
     { "torch", UNIFORM, 1.0 / 3, FAN_IN, false },
     { "orthogonal", ORTHOGONAL, 1, FAN_NONE, false },
+    { "dirac", DIRAC, 1.0 / 3, FAN_IN, false },
+    { "whiten", WHITEN, 1, FAN_NONE, true },
     { "normal", NORMAL, 1, FAN_NONE, true },
     { "uniform", UNIFORM, 1, FAN_NONE, true },
     { "truncated", TRUNCATED, 1, FAN_NONE, true },
@@ -62,6 +65,11 @@ const InitializerInfo *initializer_all(void)
         { "lecun_truncated", "truncated normal with that variance" },
         { "torch", "uniform in +-1 / sqrt(fan_in): PyTorch's default" },
         { "orthogonal", "rows or columns orthonormal, whichever are fewer (Saxe et al. 2014)" },
+        { "dirac", "filter i of a convolution passes channel i on; filters without one as torch "
+                   "(Zagoruyko and Komodakis 2017)" },
+        { "whiten(eps)",
+          "for the first convolution: eigenvectors of patches of the training images "
+          "over sqrt(eigenvalue + eps), then the same negated (Page 2018)" },
         { "normal(std)", "N(0, std^2)" },
         { "uniform(std)", "uniform with standard deviation std" },
         { "truncated(std)", "truncated normal with standard deviation std" },
@@ -77,7 +85,7 @@ const InitializerInfo *initializer_all(void)
 
 typedef struct Parsed {
     const Scheme *scheme;
-    double scale; /* argument and gain */
+    double argument, gain;
 } Parsed;
 
 static bool unknown_scheme(const char *word, Err *err)
@@ -134,7 +142,9 @@ static bool parse(const char *text, Parsed *parsed, Err *err)
         return err_set(err, "initialiser \"%s\" wants a number: \"%s(0.02)\"", text, word);
     if (!scheme->argument && open)
         return err_set(err, "initialiser \"%s\": %s takes no number in brackets", text, word);
-    *parsed = (Parsed){ scheme, gain * argument };
+    if (scheme->family == WHITEN && argument <= 0)
+        return err_set(err, "initialiser \"%s\": a number above 0 is wanted in the brackets", text);
+    *parsed = (Parsed){ scheme, argument, gain };
     return true;
 }
 
@@ -142,6 +152,12 @@ bool initializer_check(const char *scheme, Err *err)
 {
     Parsed parsed;
     return parse(scheme, &parsed, err);
+}
+
+bool initializer_wants_moments(const char *scheme)
+{
+    Parsed parsed;
+    return parse(scheme, &parsed, NULL) && parsed.scheme->family == WHITEN;
 }
 
 /* ---- numbers ---- */
@@ -251,13 +267,47 @@ static void fill_orthogonal(const InitializerInput *input, double gain, float *w
     mem_free(vectors);
 }
 
+/* The middle tap of filter i of a group is 1 at channel i. */
+static void fill_dirac(const InitializerInput *input, double std, double gain, float *w, size_t n)
+{
+    int height = input->kernel_h ? input->kernel_h : 1,
+        width = input->kernel_w ? input->kernel_w : 1;
+    int taps = height * width, middle = height / 2 * width + width / 2;
+    int channels = input->columns / taps,
+        filters = input->rows / (input->groups ? input->groups : 1);
+    fill_uniform(input, std, w, n);
+    for (int row = 0; row < input->rows; row++) {
+        float *filter = w + (size_t)row * (size_t)input->columns;
+        int channel = row % filters;
+        if (channel >= channels)
+            continue;
+        memset(filter, 0, (size_t)input->columns * sizeof *filter);
+        filter[channel * taps + middle] = (float)gain;
+    }
+}
+
+static bool fill_whiten(const InitializerInput *input, double eps, double gain, float *w, Err *err)
+{
+    if (!input->moments)
+        return err_set(err,
+                       "whiten is for a convolution of one group that sees the training images "
+                       "themselves, in patches of at most %d values",
+                       WHITEN_MAX_VALUES);
+    if (input->rows > 2 * input->columns)
+        return err_set(err, "whiten makes at most %d filters of patches of %d values, not %d",
+                       2 * input->columns, input->columns, input->rows);
+    whiten_fill(input->moments, input->columns, input->rows, eps, gain, w);
+    return true;
+}
+
 bool initializer_fill(const char *scheme, const InitializerInput *input, float *w, Err *err)
 {
     Parsed parsed;
     if (!parse(scheme, &parsed, err))
         return false;
     size_t n = (size_t)input->rows * (size_t)input->columns;
-    double std = parsed.scale * sqrt(parsed.scheme->variance / fan(parsed.scheme, input));
+    double scale = parsed.argument * parsed.gain;
+    double std = scale * sqrt(parsed.scheme->variance / fan(parsed.scheme, input));
     switch (parsed.scheme->family) {
     case NORMAL:
         fill_normal(input, std, w, n);
@@ -269,12 +319,17 @@ bool initializer_fill(const char *scheme, const InitializerInput *input, float *
         fill_truncated(input, std, w, n);
         break;
     case ORTHOGONAL:
-        fill_orthogonal(input, parsed.scale, w, n);
+        fill_orthogonal(input, scale, w, n);
         break;
     case CONSTANT:
         for (size_t i = 0; i < n; i++)
-            w[i] = (float)(parsed.scale * parsed.scheme->variance);
+            w[i] = (float)(scale * parsed.scheme->variance);
         break;
+    case DIRAC:
+        fill_dirac(input, std, scale, w, n);
+        break;
+    case WHITEN:
+        return fill_whiten(input, parsed.argument, parsed.gain, w, err);
     }
     return true;
 }

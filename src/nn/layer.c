@@ -142,6 +142,8 @@ void shape_unpack(Shape shape, const float *stored, float *plain)
 
 typedef struct CommonOptions {
     char *name, *init;
+    int trainable; /* enum LayerTrainable */
+    double lr_factor;
 } CommonOptions;
 
 const Option layer_common_options[] = {
@@ -149,6 +151,10 @@ const Option layer_common_options[] = {
       "name of the layer and of its tensors (\"stem\" gives \"stem.weight\"); default: its path" },
     { "init", OPTION_STRING, OPTION_AT(CommonOptions, init), 0, 0, NULL, "",
       "initialiser of its weights; default: the model's" },
+    { "trainable", OPTION_CHOICE, OPTION_AT(CommonOptions, trainable), 0, 0, "true|false|bias",
+      "true", "false: its weights stay what they are at the start; bias: all but its bias do" },
+    { "lr_factor", OPTION_FLOAT, OPTION_AT(CommonOptions, lr_factor), 1e-6, 1e6, NULL, "1",
+      "the learning rate of its weights is the run's times this" },
     OPTION_END,
 };
 
@@ -172,14 +178,17 @@ static bool read_common(Layer *layer, const Config *config, ConfigNode *node, Er
         config_error(config, config_get(node, "init"), err, "%s", reason.text);
     else if (*common.init)
         layer->init = mem_string(common.init);
+    layer->trainable = common.trainable;
+    layer->lr_factor = common.lr_factor;
     options_free(layer_common_options, &common);
     return ok;
 }
 
 static bool read_options(Layer *layer, const Config *config, ConfigNode *node, Err *err)
 {
-    static const char *const common[] = { "name", "init", NULL };
+    const char *common[OPTIONS_MAX];
     const Option *options = options_of(layer->type);
+    options_names(layer_common_options, common);
     layer->options = mem_alloc(layer->type->options_bytes);
     if (!options_read(config, node, options, common, layer->options, err)) {
         mem_free(layer->options);
@@ -194,9 +203,31 @@ static bool check_init(const Layer *layer, const Config *config, const ConfigNod
 {
     bool used = !layer->init;
     for (int i = 0; i < layer->tensor_count; i++)
-        used = used || !layer->tensors[i].initializer;
+        used = used || (!layer->tensors[i].initializer && !layer->tensors[i].tied);
     return used || config_error(config, config_get(node, "init"), err,
                                 "layer %s has no weights to initialise", layer->name);
+}
+
+/* `trainable` and `lr_factor` have something to work on. */
+static bool check_trainable(const Layer *layer, const Layout *layout, const Config *config,
+                            const ConfigNode *node, Err *err)
+{
+    bool weights = false, bias = false;
+    for (int i = 0; i < layer->tensor_count; i++) {
+        const LayoutTensor *tensor = &layout->tensors[layer->tensors[i].index];
+        bool trained = !(tensor->flags & (LAYOUT_STATISTIC | LAYOUT_FROZEN));
+        weights = weights || !(tensor->flags & LAYOUT_STATISTIC);
+        bias = bias || trained;
+    }
+    if (layer->trainable == TRAINABLE_BIAS && !bias)
+        return config_error(config, config_get(node, "trainable"), err, "layer %s has no bias",
+                            layer->name);
+    if (!weights && layer->trainable != TRAINABLE_ALL)
+        return config_error(config, config_get(node, "trainable"), err,
+                            "layer %s has no weights to train", layer->name);
+    return weights || layer->lr_factor == 1 ||
+           config_error(config, config_get(node, "lr_factor"), err,
+                        "layer %s has no weights to train", layer->name);
 }
 
 static bool plan(Layer *layer, const Config *config, const ConfigNode *node, Layout *layout,
@@ -214,7 +245,8 @@ static bool plan(Layer *layer, const Config *config, const ConfigNode *node, Lay
     if (shape_stored(layer->out) > INT32_MAX / 2)
         return config_error(config, node, err, "layer %s gets %s: its output is too large",
                             layer->name, in);
-    return check_init(layer, config, node, err);
+    return check_init(layer, config, node, err) &&
+           check_trainable(layer, layout, config, node, err);
 }
 
 Layer *layer_create(const LayerType *type, const Config *config, ConfigNode *node,
@@ -226,6 +258,7 @@ Layer *layer_create(const LayerType *type, const Config *config, ConfigNode *nod
     layer->in = place->in;
     layer->first = place->first;
     layer->precision = place->precision;
+    layer->tokens = place->tokens;
     snprintf(layer->name, sizeof layer->name, "%s", place->name);
     if (read_options(layer, config, node, err) && plan(layer, config, node, layout, err))
         return layer;
@@ -271,16 +304,28 @@ void layer_free(Layer *layer)
     mem_free(layer);
 }
 
+static bool is_frozen(const Layer *layer, const char *tensor)
+{
+    return layer->trainable == TRAINABLE_NONE ||
+           (layer->trainable == TRAINABLE_BIAS && strcmp(tensor, "bias") != 0);
+}
+
 int layer_add_tensor(Layer *layer, Layout *layout, const char *name, int ndim, const int *shape,
                      unsigned flags, int fan_in, int fan_out, const char *initializer)
 {
     expect(layer->tensor_count < LAYER_MAX_TENSORS);
     char full[sizeof layout->tensors->name];
     snprintf(full, sizeof full, "%s.%s", layer->name, name);
-    if (ndim >= 2 && !(flags & LAYOUT_STATISTIC))
+    bool frozen = !(flags & LAYOUT_STATISTIC) && is_frozen(layer, name);
+    if (frozen)
+        flags = LAYOUT_FROZEN;
+    else if (ndim >= 2 && !(flags & LAYOUT_STATISTIC))
         flags |= LAYOUT_DECAY | LAYOUT_ADAPT;
+    int index = layout_add(layout, full, ndim, shape, flags);
+    layout->tensors[index].lr_factor = layer->lr_factor;
     layer->tensors[layer->tensor_count] = (LayerTensor){
-        .index = layout_add(layout, full, ndim, shape, flags),
+        .index = index,
+        .frozen = frozen,
         .fan_in = fan_in,
         .fan_out = fan_out,
         .initializer = initializer,
@@ -299,6 +344,7 @@ bool layer_share_tensor(Layer *layer, const Layout *layout, const char *name, in
     if (tensor->ndim != 2 || tensor->shape[0] != rows || tensor->shape[1] != columns)
         return err_set(err, "tensor \"%s\" would have to have the shape (%d, %d)", name, rows,
                        columns);
-    layer->tensors[layer->tensor_count++] = (LayerTensor){ .index = index, .tied = true };
+    layer->tensors[layer->tensor_count++] =
+        (LayerTensor){ .index = index, .tied = true, .frozen = tensor->flags & LAYOUT_FROZEN };
     return true;
 }

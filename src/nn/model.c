@@ -4,6 +4,7 @@
 #include "lockstep/initializer.h"
 #include "lockstep/kernels.h"
 #include "lockstep/memory.h"
+#include "whiten.h"
 
 #include <string.h>
 
@@ -77,9 +78,23 @@ void model_free(Model *model)
 
 /* ---- weights ---- */
 
-static bool initialize_tensor(const Model *model, const Layer *layer, const LayerTensor *tensor,
+/* Second moments of what a row of the tensor is multiplied with, or NULL: known for a convolution
+ * of one group that reads the network's input. */
+static double *input_moments(const Model *model, const ModelNode *node, const LayoutTensor *tensor)
+{
+    const int *shape = tensor->shape;
+    bool image = node->in == 0 && model->input.ndim == 3 && tensor->ndim == 4 &&
+                 shape[1] == model->input.dim[0] && shape[2] <= model->input.dim[1] &&
+                 shape[3] <= model->input.dim[2];
+    if (!image || model->samples.count == 0 || tensor->n / (size_t)shape[0] > WHITEN_MAX_VALUES)
+        return NULL;
+    return whiten_moments(&model->samples, model->input, shape[2], shape[3]);
+}
+
+static bool initialize_tensor(const Model *model, const ModelNode *node, const LayerTensor *tensor,
                               uint64_t seed, float *w, Err *err)
 {
+    const Layer *layer = node->layer;
     const LayoutTensor *place = &model->layout.tensors[tensor->index];
     const char *scheme = tensor->initializer;
     if (!scheme)
@@ -91,9 +106,16 @@ static bool initialize_tensor(const Model *model, const Layer *layer, const Laye
                                .fan_in = tensor->fan_in,
                                .fan_out = tensor->fan_out,
                                .rows = place->shape[0],
-                               .columns = (int)(place->n / (size_t)place->shape[0]) };
-    return initializer_fill(scheme, &input, w + place->offset, err) ||
-           err_prefix(err, "%s: ", place->name);
+                               .columns = (int)(place->n / (size_t)place->shape[0]),
+                               .kernel_h = place->ndim == 4 ? place->shape[2] : 1,
+                               .kernel_w = place->ndim == 4 ? place->shape[3] : 1,
+                               .groups = tensor->groups };
+    double *moments = NULL;
+    if (initializer_wants_moments(scheme))
+        input.moments = moments = input_moments(model, node, place);
+    bool ok = initializer_fill(scheme, &input, w + place->offset, err);
+    mem_free(moments);
+    return ok || err_prefix(err, "%s: ", place->name);
 }
 
 bool model_initialize(const Model *model, uint64_t seed, float *w, Err *err)
@@ -103,7 +125,7 @@ bool model_initialize(const Model *model, uint64_t seed, float *w, Err *err)
         const Layer *layer = model->nodes[i].layer;
         for (int k = 0; layer && k < layer->tensor_count; k++)
             if (!layer->tensors[k].tied &&
-                !initialize_tensor(model, layer, &layer->tensors[k], seed, w, err))
+                !initialize_tensor(model, &model->nodes[i], &layer->tensors[k], seed, w, err))
                 return false;
     }
     return true;

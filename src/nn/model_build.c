@@ -138,16 +138,19 @@ static bool add_layer(const Builder *b, const ConfigNode *entry, const LayerType
 {
     if (!name_is_new(b, entry, name))
         return false;
+    int tokens = b->wish->input.vocabulary > 0 ? b->wish->input.dim[0] : 0;
     LayerPlace place = { .name = name,
                          .index = b->model->count,
                          .in = port->shape,
                          .first = !port->backward,
-                         .precision = b->wish->precision };
+                         .precision = b->wish->precision,
+                         .tokens = tokens };
     Layer *layer = layer_create(type, b->config, options, &place, &b->model->layout, b->err);
     if (!layer)
         return false;
     port->shape = layer->out;
-    port->backward |= layer->tensor_count > 0;
+    for (int i = 0; i < layer->tensor_count; i++)
+        port->backward |= !layer->tensors[i].frozen;
     return add_node(b, entry, layer, port->buffer, -1, port);
 }
 

@@ -42,7 +42,8 @@ static bool fuse_join(ModelNode *node, ModelNode *join)
 {
     LayerEpilogue *epilogue = &node->layer->epilogue;
     bool reads = (join->in == node->out) != (join->in2 == node->out);
-    if (join->layer || !reads || !node->layer->type->fuses_add || epilogue->add)
+    if (join->layer || !reads || !node->layer->type->fuses_add || epilogue->add ||
+        join->backward != node->backward) /* only the shortcut is trained */
         return false;
     node->in2 = join->in == node->out ? join->in2 : join->in;
     epilogue->add = true;

@@ -47,10 +47,13 @@ static inline float row_largest(const float *x, size_t n)
             top[k] = x[i + k] > top[k] ? x[i + k] : top[k];
     for (size_t i = whole; i < n; i++)
         top[i - whole] = x[i] > top[i - whole] ? x[i] : top[i - whole];
-    float largest = top[0];
-    for (size_t k = 1; k < ROW_WIDTH; k++)
-        largest = top[k] > largest ? top[k] : largest;
-    return largest;
+    float a[ROW_WIDTH / 2], b[ROW_WIDTH / 4];
+    for (size_t k = 0; k < ROW_WIDTH / 2; k++)
+        a[k] = top[k] > top[k + ROW_WIDTH / 2] ? top[k] : top[k + ROW_WIDTH / 2];
+    for (size_t k = 0; k < ROW_WIDTH / 4; k++)
+        b[k] = a[k] > a[k + ROW_WIDTH / 4] ? a[k] : a[k + ROW_WIDTH / 4];
+    float even = b[0] > b[2] ? b[0] : b[2], odd = b[1] > b[3] ? b[1] : b[3];
+    return even > odd ? even : odd;
 }
 
 #endif

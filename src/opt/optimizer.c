@@ -61,7 +61,7 @@ const OptimizerType *optimizer_find(const char *name)
 
 typedef struct CommonOptions {
     char *type;
-    double lr, weight_decay, clip_norm, clip_value;
+    double lr, weight_decay, clip_norm, clip_value, norm_bias_lr_factor;
     bool decay_all, adapt_all, maximize;
 } CommonOptions;
 
@@ -82,6 +82,10 @@ const Option optimizer_common_options[] = {
       "decay every tensor; false: only those of two and more dimensions" },
     { "adapt_all", OPTION_BOOL, OPTION_AT(CommonOptions, adapt_all), 0, 0, NULL, "false",
       "trust ratios for every tensor; false: only those of two and more dimensions" },
+    { "norm_bias_lr_factor", OPTION_FLOAT, OPTION_AT(CommonOptions, norm_bias_lr_factor), 1e-6, 1e6,
+      NULL, "1",
+      "the lr of the biases of normalisations is multiplied by this, their decay divided by it, so "
+      "that a step's decay stays (Jordan 2024)" },
     { "maximize", OPTION_BOOL, OPTION_AT(CommonOptions, maximize), 0, 0, NULL, "false",
       "climb instead of descend: the gradient changes its sign" },
     OPTION_END,
@@ -154,10 +158,22 @@ static void allocate(Optimizer *optimizer)
     optimizer->squares_g = mem_array(double, layout->blocks);
     optimizer->squares_u = mem_array(double, layout->blocks);
     optimizer->squares_pairs = mem_array(double, 2 * layout->blocks);
+    optimizer->tensor_lr = mem_array(double, layout->count);
     optimizer->tensor_decay = mem_array(double, layout->count);
     optimizer->tensor_adapt = mem_array(bool, layout->count);
     optimizer->trust = mem_array(double, layout->count);
     optimizer->steps = mem_array(TensorStep, layout->count);
+}
+
+static void set_tensor(Optimizer *optimizer, const CommonOptions *common, int tensor)
+{
+    unsigned flags = optimizer->layout->tensors[tensor].flags;
+    bool decay = common->decay_all || flags & LAYOUT_DECAY;
+    double factor = flags & LAYOUT_NORM_BIAS ? common->norm_bias_lr_factor : 1;
+    optimizer->tensor_lr[tensor] = optimizer->layout->tensors[tensor].lr_factor * factor;
+    optimizer->tensor_decay[tensor] = decay ? common->weight_decay / factor : 0;
+    optimizer->tensor_adapt[tensor] = common->adapt_all || flags & LAYOUT_ADAPT;
+    optimizer->trust[tensor] = 1;
 }
 
 bool optimizer_init(Optimizer *optimizer, const Config *config, ConfigNode *node,
@@ -176,13 +192,8 @@ bool optimizer_init(Optimizer *optimizer, const Config *config, ConfigNode *node
     optimizer->maximize = common.maximize;
     optimizer->needs = type->needs ? type->needs(optimizer->options) : 0;
     allocate(optimizer);
-    for (int i = 0; i < layout->count; i++) {
-        unsigned flags = layout->tensors[i].flags;
-        bool decay = common.decay_all || flags & LAYOUT_DECAY;
-        optimizer->tensor_decay[i] = decay ? common.weight_decay : 0;
-        optimizer->tensor_adapt[i] = common.adapt_all || flags & LAYOUT_ADAPT;
-        optimizer->trust[i] = 1;
-    }
+    for (int i = 0; i < layout->count; i++)
+        set_tensor(optimizer, &common, i);
     return true;
 }
 
@@ -197,6 +208,7 @@ void optimizer_free(Optimizer *optimizer)
     mem_free(optimizer->squares_g);
     mem_free(optimizer->squares_u);
     mem_free(optimizer->squares_pairs);
+    mem_free(optimizer->tensor_lr);
     mem_free(optimizer->tensor_decay);
     mem_free(optimizer->tensor_adapt);
     mem_free(optimizer->trust);
@@ -206,9 +218,10 @@ void optimizer_free(Optimizer *optimizer)
 
 /* ---- norms ---- */
 
-static bool is_statistic(const Layout *layout, int tensor)
+/* Running statistics and frozen tensors: no part of any norm, no update. */
+static bool is_left_alone(const Layout *layout, int tensor)
 {
-    return layout->tensors[tensor].flags & LAYOUT_STATISTIC;
+    return layout->tensors[tensor].flags & (LAYOUT_STATISTIC | LAYOUT_FROZEN);
 }
 
 /* Completes two arrays of block squares in one exchange. */
@@ -234,7 +247,7 @@ static double global_norm(const Layout *layout, const double *squares)
 {
     double sum = 0;
     for (int i = 0; i < layout->count; i++)
-        if (!is_statistic(layout, i))
+        if (!is_left_alone(layout, i))
             sum += layout_tensor_sum(layout, i, squares);
     return sqrt(sum);
 }
@@ -268,7 +281,7 @@ static void clamp(Optimizer *o, float *g)
 {
     for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
         LayoutBlock b = layout_block(o->layout, block);
-        if (!is_statistic(o->layout, b.tensor))
+        if (!is_left_alone(o->layout, b.tensor))
             kernels()->clamp(g + b.offset, (float)o->clip_value, b.n);
     }
 }
@@ -276,7 +289,7 @@ static void clamp(Optimizer *o, float *g)
 static void begin_steps(Optimizer *o, const Rates *rates)
 {
     for (int i = 0; i < o->layout->count; i++)
-        o->steps[i] = (TensorStep){ .lr = rates->lr,
+        o->steps[i] = (TensorStep){ .lr = rates->lr * o->tensor_lr[i],
                                     .t = rates->step + 1,
                                     .weight_decay = o->tensor_decay[i],
                                     .adapt = o->tensor_adapt[i],
@@ -311,7 +324,7 @@ static void direct(Optimizer *o, float *w, const float *g, bool measured, Exchan
 {
     for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
         LayoutBlock b = layout_block(o->layout, block);
-        if (is_statistic(o->layout, b.tensor))
+        if (is_left_alone(o->layout, b.tensor))
             continue;
         OptimizerRange range = block_range(o, b, w, g);
         if (!measured)
@@ -330,7 +343,7 @@ static void trust_ratios(Optimizer *o)
 {
     for (int i = 0; i < o->layout->count; i++) {
         TensorStep *step = &o->steps[i];
-        if (o->type->trust_ratio && step->adapt && !is_statistic(o->layout, i))
+        if (o->type->trust_ratio && step->adapt && !is_left_alone(o->layout, i))
             step->trust = o->type->trust_ratio(o->options, step);
         o->trust[i] = step->trust;
     }
@@ -340,7 +353,7 @@ static void update(Optimizer *o, float *w, const float *g, bool measured)
 {
     for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
         LayoutBlock b = layout_block(o->layout, block);
-        if (is_statistic(o->layout, b.tensor))
+        if (is_left_alone(o->layout, b.tensor))
             continue;
         OptimizerRange range = block_range(o, b, w, g);
         if (!measured)

@@ -1,4 +1,5 @@
 /* What a run is about to do: the start banner and, for --dry-run, the whole plan. */
+#include "lockstep/bf16.h"
 #include "lockstep/cpu.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
@@ -47,10 +48,13 @@ static void say_machine(const Trainer *t)
     char inherited[64] = "";
     if (strcmp(cpu_blas_core(), cpu_blas_inherited()) != 0)
         snprintf(inherited, sizeof inherited, " (it had started with %s)", cpu_blas_inherited());
-    log_info("machine    %d %s on %d %s, %s; %s, OpenBLAS %s%s", comm_size(t->comm),
+    char precision[64] = "";
+    if (t->settings->compute.precision == PRECISION_BF16)
+        snprintf(precision, sizeof precision, "; bf16 products by %s kernels", bf16_kernel());
+    log_info("machine    %d %s on %d %s, %s; %s, OpenBLAS %s%s%s", comm_size(t->comm),
              comm_size(t->comm) == 1 ? "rank" : "ranks", comm_hosts(t->comm),
              comm_hosts(t->comm) == 1 ? "host" : "hosts", comm_library(), cpu_isa_name(cpu_isa()),
-             cpu_blas_core(), inherited);
+             cpu_blas_core(), inherited, precision);
 }
 
 static void say_data(const Trainer *t)
@@ -58,7 +62,8 @@ static void say_data(const Trainer *t)
     const Loader *loader = &t->loader;
     char classes[48] = "regression";
     if (loader->train.classes)
-        snprintf(classes, sizeof classes, "%d classes", loader->train.classes);
+        snprintf(classes, sizeof classes, "%d classes%s", loader->train.classes,
+                 loader->train.per_position ? " at each position" : "");
     log_info("data       %s training and %s test samples of shape %s, %s",
              count((double)loader->train.count).s, count((double)loader->test.count).s,
              shape(loader->shape).s, classes);
@@ -160,7 +165,8 @@ static void plan_layers(const Trainer *t)
         size_t parameters = 0;
         for (int k = 0; node->layer && k < node->layer->tensor_count; k++) {
             const LayoutTensor *tensor = &t->model.layout.tensors[node->layer->tensors[k].index];
-            bool counts = !node->layer->tensors[k].tied && !(tensor->flags & LAYOUT_STATISTIC);
+            bool counts = !node->layer->tensors[k].tied &&
+                          !(tensor->flags & (LAYOUT_STATISTIC | LAYOUT_FROZEN));
             parameters += counts ? tensor->n : 0;
         }
         double flops = node->layer ? node->layer->flops : 0;

@@ -3,6 +3,7 @@
  * differs. */
 #include "run_parts.h"
 
+#include "lockstep/bf16.h"
 #include "lockstep/cpu.h"
 #include "lockstep/memory.h"
 #include "lockstep/version.h"
@@ -168,6 +169,7 @@ static json_t *cpu_value(void)
     set_text(cpu, "isa", cpu_isa_name(cpu_isa()));
     set_text(cpu, "blas_core", cpu_blas_core());
     set_text(cpu, "blas_core_inherited", cpu_blas_inherited());
+    set_text(cpu, "bf16_kernel", bf16_kernel());
     return cpu;
 }
 

@@ -27,6 +27,16 @@ bool metrics_open(Metrics *metrics, const char *folder, Err *err)
     return true;
 }
 
+double perplexity(double loss)
+{
+    return exp(loss);
+}
+
+double bits_per_token(double loss)
+{
+    return loss / 0.69314718055994530942;
+}
+
 static double or_nothing(double accuracy)
 {
     return accuracy < 0 ? (double)NAN : accuracy;
@@ -67,6 +77,8 @@ static void step_json(Metrics *metrics, const StepRecord *record)
     json_add_number(&json, "grad_norm", record->grad_norm);
     json_add_number(&json, "clip", record->clip_factor);
     json_add_fixed(&json, "samples_per_second", record->samples_per_second, 1);
+    if (record->tokens_per_second > 0)
+        json_add_fixed(&json, "tokens_per_second", record->tokens_per_second, 1);
     json_add_fixed(&json, "comm", record->comm, 4);
     json_add_hex(&json, "digest", record->digest);
     json_add_hex(&json, "trajectory", record->trajectory);
@@ -120,6 +132,10 @@ static void eval_json(Metrics *metrics, const EvalRecord *record)
     json_add_fixed(&json, "time_s", record->seconds, 6);
     json_add_number(&json, "loss", record->loss);
     json_add_number(&json, "accuracy", or_nothing(record->accuracy));
+    if (record->per_token) {
+        json_add_number(&json, "perplexity", perplexity(record->loss));
+        json_add_number(&json, "bits_per_token", bits_per_token(record->loss));
+    }
     json_add_integer(&json, "count", record->count);
     json_add_hex(&json, "loss_bits", double_bits(record->loss));
     write_json(metrics, &json);

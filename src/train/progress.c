@@ -27,6 +27,7 @@ struct Progress {
     int drawn_columns;
     double next_update; /* seconds */
     double best;        /* accuracy so far, or -1 */
+    double best_loss;   /* so far */
 };
 
 /* ---- the line ---- */
@@ -55,6 +56,7 @@ enum Part {
     PART_BAR,
     PART_ACCURACY,
     PART_RATE,
+    PART_TOKENS,
     PART_COMM,
     PART_LR,
     PART_COUNT
@@ -74,6 +76,9 @@ static void part_text(enum Part part, const ProgressView *view, const StepRecord
     else if (part == PART_RATE && isfinite(record->samples_per_second))
         text_append(text, size, view->width ? "  %s sa/s" : "  %s samples/s",
                     text_count(number, sizeof number, llround(record->samples_per_second)));
+    else if (part == PART_TOKENS && record->tokens_per_second > 0)
+        text_append(text, size, view->width ? "  %s tok/s" : "  %s tokens/s",
+                    text_count(number, sizeof number, llround(record->tokens_per_second)));
     else if (part == PART_COMM && record->comm > 0)
         text_append(text, size, "  comm %.0f %%", 100 * record->comm);
     else if (part == PART_LR)
@@ -114,8 +119,8 @@ static void append_bar(char *line, size_t size, double done, int columns, bool c
 static void append_parts(char *line, size_t size, const ProgressView *view,
                          const StepRecord *record, unsigned parts)
 {
-    static const enum Part order[] = { PART_LOSS, PART_ACCURACY, PART_LR,
-                                       PART_RATE, PART_COMM,     PART_ETA };
+    static const enum Part order[] = { PART_LOSS,   PART_ACCURACY, PART_LR, PART_RATE,
+                                       PART_TOKENS, PART_COMM,     PART_ETA };
     char text[96];
     for (size_t i = 0; i < sizeof order / sizeof *order; i++)
         if (parts & 1u << order[i]) {
@@ -186,6 +191,7 @@ Progress *progress_new(int64_t steps, int64_t steps_per_epoch, int64_t plain_eve
     progress->updating = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
     progress->view.color = progress->updating && log_is_terminal(STDERR_FILENO);
     progress->best = -1;
+    progress->best_loss = (double)INFINITY;
     return progress;
 }
 
@@ -250,6 +256,23 @@ void progress_step(Progress *progress, const StepRecord *record)
     log_info("%s", line);
 }
 
+/* What tells how good the network is: accuracy, for a language model perplexity; and the best so
+ * far. */
+static void append_quality(Progress *progress, const EvalRecord *record, char *line, size_t size)
+{
+    progress->best = fmax(progress->best, record->accuracy);
+    progress->best_loss = fmin(progress->best_loss, record->loss);
+    if (record->per_token)
+        text_append(line, size, "  perplexity %.4g  %.4g bits/token", perplexity(record->loss),
+                    bits_per_token(record->loss));
+    if (record->accuracy >= 0)
+        text_append(line, size, "  test accuracy %.4f", record->accuracy);
+    if (record->per_token)
+        text_append(line, size, "  best loss %.4g", progress->best_loss);
+    else if (record->accuracy >= 0)
+        text_append(line, size, "  best %.4f", progress->best);
+}
+
 void progress_eval(Progress *progress, const EvalRecord *record)
 {
     char line[LINE_SIZE] = "", text[48];
@@ -259,11 +282,7 @@ void progress_eval(Progress *progress, const EvalRecord *record)
     text_append(line, sizeof line, "step %lld/%lld  epoch %.2f  test loss %.4g",
                 (long long)record->step, (long long)progress->view.steps, record->epoch,
                 record->loss);
-    if (record->accuracy >= 0) {
-        progress->best = fmax(progress->best, record->accuracy);
-        text_append(line, sizeof line, "  test accuracy %.4f  best %.4f", record->accuracy,
-                    progress->best);
-    }
+    append_quality(progress, record, line, sizeof line);
     text_append(line, sizeof line, "  after %s", text_seconds(text, sizeof text, record->seconds));
     log_info("%s", line);
 }

@@ -229,6 +229,8 @@ static void board_step(TensorBoard *board, const StepRecord *record, double now)
     tensorboard_scalar(board, "train/grad_norm", step, now, record->grad_norm);
     tensorboard_scalar(board, "train/clip", step, now, record->clip_factor);
     tensorboard_scalar(board, "train/samples_per_second", step, now, record->samples_per_second);
+    if (record->tokens_per_second > 0)
+        tensorboard_scalar(board, "train/tokens_per_second", step, now, record->tokens_per_second);
     tensorboard_scalar(board, "train/comm", step, now, record->comm);
     tensorboard_scalar(board, "train/epoch", step, now, record->epoch);
     tensorboard_flush(board);
@@ -261,6 +263,9 @@ void run_log_eval(Run *run, const EvalRecord *record)
     tensorboard_scalar(run->board, "eval/loss", record->step, now, record->loss);
     if (record->accuracy >= 0)
         tensorboard_scalar(run->board, "eval/accuracy", record->step, now, record->accuracy);
+    if (record->per_token)
+        tensorboard_scalar(run->board, "eval/perplexity", record->step, now,
+                           perplexity(record->loss));
     tensorboard_flush(run->board);
 }
 

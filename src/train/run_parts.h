@@ -77,6 +77,10 @@ void metrics_step(Metrics *metrics, const StepRecord *record);
 void metrics_eval(Metrics *metrics, const EvalRecord *record);
 void metrics_end(Metrics *metrics, const Summary *summary);
 
+/* Of a mean loss in nats a token. */
+double perplexity(double loss);
+double bits_per_token(double loss);
+
 /* ---- summary.c, meta.c ---- */
 
 bool summary_write(const char *path, const Summary *summary, Err *err);

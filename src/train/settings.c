@@ -39,6 +39,9 @@ static const Option train_options[] = {
 static const Option eval_options[] = {
     { "every", OPTION_SPAN, OPTION_AT(EvalSettings, every), 0, 0, NULL, "1ep",
       "how often the test set is evaluated; 0: only at the end" },
+    { "tta", OPTION_CHOICE, OPTION_AT(EvalSettings, tta), 0, 0, "none|flip|multicrop", "none",
+      "test-time augmentation, at the end of the run and in `lockstep eval`: mean outputs for the "
+      "image and its mirror image (flip), both also moved by a pixel (multicrop)" },
     OPTION_END,
 };
 
@@ -57,6 +60,12 @@ static const Option compute_options[] = {
       "OpenBLAS kernels: auto (the CPU's best), keep (as inherited) or a name such as SkylakeX" },
     { "isa", OPTION_STRING, OPTION_AT(ComputeSettings, isa), 0, 0, NULL, "auto",
       "level of our own kernels: auto (the CPU's best), v2, v3 or v4" },
+    { "precision", OPTION_CHOICE, OPTION_AT(ComputeSettings, precision), 0, 0, "fp32|bf16", "fp32",
+      "of matrix products: fp32, or bf16 (operands rounded to bfloat16, the rest in fp32); "
+      "convolutions stay fp32" },
+    { "bf16_kernel", OPTION_CHOICE, OPTION_AT(ComputeSettings, bf16_kernel), 0, 0,
+      "auto|amx|avx512|portable", "auto",
+      "kernels of precision bf16: auto (the CPU's best), AMX tiles, AVX512-BF16 or any CPU's" },
     OPTION_END,
 };
 
@@ -235,6 +244,12 @@ bool settings_read(Settings *settings, Err *err)
     settings->optimizer = config_section(root, "optimizer");
     settings->schedule = config_section(root, "schedule");
     return true;
+}
+
+const char *settings_bf16_kernel(const Settings *settings)
+{
+    static const char *const names[] = { "auto", "amx", "avx512", "portable" };
+    return names[settings->compute.bf16_kernel];
 }
 
 void settings_free(Settings *settings)

@@ -14,6 +14,11 @@ static void add_results(JsonText *json, const Summary *summary)
         json_add_number(json, "test_accuracy", summary->test_accuracy);
         json_add_number(json, "best_accuracy", summary->best_accuracy);
     }
+    if (summary->per_token) {
+        json_add_number(json, "perplexity", perplexity(summary->test_loss));
+        json_add_number(json, "bits_per_token", bits_per_token(summary->test_loss));
+        json_add_number(json, "best_loss", summary->best_loss);
+    }
     json_add_number(json, "train_loss", summary->train_loss);
 }
 
@@ -27,6 +32,8 @@ static void add_run(JsonText *json, const Summary *summary)
     json_add_integer(json, "ranks", summary->ranks);
     json_add_fixed(json, "seconds", summary->seconds, 6);
     json_add_fixed(json, "samples_per_second", summary->samples_per_second, 1);
+    if (summary->tokens_per_second > 0)
+        json_add_fixed(json, "tokens_per_second", summary->tokens_per_second, 1);
     json_add_text(json, "optimizer", summary->optimizer);
     json_add_integer(json, "seed", summary->seed);
     json_add_integer(json, "parameters", summary->parameters);

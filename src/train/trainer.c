@@ -135,31 +135,6 @@ StepOutcome trainer_step(Trainer *t)
     return STEP_OK;
 }
 
-Tally trainer_evaluate(Trainer *t)
-{
-    const size_t *bounds = t->chunk_bounds + comm_rank(t->comm);
-    model_bind(&t->model, t->w, NULL);
-    model_begin_step(&t->model, 0);
-    for (size_t c = bounds[0]; c < bounds[1]; c++) { /* this rank's chunks */
-        const Batch *batch = loader_chunk(&t->loader, (int64_t)c);
-        Pass pass = { .batch = batch->count,
-                      .seed = (uint64_t)t->settings->seed,
-                      .step = t->step,
-                      .global_batch = batch->count,
-                      .lane_size = t->lanes.size,
-                      .tokens = batch->tokens };
-        t->chunk_tallies[c] = model_forward(&t->model, batch, &pass);
-    }
-    comm_allgather(t->comm, t->chunk_tallies, t->chunk_bounds, sizeof *t->chunk_tallies);
-    Tally total = { 0 };
-    for (int64_t c = 0; c < loader_chunks(&t->loader); c++) { /* in chunk order, for any P */
-        total.loss += t->chunk_tallies[c].loss;
-        total.correct += t->chunk_tallies[c].correct;
-        total.count += t->chunk_tallies[c].count;
-    }
-    return total;
-}
-
 /* ---- the loop ---- */
 
 static void add_tally(Tally *sum, Tally tally)
@@ -174,6 +149,17 @@ static double accuracy(const Trainer *t, Tally tally)
     return t->model.loss.type->wants_labels ? tally.correct / tally.count : -1;
 }
 
+bool trainer_per_token(const Trainer *t)
+{
+    return t->loader.test.per_position && t->model.loss.type->wants_labels;
+}
+
+/* Tokens in a sample; 0: samples are not sequences of tokens. */
+static double sample_tokens(const Trainer *t)
+{
+    return t->loader.shape.vocabulary > 0 ? t->loader.shape.dim[0] : 0;
+}
+
 static double epochs_done(const Trainer *t)
 {
     return (double)t->samples / (double)t->loader.epoch_samples;
@@ -186,32 +172,34 @@ static bool is_due(int64_t step, int64_t every)
 
 static StepRecord step_record(const Trainer *t, double seconds, double training_seconds)
 {
-    return (StepRecord){ .step = t->step,
-                         .epoch = epochs_done(t),
-                         .samples = t->samples,
-                         .seconds = seconds,
-                         .loss = t->tally.loss / t->tally.count,
-                         .accuracy = accuracy(t, t->tally),
-                         .lr = t->rates.lr,
-                         .grad_norm = t->optimizer.grad_norm,
-                         .clip_factor = t->optimizer.clip_factor,
-                         .samples_per_second = (double)t->samples / training_seconds,
-                         .comm = comm_size(t->comm) == 1
-                                     ? 0
-                                     : t->seconds[PHASE_EXCHANGE] / training_seconds,
-                         .digest = t->digest,
-                         .trajectory = t->trajectory };
+    return (StepRecord){
+        .step = t->step,
+        .epoch = epochs_done(t),
+        .samples = t->samples,
+        .seconds = seconds,
+        .loss = t->tally.loss / t->tally.count,
+        .accuracy = accuracy(t, t->tally),
+        .lr = t->rates.lr,
+        .grad_norm = t->optimizer.grad_norm,
+        .clip_factor = t->optimizer.clip_factor,
+        .samples_per_second = (double)t->samples / training_seconds,
+        .tokens_per_second = (double)t->samples * sample_tokens(t) / training_seconds,
+        .comm = comm_size(t->comm) == 1 ? 0 : t->seconds[PHASE_EXCHANGE] / training_seconds,
+        .digest = t->digest,
+        .trajectory = t->trajectory
+    };
 }
 
 static EvalRecord eval_record(Trainer *t, double start)
 {
-    Tally tally = trainer_evaluate(t);
+    Tally tally = t->step == t->steps ? trainer_test(t) : trainer_evaluate(t);
     return (EvalRecord){ .step = t->step,
                          .epoch = epochs_done(t),
                          .samples = t->samples,
                          .seconds = clock_seconds() - start,
                          .loss = tally.loss / tally.count,
                          .accuracy = accuracy(t, tally),
+                         .per_token = trainer_per_token(t),
                          .count = (int64_t)tally.count };
 }
 
@@ -221,6 +209,8 @@ static Summary summary(const Trainer *t, const char *status)
                       .test_loss = (double)NAN,
                       .test_accuracy = -1,
                       .best_accuracy = -1,
+                      .best_loss = (double)NAN,
+                      .per_token = trainer_per_token(t),
                       .train_loss = (double)NAN,
                       .steps = t->step,
                       .samples = t->samples,
@@ -263,6 +253,7 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
             result->test_loss = eval.loss;
             result->test_accuracy = eval.accuracy;
             result->best_accuracy = fmax(result->best_accuracy, eval.accuracy);
+            result->best_loss = fmin(result->best_loss, eval.loss);
         }
     }
     result->seconds = clock_seconds() - start;
@@ -280,8 +271,10 @@ static void finish_summary(const Trainer *t, Summary *result, const char *status
     final.test_loss = result->test_loss;
     final.test_accuracy = result->test_accuracy;
     final.best_accuracy = result->best_accuracy;
+    final.best_loss = result->best_loss;
     final.seconds = result->seconds;
     final.samples_per_second = result->samples_per_second;
+    final.tokens_per_second = result->samples_per_second * sample_tokens(t);
     final.train_loss = t->epoch_tally.loss / t->epoch_tally.count;
     if (strcmp(status, "diverged") == 0)
         final.diverged_step = t->step + 1;

@@ -1,4 +1,5 @@
 /* Building a trainer: settings -> lanes, data, network, initial weights, optimizer, schedule. */
+#include "lockstep/bf16.h"
 #include "lockstep/cpu.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
@@ -34,9 +35,10 @@ static bool same_start(Trainer *t, int *exit_code, Err *err)
     uint16_t one = 1;
     snprintf(text, sizeof text,
              "version: %s\nrevision: %s\nbyte order: %s\nC library: %s\nISA level: %s\n"
-             "OpenBLAS core: %s\nconfig digest: %016llx\n",
+             "OpenBLAS core: %s\nmatrix products: %s\nconfig digest: %016llx\n",
              version_string(), version_git(), *(const char *)&one ? "little" : "big",
              gnu_get_libc_version(), cpu_isa_name(cpu_isa()), cpu_blas_core(),
+             t->settings->compute.precision == PRECISION_BF16 ? bf16_kernel() : "fp32",
              (unsigned long long)XXH3_64bits(config, bytes));
     free(config);
     return same(t, text, exit_code, err);
@@ -70,6 +72,11 @@ static Shape wanted_output(const Dataset *data)
     return (Shape){ .ndim = 1, .dim = { values, 1, 1 } };
 }
 
+static void read_sample(void *loader, int64_t sample, float *x)
+{
+    loader_train_sample(loader, sample, x);
+}
+
 /* Ranks that share memory have one copy of the weights, which rank 0 fills. */
 static bool init_weights(Trainer *t, Err *err)
 {
@@ -77,6 +84,7 @@ static bool init_weights(Trainer *t, Err *err)
     size_t n = t->model.layout.n;
     t->shared = shared_alloc(t->comm, first ? n * sizeof *t->w : 0);
     t->w = t->shared ? shared_part(t->shared, 0) : mem_array(float, n);
+    t->model.samples = (SampleSource){ read_sample, &t->loader, t->loader.train.count };
     if (!t->settings->dry_run && (first || !t->shared))
         ok = model_initialize(&t->model, (uint64_t)t->settings->seed, t->w, err);
     return comm_all_ok(t->comm, ok, err); /* and nobody reads them before they are there */
@@ -86,7 +94,9 @@ static bool init_model(Trainer *t, Err *err)
 {
     const Settings *s = t->settings;
     const Dataset *data = &t->loader.train;
-    ModelWish wish = { .input = t->loader.shape, .output = wanted_output(data) };
+    ModelWish wish = { .input = t->loader.shape,
+                       .output = wanted_output(data),
+                       .precision = (Precision)s->compute.precision };
     if (!model_build(&t->model, &s->config, s->model, s->loss, &wish, err))
         return false;
     if (t->model.loss.type->wants_labels != (data->classes > 0))
@@ -94,7 +104,7 @@ static bool init_model(Trainer *t, Err *err)
                             t->model.loss.type->name,
                             t->model.loss.type->wants_labels ? "class labels" : "target values",
                             data->classes > 0 ? "class labels" : "target values");
-    if (!model_check_lanes(&t->model, t->lanes.size, err))
+    if (!model_check_lanes(&t->model, t->lanes.size, err) || !trainer_check_tta(t, err))
         return false;
     model_allocate(&t->model, t->lanes.size);
     return init_weights(t, err);
@@ -132,6 +142,8 @@ static void allocate_scratch(Trainer *t)
     t->reports = mem_array(LaneReport, t->lanes.count);
     t->lane_values = mem_array(double, t->lanes.count);
     t->chunk_tallies = mem_array(Tally, chunks);
+    if (t->settings->eval.tta != TTA_NONE)
+        t->mean_output = mem_array(float, (size_t)t->lanes.size *shape_stored(t->model.output));
     t->digests = mem_array(uint64_t, t->model.layout.blocks);
     t->lane_bounds = mem_array(size_t, ranks + 1);
     t->chunk_bounds = mem_array(size_t, ranks + 1);
@@ -181,6 +193,7 @@ void trainer_free(Trainer *t)
     mem_free(t->reports);
     mem_free(t->lane_values);
     mem_free(t->chunk_tallies);
+    mem_free(t->mean_output);
     mem_free(t->digests);
     mem_free(t->lane_bounds);
     mem_free(t->chunk_bounds);

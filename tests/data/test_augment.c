@@ -7,11 +7,9 @@
 
 #define MAX_VALUES 1024
 
-/* Runs augmentation `text`, e.g. "{crop: {pad: 2}}", on x (C, H, W) with two random words. */
-static void run(const char *text, Shape shape, uint32_t first, uint32_t second, const float *x,
-                float *y)
+/* Runs augmentation `text`, e.g. "{crop: {pad: 2}}", on `sample`. */
+static void apply(const char *text, const AugmentSample *sample)
 {
-    static float scratch[MAX_VALUES];
     Config config;
     Err err;
     char yaml[256];
@@ -22,14 +20,22 @@ static void run(const char *text, Shape shape, uint32_t first, uint32_t second, 
     ck_assert_ptr_nonnull(type);
     void *options = mem_alloc(type->options_bytes);
     ck_assert_msg(options_read(&config, node, type->options, NULL, options, &err), "%s", err.text);
-    ck_assert(!type->check || type->check(options, shape, &err));
-    size_t n = (size_t)(shape.dim[0] * shape.dim[1] * shape.dim[2]);
-    memcpy(y, x, n * sizeof *y);
-    AugmentSample sample = { shape, y, scratch, { first, second, 0, 0 } };
-    type->apply(options, &sample);
+    ck_assert(!type->check || type->check(options, sample->shape, &err));
+    type->apply(options, sample);
     options_free(type->options, options);
     mem_free(options);
     config_free(&config);
+}
+
+/* On x (C, H, W) with two random words. */
+static void run(const char *text, Shape shape, uint32_t first, uint32_t second, const float *x,
+                float *y)
+{
+    static float scratch[MAX_VALUES];
+    size_t n = (size_t)(shape.dim[0] * shape.dim[1] * shape.dim[2]);
+    memcpy(y, x, n * sizeof *y);
+    apply(text, &(AugmentSample){
+                    .shape = shape, .x = y, .scratch = scratch, .random = { first, second } });
 }
 
 static void fill(float *x, size_t n)
@@ -82,6 +88,66 @@ START_TEST(flip)
         }
     run("flip: {horizontal: false}", shapes[0], 0xffffffffu, 0xffffffffu, x, y);
     ck_assert(same_bits(x, y, 35));
+}
+END_TEST
+
+/* In turns: the steady word says how the first epoch shows the image, the epoch's own word nothing,
+ * and every epoch shows the other side. */
+START_TEST(flip_alternates)
+{
+    Shape shape = shapes[1];
+    float x[MAX_VALUES], y[MAX_VALUES], scratch[MAX_VALUES];
+    fill(x, MAX_VALUES);
+    for (uint32_t way = 0; way < 16; way++)
+        for (int64_t epoch = 0; epoch < 4; epoch++) {
+            uint32_t noise = way & 4 ? 0xffffffffu : 0;
+            bool left = (way & 1) ^ (epoch & 1), up = way & 8 && ((way >> 1 & 1) ^ (epoch & 1));
+            memcpy(y, x, sizeof x);
+            AugmentSample sample = { .shape = shape,
+                                     .x = y,
+                                     .scratch = scratch,
+                                     .random = { noise, noise },
+                                     .epoch = epoch,
+                                     .steady = { way << 31, way >> 1 << 31 } };
+            apply(way & 8 ? "flip: {alternate: true, vertical: true}" : "flip: {alternate: true}",
+                  &sample);
+            FOR_PIXELS(shape, c, i, j)
+            {
+                int row = up ? shape.dim[1] - 1 - i : i, column = left ? shape.dim[2] - 1 - j : j;
+                ck_assert(at(y, shape, c, i, j) == at(x, shape, c, row, column));
+            }
+        }
+}
+END_TEST
+
+/* Over epochs of a loader: half of the images are mirrored in the first, each is mirrored in every
+ * other one. */
+START_TEST(flip_alternates_over_epochs)
+{
+    enum { TRAIN = 400, N = 16, EPOCHS = 4 };
+    static float seen[EPOCHS][TRAIN * N];
+    Fixture f;
+    fixture_must(&f,
+                 "data: {type: synthetic, shape: [1, 4, 4], train: 400, test: 1, augment: [flip: "
+                 "{alternate: true}]}",
+                 3, TRAIN, 1);
+    for (int64_t epoch = 0; epoch < EPOCHS; epoch++) {
+        const Batch *batch = loader_lane(&f.loader, epoch, 0);
+        for (int64_t i = 0; i < TRAIN; i++)
+            memcpy(seen[epoch] + loader_sample(&f.loader, epoch, i) * N, batch->x + i * N,
+                   N * sizeof(float));
+    }
+    int mirrored = 0;
+    for (int64_t i = 0; i < TRAIN; i++) {
+        float x[N];
+        loader_train_sample(&f.loader, i, x);
+        mirrored += !same_bits(x, seen[0] + i * N, N);
+        ck_assert(same_bits(x, seen[0] + i * N, N) != same_bits(x, seen[1] + i * N, N));
+    }
+    for (int epoch = 2; epoch < EPOCHS; epoch++)
+        ck_assert(same_bits(seen[epoch], seen[epoch - 2], TRAIN * N));
+    ck_assert_double_eq_tol(mirrored, TRAIN / 2, 5 * 0.5 * sqrt(TRAIN));
+    fixture_close(&f);
 }
 END_TEST
 
@@ -222,6 +288,8 @@ int main(void)
 {
     Suite *suite = suite_create("augment");
     add_test(suite, flip);
+    add_test(suite, flip_alternates);
+    add_test(suite, flip_alternates_over_epochs);
     add_test(suite, crop_with_zeros);
     add_test(suite, crop_with_reflection);
     add_test(suite, cutout);

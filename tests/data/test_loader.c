@@ -249,6 +249,55 @@ START_TEST(evaluation_is_in_file_order)
 }
 END_TEST
 
+/* Views of test images against indices written here; labels and counts are those of the chunk. */
+START_TEST(views_of_test_images)
+{
+    enum { C = 3, H = 9, W = 8, N = C * H * W };
+    static const View views[] = { { false, 0, 0 }, { true, 0, 0 },  { false, -1, -1 },
+                                  { false, 1, 1 }, { true, -1, 0 }, { true, 0, 2 },
+                                  { false, 3, -7 } };
+    static const int beyond[] = { 7, 6, 5, 4, 3, 2, 1 }; /* what lies at -7 .. -1 */
+    static float plain[4 * N];
+    Fixture f;
+    fixture_must(&f, AUGMENTED, 4, 4, 1);
+    for (size_t v = 0; v < sizeof views / sizeof *views; v++)
+        for (int64_t chunk = 0; chunk < 2; chunk++) {
+            const Batch *batch = loader_chunk(&f.loader, chunk);
+            int count = batch->count, label = batch->labels[0];
+            memcpy(plain, batch->x, (size_t)count * N * sizeof *plain);
+            batch = loader_chunk_view(&f.loader, chunk, views[v]);
+            ck_assert(batch->count == count && batch->labels[0] == label);
+            for (int i = 0; i < count * N; i++) {
+                int row = i / W % H + views[v].down, column = i % W + views[v].right;
+                row = row < 0 ? beyond[row + 7] : row < H ? row : H - 1 - (row - (H - 1));
+                column = column < 0 ? beyond[column + 7] : column < W ? column : 2 * W - 2 - column;
+                column = views[v].mirror ? W - 1 - column : column;
+                ck_assert(batch->x[i] == plain[i / (H * W) * (H * W) + row * W + column]);
+            }
+        }
+    fixture_close(&f);
+}
+END_TEST
+
+START_TEST(training_samples_without_augmentation)
+{
+    enum { N = 3 * 9 * 8 };
+    float x[N];
+    Fixture with, without;
+    fixture_must(&with, AUGMENTED, 4, 45, 1);
+    fixture_must(&without,
+                 "data: {type: synthetic, shape: [3, 9, 8], train: 45, test: 5, classes: 4}", 4, 45,
+                 1);
+    const Batch *batch = loader_lane(&without.loader, 0, 0);
+    for (int64_t i = 0; i < 45; i++) {
+        loader_train_sample(&with.loader, loader_sample(&without.loader, 0, i), x);
+        ck_assert(same_bits(x, batch->x + i * N, N));
+    }
+    fixture_close(&with);
+    fixture_close(&without);
+}
+END_TEST
+
 START_TEST(evaluation_is_not_augmented)
 {
     Fixture with, without;
@@ -519,7 +568,7 @@ START_TEST(wrong_configs)
                            "`lockstep list datasets`" },
         { "type: sythetic",
           "test.yaml:1:14: data.type: unknown data set \"sythetic\"; did you mean "
-          "\"synthetic\"? (data sets: cifar10, cifar100, idx, synthetic)" },
+          "\"synthetic\"? (data sets: cifar10, cifar100, idx, synthetic, text, tokens)" },
         { "type: synthetic, clases: 3",
           "test.yaml:1:25: data.clases: unknown option; did you mean \"classes\"? (options here: "
           "type, normalize, mean, std, shuffle, last_batch, augment, train_limit, test_limit, "
@@ -583,6 +632,8 @@ int main(void)
         batch_is_the_same_for_any_lanes,
         augmentation_belongs_to_epoch_and_sample,
         evaluation_is_in_file_order,
+        views_of_test_images,
+        training_samples_without_augmentation,
         evaluation_is_not_augmented,
         limits_cut_the_sets,
         normalisation_is_measured,

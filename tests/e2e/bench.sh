@@ -1,5 +1,6 @@
 #!/bin/sh
-# `bench step` measures a step, prints a table or JSON, and leaves nothing behind.
+# `bench step` measures a step, `bench kernels` kernels by themselves; both print a table or JSON
+# and leave nothing behind. What they measure is not asserted.
 . "$(dirname "$0")/common.sh"
 
 cat >c.yaml <<'YAML'
@@ -10,12 +11,50 @@ model:
 train: {batch: 32, lanes: 4, epochs: 1}
 YAML
 mpi 2 "$lockstep" bench step c.yaml >table || fail "the table"
-for word in stem '(add)' 3.dense forward exchange 'samples/s on 2 rank' 'limits of one core'; do
+for word in stem '(add)' 3.dense forward exchange 'samples/s on 2 rank' 'limits of one core' \
+    'GFLOP/s' 'GB/s' '(loss, packing' 'exposed reduction' \
+    'memory a rank: weights' 'process at most'; do
     grep -qF -e "$word" table || { cat table; fail "the table lacks $word"; }
 done
 "$lockstep" bench step c.yaml --json >json || fail "JSON"
 [ "$(field json ranks)" = 1 ] || fail "JSON: ranks"
-grep -q '"backward_ms": [0-9]' json || fail "JSON: layers"
+for key in backward_ms backward_gflops forward_peak_percent forward_gb_per_second \
+    backward_bandwidth_percent exposed_reduction_ms exposed_reduction_percent activations \
+    optimizer_state process_peak loss_and_packing_ms peak_gflops triad_gb_per_second; do
+    grep -q "\"$key\": [0-9]" json || { cat json; fail "JSON: $key"; }
+done
 [ ! -e runs ] || fail "a run folder was made"
 mpi 2 "$lockstep" bench step c.yaml optimizer.lr=1e9 2>err && fail "diverged, but exit code 0"
 grep -q 'try a smaller optimizer.lr' err || fail "diverged: no message"
+
+# rows FILE PATTERN COUNT: as many lines of the table match.
+rows() {
+    [ "$(grep -cE "$2" "$1")" = "$3" ] || { cat "$1"; fail "not $3 rows: $2"; }
+}
+number=' +[0-9]+\.[0-9]+'
+times=$number$number$number
+kernels() {
+    mpi "$1" "$lockstep" bench kernels --seconds 0.001 --filter "$2" ${3-}
+}
+kernels 2 'r20 64-64' >table || fail "kernels: convolutions"
+rows table 'x86-64-v. .*in use' 1
+rows table "^  (24 KB|768 KB|12 MB|48 MB|192 MB)$times\$" 5
+rows table '^convolutions .*median ms' 1
+for part in forward 'data gradient' 'weight gradient'; do
+    rows table "^  conv2d (winograd|direct) .* $part$times$number GFLOP/s .* % of peak" 2
+done
+rows table "weights packed$times *\$" 2
+rows table "$times" 13 # eight, and five of memory
+kernels 0 SGD >table || fail "kernels: sgd" # in any case
+rows table "^  sgd, .*$times$number GB/s .* % of .*$number ns a parameter" 1
+kernels 0 '1024 x 10 b' >table || fail "kernels: products"
+rows table "^  OpenBLAS .*$times$number GFLOP/s" 3
+kernels 0 'cross_entropy (10)' --json >json || fail "kernels: JSON"
+for key in peak_gflops x86-64-v2 bytes copy_gb_per_second median_ms min_ms max_ms repeats \
+    gb_per_second bandwidth_percent gelements_per_second; do
+    grep -q "\"$key\": [0-9]" json || { cat json; fail "kernels: JSON: $key"; }
+done
+grep -qE '"(gflops|peak_percent)"' json && fail "kernels: JSON: a rate that does not apply"
+[ "$(field json kernel)" = 'softmax_cross_entropy (10) b1024' ] || fail "kernels: JSON: kernel"
+[ "$(field json group)" = losses ] || fail "kernels: JSON: group"
+[ ! -e runs ] || fail "kernels: a run folder was made"

@@ -63,12 +63,14 @@ typedef struct LayerRun {
     Recipe recipe;
     bool train;
     bool image_of_signal; /* (N, C, L) is an image of height 1 */
+    bool sequence;        /* (N, T, F) are samples of shape (T, F) */
     Npy input, upstream, weight;
     Config config;
     Layout layout;
     Layer *layer;
     int batch;
-    float *x, *y, *dy, *dx; /* (B, stored) */
+    float *x, *y, *dy, *dx; /* (B, stored); no x and dx if the input is tokens */
+    int32_t *tokens;        /* (B, T), or NULL */
     float *w, *dw;          /* arenas */
     float *plain;           /* (B, values) of the larger side */
 } LayerRun;
@@ -234,6 +236,24 @@ static void cosine(LayerRun *run)
     recipe_copy_number(&run->recipe, "eps", "eps");
 }
 
+static void embedding(LayerRun *run)
+{
+    if (run->weight.ndim != 2) {
+        recipe_unsupported(&run->recipe, "the weight does not have 2 dimensions");
+        return;
+    }
+    recipe_add(&run->recipe, "features: %zu", run->weight.shape[1]);
+    recipe_copy_number(&run->recipe, "padding_idx", "padding");
+}
+
+static void attention(LayerRun *run)
+{
+    run->sequence = true;
+    recipe_copy_number(&run->recipe, "heads", "heads");
+    recipe_copy_flag(&run->recipe, "causal", "causal");
+    recipe_drop(&run->recipe, "embed"); /* the last dimension of x */
+}
+
 static const struct Reference {
     const char *layer, *type;
     void (*translate)(LayerRun *run);
@@ -265,6 +285,8 @@ static const struct Reference {
     { "weightnorm_linear", "weightnorm_dense", weightnorm },
     { "spectralnorm_linear", "spectralnorm_dense", spectralnorm },
     { "cosine_linear", "cosine_dense", cosine },
+    { "embedding", "embedding", embedding },
+    { "multihead_self_attention", "attention", attention },
 };
 
 static const struct Reference *find_reference(const char *layer)
@@ -284,14 +306,37 @@ static int sample_dims(const LayerRun *run)
     size_t normalized = json_array_size(json_object_get(attrs, "normalized_shape"));
     if (normalized > 0)
         return (int)normalized;
+    if (run->sequence)
+        return 2;
     if (run->input.ndim == 4)
         return 3;
     return run->image_of_signal && run->input.ndim == 3 ? 2 : 1;
 }
 
-static bool find_shape(LayerRun *run, Shape *shape)
+/* Token ids (B, T), all of them rows of the weights. */
+static bool find_tokens(LayerRun *run, Shape *shape)
 {
     const Npy *x = &run->input;
+    if (x->ndim != 2 || x->count == 0 || x->count > INT32_MAX || run->weight.ndim != 2)
+        return err_set(&run->c->why, "idx or weight: cannot use its shape");
+    size_t V = run->weight.shape[0];
+    run->batch = (int)x->shape[0];
+    run->tokens = mem_array(int32_t, x->count);
+    *shape = (Shape){ .ndim = 1, .dim = { (int)x->shape[1], 1, 1 }, .vocabulary = (int)V };
+    for (size_t i = 0; i < x->count; i++) {
+        double token = x->values[i];
+        if (!(token >= 0 && token < (double)V))
+            return err_set(&run->c->why, "idx: %g is not one of %zu tokens", token, V);
+        run->tokens[i] = (int32_t)token;
+    }
+    return true;
+}
+
+static bool find_shape(LayerRun *run, bool tokens, Shape *shape)
+{
+    const Npy *x = &run->input;
+    if (tokens)
+        return find_tokens(run, shape);
     int dims = sample_dims(run);
     size_t batch = 1;
     *shape = (Shape){ .ndim = dims > 1 ? 3 : 1, .dim = { 1, 1, 1 } };
@@ -306,6 +351,8 @@ static bool find_shape(LayerRun *run, Shape *shape)
         shape->dim[1] = (int)sample[1];
     if (dims > 1)
         shape->dim[2] = (int)sample[dims - 1];
+    if (run->sequence)
+        *shape = (Shape){ .ndim = 2, .dim = { (int)sample[0], (int)sample[1], 1 } };
     return true;
 }
 
@@ -347,6 +394,7 @@ static void run_free(LayerRun *run)
     float *buffers[] = { run->x, run->y, run->dy, run->dx, run->w, run->dw, run->plain };
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         mem_free(buffers[i]);
+    mem_free(run->tokens);
 }
 
 static float *filled(size_t n, float value)
@@ -417,15 +465,17 @@ static bool read_activations(LayerRun *run)
                        run->upstream.count, values);
     size_t larger = values > run->input.count ? values : run->input.count;
     run->plain = mem_array(float, larger);
-    run->x = mem_array(float, B *shape_stored(in));
     run->dy = mem_array(float, B *shape_stored(out));
     run->y = filled(B * shape_stored(out), NAN);
-    run->dx = filled(B * shape_stored(in), NAN);
-    float *plain = to_floats(&run->input);
-    pack_all(in, run->batch, plain, run->x);
-    mem_free(plain);
-    plain = to_floats(&run->upstream);
+    float *plain = to_floats(&run->upstream);
     pack_all(out, run->batch, plain, run->dy);
+    mem_free(plain);
+    if (run->tokens)
+        return true;
+    run->x = mem_array(float, B *shape_stored(in));
+    run->dx = filled(B * shape_stored(in), NAN);
+    plain = to_floats(&run->input);
+    pack_all(in, run->batch, plain, run->x);
     mem_free(plain);
     return true;
 }
@@ -436,7 +486,8 @@ static void compute(LayerRun *run)
     Pass pass = { .train = run->train,
                   .batch = run->batch,
                   .global_batch = run->batch,
-                  .lane_size = run->batch };
+                  .lane_size = run->batch,
+                  .tokens = run->tokens };
     if (layer->type->begin_step)
         layer->type->begin_step(layer, &run->layout, run->train ? run->batch : 0);
     layer->type->forward(layer, &pass, run->x, run->y);
@@ -496,17 +547,18 @@ static bool compare_one(LayerRun *run, const json_t *entry)
 static Verdict run_layer(LayerRun *run, const struct Reference *reference)
 {
     Case *c = run->c;
-    Shape in;
+    Shape in = { .ndim = 1 };
     bool has_weight = find_named(json_object_get(c->json, "inputs"), "weight");
-    if (!read_input(c, "x", &run->input) || !read_input(c, "dy", &run->upstream) ||
+    bool tokens = layer_find(reference->type)->takes_tokens;
+    if (!read_input(c, tokens ? "idx" : "x", &run->input) || !read_input(c, "dy", &run->upstream) ||
         (has_weight && !read_input(c, "weight", &run->weight)))
         return FAILED;
     recipe_init(&run->recipe, json_object_get(c->json, "attrs"), NULL);
     reference->translate(run);
     if (!recipe_finish(&run->recipe))
         return case_skips(c, "%s", run->recipe.unsupported);
-    if (!find_shape(run, &in) || !make_layer(run, reference->type, in) || !read_weights(run) ||
-        !read_activations(run))
+    if (!find_shape(run, tokens, &in) || !make_layer(run, reference->type, in) ||
+        !read_weights(run) || !read_activations(run))
         return FAILED;
     compute(run);
     const json_t *expected = json_object_get(c->json, "expected");
@@ -528,6 +580,7 @@ typedef struct LossRun {
     float *x, *dx;   /* (B, F) */
     float *targets;  /* (B, F), or */
     int32_t *labels; /* (B) */
+    int64_t counted; /* labels that are not ignored, or B */
 } LossRun;
 
 static void loss_run_free(LossRun *run)
@@ -544,13 +597,17 @@ static void loss_run_free(LossRun *run)
     mem_free(run->labels);
 }
 
-static bool read_labels(LossRun *run, size_t B, int classes)
+static bool read_labels(LossRun *run, size_t B, int classes, double ignored)
 {
     if (run->target.count != B)
         return err_set(&run->c->why, "target: %zu labels expected", B);
     run->labels = mem_array(int32_t, B);
     for (size_t i = 0; i < B; i++) {
         double label = run->target.values[i];
+        run->labels[i] = LABEL_IGNORED;
+        run->counted -= label == ignored;
+        if (label == ignored)
+            continue;
         if (!(label >= 0 && label < classes))
             return err_set(&run->c->why, "target: %g is not one of %d classes", label, classes);
         run->labels[i] = (int32_t)label;
@@ -558,7 +615,7 @@ static bool read_labels(LossRun *run, size_t B, int classes)
     return true;
 }
 
-/* Sums and gradients come per sample, over global_batch: 1 there makes a sum of the mean. */
+/* Sums and gradients come per target, over global_targets: 1 there makes a sum of the mean. */
 static void compare_loss(LossRun *run, int B, int F)
 {
     const json_t *expected = json_object_get(run->c->json, "expected");
@@ -566,7 +623,7 @@ static void compare_loss(LossRun *run, int B, int F)
     double scale = run->sum && elements ? F : 1, upstream = run->upstream.values[0];
     Batch batch = { .count = B, .labels = run->labels, .targets = run->targets };
     Pass pass = { .train = true, .batch = B, .lane_size = B };
-    pass.global_targets = run->sum ? 1 : B;
+    pass.global_targets = run->sum ? 1 : run->counted;
     Tally tally = run->loss.type->evaluate(&run->loss, &pass, &batch, run->x, run->dx);
     float y = (float)(tally.loss * scale / (double)pass.global_targets);
     for (int i = 0; i < B * F; i++)
@@ -574,6 +631,8 @@ static void compare_loss(LossRun *run, int B, int F)
     const json_t *loss = find_named(expected, "y"), *gradient = find_named(expected, "d_x");
     if (!loss || !gradient)
         err_set(&run->c->why, "y or d_x is not among the expected arrays");
+    else if (tally.count != (double)run->counted)
+        err_set(&run->c->why, "%g targets are counted, not %g", tally.count, (double)run->counted);
     else if (compare_expected(run->c, loss, &y, 1))
         compare_expected(run->c, gradient, run->dx, (size_t)B * (size_t)F);
 }
@@ -595,9 +654,6 @@ static Verdict run_loss(LossRun *run, const char *type, const char *target)
     if (!read_input(c, "x", &run->input) || !read_input(c, target, &run->target) ||
         !read_input(c, "dy", &run->upstream))
         return FAILED;
-    for (size_t i = 0; i < run->target.count; i++)
-        if (run->target.is_integer && run->target.values[i] == ignored)
-            return case_skips(c, "targets that are ignored (ignore_index)");
     const Npy *x = &run->input;
     if (x->ndim < 2 || x->count == 0 || x->count > INT32_MAX || run->upstream.count != 1)
         return case_fails(c, "x or dy: cannot use its shape");
@@ -606,7 +662,8 @@ static Verdict run_loss(LossRun *run, const char *type, const char *target)
         !loss_init(&run->loss, &run->config, config_get(run->config.root, "loss"),
                    (Shape){ .ndim = 1, .dim = { (int)F, 1, 1 } }, why))
         return FAILED;
-    if (run->loss.type->wants_labels && !read_labels(run, B, (int)F))
+    run->counted = (int64_t)B;
+    if (run->loss.type->wants_labels && !read_labels(run, B, (int)F, ignored))
         return FAILED;
     if (!run->loss.type->wants_labels && run->target.count != x->count)
         return case_fails(c, "%s: %zu targets expected", target, x->count);

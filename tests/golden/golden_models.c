@@ -15,13 +15,14 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- the network that a case describes ---- */
 
 typedef struct Network {
     char yaml[4096]; /* "{layers: [...]}" */
-    char unsupported[128];
+    int vocabulary;  /* of its tokens; 0: its input is numbers */
 } Network;
 
 static const char *find_activation(const char *description)
@@ -90,6 +91,74 @@ static bool resblock(Network *network, const FlatTensors *flat, int ghost)
     return true;
 }
 
+/* The number of "N heads" in a description; 0 if there is none. */
+static int head_count(const char *description)
+{
+    const char *word = strstr(description, " heads");
+    while (word && word > description && word[-1] >= '0' && word[-1] <= '9')
+        word--;
+    return word ? (int)strtol(word, NULL, 10) : 0;
+}
+
+/* A block of a GPT: attention and two dense layers, each behind a layernorm and beside a shortcut.
+ * False if the case has no such block. */
+static bool gpt_block(Network *network, const FlatTensors *flat, int number, int heads)
+{
+    char fc[32], out[32];
+    snprintf(fc, sizeof fc, "h%d.fc.weight", number);
+    snprintf(out, sizeof out, "h%d.out.weight", number);
+    if (channels(flat, fc) == 0 || channels(flat, out) == 0)
+        return false;
+    text_append(network->yaml, sizeof network->yaml,
+                ", residual: {body: [layernorm: {name: h%d.ln1}, "
+                "attention: {heads: %d, causal: true, name: h%d.attention}]}"
+                ", residual: {body: [layernorm: {name: h%d.ln2}, dense: {units: %d, name: h%d.fc}, "
+                "gelu: tanh, dense: {units: %d, name: h%d.out}]}",
+                number, heads, number, number, channels(flat, fc), number, channels(flat, out),
+                number);
+    return true;
+}
+
+/* tok + pos -> blocks -> lnf -> head */
+static bool gpt(Network *network, const FlatTensors *flat, const char *description)
+{
+    int tokens = layout_find(&flat->layout, "tok"), heads = head_count(description);
+    if (tokens < 0 || layout_find(&flat->layout, "pos") < 0 || channels(flat, "head.weight") == 0 ||
+        heads == 0 || !layer_find("attention"))
+        return false;
+    network->vocabulary = flat->layout.tensors[tokens].shape[0];
+    snprintf(network->yaml, sizeof network->yaml,
+             "{layers: [embedding: {features: %d, name: tok}, positional: {name: pos}",
+             flat->layout.tensors[tokens].shape[1]);
+    for (int i = 0; gpt_block(network, flat, i, heads); i++)
+        ;
+    text_append(network->yaml, sizeof network->yaml,
+                ", layernorm: {name: lnf}, dense: {units: %d, bias: false, name: head}]}",
+                channels(flat, "head.weight"));
+    return true;
+}
+
+/* What a tensor of the reference is called here. */
+static int find_ours(const Layout *ours, const char *name)
+{
+    static const char *const ends[][2] = { { "tok", "tok.weight" },
+                                           { "pos", "pos.weight" },
+                                           { ".qkv.weight", ".attention.in_proj_weight" },
+                                           { ".qkv.bias", ".attention.in_proj_bias" },
+                                           { ".proj.weight", ".attention.out_proj_weight" },
+                                           { ".proj.bias", ".attention.out_proj_bias" } };
+    char full[256];
+    size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        size_t end = strlen(ends[i][0]);
+        if (length < end || strcmp(name + length - end, ends[i][0]) != 0)
+            continue;
+        snprintf(full, sizeof full, "%.*s%s", (int)(length - end), name, ends[i][1]);
+        return layout_find(ours, full);
+    }
+    return layout_find(ours, name);
+}
+
 /* ---- the optimizer ---- */
 
 static bool translate_optimizer(Recipe *recipe, const json_t *optimizer)
@@ -128,6 +197,7 @@ typedef struct ModelRun {
     size_t batch, row; /* samples a step, values a sample */
     Shape shape;
     bool labels; /* y holds classes */
+    size_t rows; /* of the output: targets a sample, if they are labels */
     /* of one of the two runs */
     int lanes;
     Config config;
@@ -193,7 +263,8 @@ static bool describe(ModelRun *run, Network *network)
     const char *description = key_text(run->c->json, "description", "");
     int ghost = run->lanes == 1 ? (int)(run->batch / (size_t)run->ranks) : 0;
     *network = (Network){ .yaml = "" };
-    return resblock(network, &run->flat, ghost) || mlp(network, &run->flat, description);
+    return resblock(network, &run->flat, ghost) || gpt(network, &run->flat, description) ||
+           mlp(network, &run->flat, description);
 }
 
 /* Every tensor of the case must be one of the model's, and the other way round. */
@@ -204,7 +275,7 @@ static bool match_tensors(ModelRun *run)
     size_t values = 0;
     for (int i = 0; i < run->flat.layout.count; i++) {
         const LayoutTensor *theirs = &run->flat.layout.tensors[i];
-        run->tensor[i] = layout_find(ours, theirs->name);
+        run->tensor[i] = find_ours(ours, theirs->name);
         if (run->tensor[i] < 0 || ours->tensors[run->tensor[i]].n != theirs->n)
             return err_set(&run->c->why, "tensor %s: the model has none like it", theirs->name);
         values += theirs->n;
@@ -213,19 +284,32 @@ static bool match_tensors(ModelRun *run)
            err_set(&run->c->why, "the model has more tensors than the case");
 }
 
-/* Labels must be classes of the network, targets as many as its outputs. */
-static bool check_targets(const ModelRun *run)
+static bool are_below(const Npy *npy, const char *what, int limit, Err *why)
 {
-    size_t outputs = shape_values(run->model.output);
-    size_t targets = run->y.count / run->y.shape[0] / run->batch;
-    if (targets != (run->labels ? 1 : outputs))
-        return err_set(&run->c->why, "y: %zu values a sample do not fit %zu outputs", targets,
-                       outputs);
-    for (size_t i = 0; run->labels && i < run->y.count; i++)
-        if (run->y.values[i] < 0 || run->y.values[i] >= (double)outputs)
-            return err_set(&run->c->why, "y: %g is not one of %zu classes", run->y.values[i],
-                           outputs);
+    for (size_t i = 0; i < npy->count; i++)
+        if (!(npy->values[i] >= 0 && npy->values[i] < (double)limit))
+            return err_set(why, "%s: %g is not one of %d", what, npy->values[i], limit);
     return true;
+}
+
+/* Labels must be classes of the network, targets as many as its outputs. */
+static bool check_targets(ModelRun *run)
+{
+    Shape output = run->model.output;
+    size_t targets = run->y.count / run->y.shape[0] / run->batch;
+    run->rows = (size_t)shape_rows(output);
+    size_t wanted = run->labels ? run->rows : shape_values(output);
+    if (targets != wanted)
+        return err_set(&run->c->why, "y: %zu values a sample, %zu expected", targets, wanted);
+    return !run->labels || are_below(&run->y, "y", shape_features(output), &run->c->why);
+}
+
+/* Token ids must be of the network's vocabulary. */
+static bool check_tokens(ModelRun *run, int vocabulary)
+{
+    run->shape.vocabulary = vocabulary;
+    return vocabulary == 0 || (run->shape.ndim == 1 && run->x.is_integer &&
+                               are_below(&run->x, "x", vocabulary, &run->c->why));
 }
 
 static bool build(ModelRun *run)
@@ -233,6 +317,8 @@ static bool build(ModelRun *run)
     Network network;
     Err *why = &run->c->why;
     describe(run, &network);
+    if (!check_tokens(run, network.vocabulary))
+        return err_set(why, "x: token ids (steps, B, T) are expected");
     char text[sizeof network.yaml + sizeof run->recipe.yaml + 128];
     snprintf(text, sizeof text, "model: %s\noptimizer: %s\nloss: %s\n", network.yaml,
              run->recipe.yaml, run->labels ? "softmax_cross_entropy" : "mse");
@@ -279,7 +365,11 @@ static double run_lane(ModelRun *run, int step, int lane)
         target[i] = (float)run->y.values[from_y + i];
         label[i] = (int32_t)run->y.values[from_y + i];
     }
-    Batch batch = { .count = (int)B, .x = x };
+    int32_t *token = mem_array(int32_t, B * run->row);
+    for (size_t i = 0; i < B * run->row; i++)
+        token[i] = (int32_t)run->x.values[from + i];
+    bool tokens = run->shape.vocabulary > 0;
+    Batch batch = { .count = (int)B, .x = tokens ? NULL : x, .tokens = tokens ? token : NULL };
     if (run->labels)
         batch.labels = label;
     else
@@ -289,11 +379,13 @@ static double run_lane(ModelRun *run, int step, int lane)
                   .step = step,
                   .first_sample = (int)first,
                   .global_batch = (int)run->batch,
-                  .global_targets = (int64_t)run->batch,
-                  .lane_size = (int)B };
+                  .global_targets = (int64_t)(run->batch * run->rows),
+                  .lane_size = (int)B,
+                  .tokens = batch.tokens };
     Tally tally = model_forward(&run->model, &batch, &pass);
     model_backward(&run->model, &batch, &pass);
     mem_free(x);
+    mem_free(token);
     mem_free(target);
     mem_free(label);
     return tally.loss;
@@ -310,7 +402,7 @@ static double run_step(ModelRun *run, int step)
         for (size_t i = 0; i < layout->n; i++)
             run->sum[i] += run->dw[i];
     }
-    return loss / (double)run->batch;
+    return loss / (double)(run->batch * run->rows);
 }
 
 /* ---- comparison ---- */

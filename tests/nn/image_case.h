@@ -37,12 +37,17 @@ static inline Shape features(int F)
     return (Shape){ .ndim = 1, .dim = { F, 1, 1 } };
 }
 
+static inline Shape sequence(int T, int F)
+{
+    return (Shape){ .ndim = 2, .dim = { T, F, 1 } };
+}
+
 /* Index of a value in stored form. */
 static inline size_t stored_at(Shape shape, int n, int c, int h, int w)
 {
     size_t sample = (size_t)n * shape_stored(shape);
-    if (shape.ndim == 1)
-        return sample + (size_t)c;
+    if (shape.ndim < 3)
+        return sample + (size_t)(c * shape.dim[1] + h);
     size_t row = (size_t)(c / 16 * shape.dim[1] + h);
     return sample + (row * (size_t)shape.dim[2] + (size_t)w) * 16 + (size_t)(c % 16);
 }
@@ -76,11 +81,12 @@ static inline bool missing_channels_zero(Shape shape, int batch, const float *x)
     return true;
 }
 
-/* Reads options and plans; false and the layer's message if the layer refuses its input. */
-static inline bool case_plan(ImageCase *test, const char *type, const char *options, Shape in,
-                             Err *err)
+/* Reads options and plans; false and the layer's message if the layer refuses its input. The
+ * network's input is `tokens` token ids; 0: it is numbers. */
+static inline bool case_plan_tokens(ImageCase *test, const char *type, const char *options,
+                                    Shape in, int tokens, Err *err)
 {
-    *test = (ImageCase){ .layer = { .type = layer_find(type), .in = in } };
+    *test = (ImageCase){ .layer = { .type = layer_find(type), .in = in, .tokens = tokens } };
     snprintf(test->label, sizeof test->label, "%s {%s} on (%d, %d, %d)", type, options, in.dim[0],
              in.dim[1], in.dim[2]);
     ck_assert_ptr_nonnull(test->layer.type);
@@ -95,6 +101,12 @@ static inline bool case_plan(ImageCase *test, const char *type, const char *opti
                              test->layer.options, err);
     ck_assert_msg(read, "%s", err->text);
     return layer_type->plan(&test->layer, &test->layout, err);
+}
+
+static inline bool case_plan(ImageCase *test, const char *type, const char *options, Shape in,
+                             Err *err)
+{
+    return case_plan_tokens(test, type, options, in, 0, err);
 }
 
 /* Allocates, fills weights and data for `batch` samples, which are the whole step. */

@@ -22,12 +22,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define STEP 0x1p-7
+#define STEP 0x1p-8
 #define TOLERANCE 5e-4 /* of the gradient's size, beside the noise of float forward passes */
 
 static const struct {
     const char *option, *value;
-} samples[] = { { "units", "6" }, { "channels", "5" }, { "kernel", "3" }, { "groups", "1" } };
+} samples[] = { { "units", "6" },  { "features", "5" }, { "channels", "5" },
+                { "kernel", "3" }, { "groups", "1" },   { "factor", "-1.75" } };
 
 static const struct {
     const char *layer, *options;
@@ -43,9 +44,12 @@ static const struct {
     { "softplus", "{beta: 3}", 0 },
     { "spectralnorm_dense", "{units: 3, power_iterations: 1000, bias: false}", 0 },
     { "weightnorm_dense", "{units: 17, bias: false}", 0 },
+    { "attention", "{heads: 1, causal: true, bias: false}", 0 },
+    { "attention", "{heads: 2, dropout: 0.25}", 0 },
     { "avgpool", "{kernel: 3, stride: 2, padding: 1}", 0 },
     { "batchnorm", "{eps: 0.1}", 0 },
     { "batchnorm", "{affine: false}", 0 },
+    { "batchnorm", "{affine: bias}", 0 },
     { "conv2d", "{channels: 17, kernel: 3, padding: 1, method: direct}", 0 },
     { "conv2d", "{channels: 17, kernel: 3, padding: 1, method: winograd}", 8 },
     { "conv2d", "{channels: 4, kernel: 3, stride: 2, padding: 1, bias: false}", 0 },
@@ -53,10 +57,14 @@ static const struct {
     { "dense", "{units: 17, bias: false}", 0 },
     { "dense", "{units: 37}", 0 },
     { "dropout", "{p: 0.25}", 0 },
+    { "embedding", "{features: 67, scale: true}", 0 },
     { "gelu", "{approximate: tanh}", 0 },
     { "layernorm", "{affine: false}", 0 },
     { "layernorm", "{eps: 0.1}", 0 },
     { "maxpool", "{kernel: 3, stride: 2, padding: 1}", 0 },
+    { "pool_positions", "{take: first}", 0 },
+    { "pool_positions", "{take: last}", 0 },
+    { "positional", "{type: sinusoidal}", 0 },
 };
 
 /* With these options backward is on purpose not the whole derivative: adanorm stops the gradient
@@ -70,9 +78,11 @@ static const struct {
 
 static const Shape shapes[] = {
     { .ndim = 1, .dim = { 1, 1, 1 } },  { .ndim = 1, .dim = { 7, 1, 1 } },
-    { .ndim = 1, .dim = { 33, 1, 1 } }, { .ndim = 3, .dim = { 1, 5, 4 } },
+    { .ndim = 1, .dim = { 33, 1, 1 } }, { .ndim = 2, .dim = { 1, 9, 1 } },
+    { .ndim = 2, .dim = { 5, 3, 1 } },  { .ndim = 2, .dim = { 4, 35, 1 } },
+    { .ndim = 2, .dim = { 5, 6, 1 } },  { .ndim = 3, .dim = { 1, 5, 4 } },
     { .ndim = 3, .dim = { 3, 5, 6 } },  { .ndim = 3, .dim = { 16, 4, 5 } },
-    { .ndim = 3, .dim = { 19, 4, 3 } },
+    { .ndim = 3, .dim = { 19, 4, 3 } }, { .ndim = 1, .dim = { 6, 1, 1 }, .vocabulary = 7 },
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -107,7 +117,8 @@ typedef struct Rig {
     Layout layout;
     Layer *layer;
     Pass pass;
-    size_t x_floats, y_floats; /* of the batch, stored */
+    size_t x_floats, y_floats; /* of the batch, stored; no x if the input is tokens */
+    int32_t *tokens;           /* (B, T), or NULL */
     float *x, *y, *dy, *dx, *w, *dw;
     float *high, *low; /* y at both ends of a step */
     double rounding;   /* of y, see variants */
@@ -141,7 +152,8 @@ static void set_batch(Rig *rig)
     for (size_t b = 0; b < (size_t)rig->pass.batch; b++) {
         for (size_t i = 0; i < shape_values(in); i++)
             plain[i] = level(in, b, i);
-        shape_pack(in, plain, rig->x + b * shape_stored(in));
+        if (rig->x)
+            shape_pack(in, plain, rig->x + b * shape_stored(in));
         for (size_t i = 0; i < shape_values(out); i++)
             plain[i] = (float)random_normal(test_key(5, b), i);
         shape_pack(out, plain, rig->dy + b * shape_stored(out));
@@ -149,14 +161,27 @@ static void set_batch(Rig *rig)
     mem_free(plain);
 }
 
+static void set_tokens(Rig *rig)
+{
+    Shape in = rig->layer->in;
+    size_t count = (size_t)rig->pass.batch * shape_values(in);
+    rig->tokens = mem_array(int32_t, count);
+    for (size_t i = 0; i < count; i++)
+        rig->tokens[i] = (int32_t)random_below(test_key(8, 0), i, (uint32_t)in.vocabulary);
+    rig->pass.tokens = rig->tokens;
+}
+
 static void allocate(Rig *rig)
 {
     Layer *layer = rig->layer;
     size_t batch = (size_t)rig->pass.batch, n = rig->layout.n;
-    rig->x_floats = shape_stored(layer->in) * batch;
+    if (layer->in.vocabulary > 0)
+        set_tokens(rig);
+    else
+        rig->x_floats = shape_stored(layer->in) * batch;
     rig->y_floats = shape_stored(layer->out) * batch;
-    rig->x = mem_array(float, rig->x_floats);
-    rig->dx = mem_array(float, rig->x_floats);
+    rig->x = rig->tokens ? NULL : mem_array(float, rig->x_floats);
+    rig->dx = rig->tokens ? NULL : mem_array(float, rig->x_floats);
     rig->y = mem_array(float, rig->y_floats);
     rig->dy = mem_array(float, rig->y_floats);
     rig->high = mem_array(float, rig->y_floats);
@@ -171,6 +196,7 @@ static void rig_free(Rig *rig)
     float *arrays[] = { rig->x, rig->dx, rig->y, rig->dy, rig->high, rig->low, rig->w, rig->dw };
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         mem_free(arrays[i]);
+    mem_free(rig->tokens);
     layer_free(rig->layer);
     layout_free(&rig->layout);
     config_free(&rig->config);
@@ -359,9 +385,9 @@ static double check_differences(Rig *rig)
     float *mask = mem_array(float, rig->x_floats + rig->layout.n);
     float *ones = mem_array(float, shape_values(in));
     fill(ones, 1, shape_values(in));
-    for (size_t b = 0; b < (size_t)rig->pass.batch; b++)
+    for (size_t b = 0; rig->x && b < (size_t)rig->pass.batch; b++)
         shape_pack(in, ones, mask + b * shape_stored(in));
-    double worst = worst_misfit(rig, rig->x, mask, rig->dx, rig->x_floats);
+    double worst = rig->x ? worst_misfit(rig, rig->x, mask, rig->dx, rig->x_floats) : 0;
     fill(mask, 1, rig->x_floats + rig->layout.n);
     for (int i = 0; i < rig->layout.count; i++) {
         const LayoutTensor *tensor = &rig->layout.tensors[i];
@@ -419,7 +445,7 @@ static void check_layer(Rig *rig, bool differences, const char *what)
                   "%s: dw is not complete, or its padding was written", what);
     ck_assert_msg(padding_is_zero(rig->layer->out, rig->y, rig->pass.batch),
                   "%s: missing channels of y are not zero", what);
-    ck_assert_msg(padding_is_zero(rig->layer->in, rig->dx, rig->pass.batch),
+    ck_assert_msg(!rig->dx || padding_is_zero(rig->layer->in, rig->dx, rig->pass.batch),
                   "%s: missing channels of dx are not zero", what);
     check_in_place(rig, what);
     check_repeat(rig, what);
@@ -447,18 +473,19 @@ static void check_options(const char *type, const char *options, double rounding
     ck_assert_msg(taken > 0, "%s %s takes none of the shapes", type, options);
 }
 
-/* "{units: 6}": the required options, with values by name. */
+/* "{units: 6}": the options without a default, with values by name. */
 static void required_options(const LayerType *type, char *buffer, size_t size)
 {
     int count = 0;
     snprintf(buffer, size, "{");
     for (const Option *option = type->options; option && option->name; option++) {
-        const char *value = "3";
-        if (option->def)
-            continue;
-        for (size_t i = 0; i < sizeof samples / sizeof *samples; i++)
+        const char *value = option->def ? NULL : "3";
+        bool open = !option->def || !*option->def;
+        for (size_t i = 0; open && i < sizeof samples / sizeof *samples; i++)
             if (strcmp(samples[i].option, option->name) == 0)
                 value = samples[i].value;
+        if (!value)
+            continue;
         text_append(buffer, size, "%s%s: %s", count++ ? ", " : "", option->name, value);
     }
     text_append(buffer, size, "}");

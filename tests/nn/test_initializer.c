@@ -2,6 +2,7 @@
  * orthogonality, spelling, and that a tensor's numbers depend on (seed, tensor) only. */
 #include "lockstep/initializer.h"
 #include "lockstep/memory.h"
+#include "lockstep/random.h"
 
 #include "support.h"
 
@@ -173,6 +174,125 @@ START_TEST(test_constants)
 }
 END_TEST
 
+/* Filter i of a group has a one at the middle tap of channel i; filters without a channel are what
+ * `torch` gives. */
+static void check_dirac(int filters, int channels, int height, int width, int groups)
+{
+    float w[256], torch[256];
+    Err err;
+    int taps = height * width, columns = channels * taps;
+    InitializerInput input = { .seed = 3,
+                               .fan_in = columns,
+                               .fan_out = 9,
+                               .rows = filters,
+                               .columns = columns,
+                               .kernel_h = height,
+                               .kernel_w = width,
+                               .groups = groups };
+    ck_assert(initializer_fill("dirac*1.5", &input, w, &err));
+    ck_assert(initializer_fill("torch*1.5", &input, torch, &err));
+    int group = filters / (groups ? groups : 1);
+    for (int f = 0; f < filters; f++)
+        for (int k = 0; k < columns; k++) {
+            int row = k % taps / width, column = k % width;
+            bool middle = row == height / 2 && column == width / 2;
+            float one = middle && k / taps == f % group ? 1.5f : 0;
+            bool identity = f % group < channels;
+            ck_assert(w[f * columns + k] == (identity ? one : torch[f * columns + k]));
+        }
+}
+
+START_TEST(test_dirac)
+{
+    check_dirac(5, 3, 3, 3, 1);
+    check_dirac(3, 5, 3, 3, 1);
+    check_dirac(4, 4, 2, 2, 1);
+    check_dirac(6, 2, 1, 3, 2);
+    check_dirac(4, 1, 5, 5, 4);
+    check_dirac(3, 7, 1, 1, 0);
+}
+END_TEST
+
+/* A random symmetric positive matrix B B^T / n; or 4 times the identity. */
+static void make_moments(int n, bool equal, double *moments)
+{
+    double *b = mem_array(double, n *n);
+    for (int i = 0; i < n * n; i++)
+        b[i] = random_normal(random_key(5, RANDOM_TEST, (uint64_t)n, 0), (uint64_t)i);
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) {
+            double sum = 0;
+            for (int k = 0; k < n; k++)
+                sum += b[i * n + k] * b[j * n + k];
+            moments[i * n + j] = equal ? (i == j ? 4 : 0) : sum / n;
+        }
+    mem_free(b);
+}
+
+/* a^T M b */
+static double between(const double *moments, int n, const float *a, const float *b)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++)
+            sum += (double)a[i] * moments[i * n + j] * (double)b[j];
+    return sum;
+}
+
+/* With M the moments and w_f = gain v_f / sqrt(lambda_f + eps): w_f M w_g = 0 for f != g and gain^2
+ * lambda_f / (lambda_f + eps) for f = g, lambda_f falling; filter n + f is minus filter f. */
+static void check_whiten(int n, int filters, bool equal)
+{
+    enum { N = 27 };
+    static double moments[N * N];
+    static float w[2 * N * N];
+    Err err;
+    const double eps = 0.125, gain = 2;
+    make_moments(n, equal, moments);
+    InitializerInput input = { .rows = filters, .columns = n, .moments = moments };
+    ck_assert_msg(initializer_fill("whiten(0.125)*2", &input, w, &err), "%s", err.text);
+    double last = (double)INFINITY;
+    for (int f = 0; f < filters && f < n; f++) {
+        double squares = 0;
+        for (int i = 0; i < n; i++)
+            squares += (double)w[f * n + i] * (double)w[f * n + i];
+        double lambda = gain * gain / squares - eps;
+        ck_assert_double_le(lambda, last * (1 + 1e-6));
+        last = lambda;
+        for (int g = 0; g <= f; g++)
+            ck_assert_double_eq_tol(between(moments, n, w + f * n, w + g * n),
+                                    f == g ? gain * gain * lambda / (lambda + eps) : 0, 1e-5);
+    }
+    for (int i = 0; i < (filters - n) * n; i++)
+        ck_assert(w[n * n + i] == -w[i]);
+}
+
+START_TEST(test_whiten)
+{
+    check_whiten(1, 1, false);
+    check_whiten(2, 4, false);
+    check_whiten(12, 24, false);
+    check_whiten(12, 24, true);
+    check_whiten(12, 7, false);
+    check_whiten(27, 40, false);
+}
+END_TEST
+
+START_TEST(test_whiten_messages)
+{
+    float w[25 * 12];
+    double moments[144] = { 1 };
+    Err err;
+    InitializerInput input = { .rows = 25, .columns = 12 };
+    ck_assert(!initializer_fill("whiten(1e-3)", &input, w, &err));
+    ck_assert_str_eq(err.text, "whiten is for a convolution of one group that sees the training "
+                               "images themselves, in patches of at most 128 values");
+    input.moments = moments;
+    ck_assert(!initializer_fill("whiten(1e-3)", &input, w, &err));
+    ck_assert_str_eq(err.text, "whiten makes at most 24 filters of patches of 12 values, not 25");
+}
+END_TEST
+
 static void fill_small(uint64_t seed, uint64_t tensor, const char *scheme, float w[35])
 {
     Err err;
@@ -218,7 +338,7 @@ START_TEST(test_spelling)
             snprintf(open, 8, "(0.5)");
         ck_assert_msg(initializer_check(scheme, &err), "%s: %s", scheme, err.text);
     }
-    ck_assert_int_eq(count, 20);
+    ck_assert_int_eq(count, 22);
     assert_error("he_nromal", "unknown initialiser \"he_nromal\"; did you mean \"he_normal\"? "
                               "(initialisers: he_normal, he_uniform, ");
     assert_error("", "unknown initialiser \"\"");
@@ -228,6 +348,10 @@ START_TEST(test_spelling)
     assert_error("normal(1)2", "initialiser \"normal(1)2\": \"name(number)\" is wanted");
     assert_error("he_normal*", "initialiser \"he_normal*\": a number is wanted after \"*\"");
     assert_error("he_normal*inf", "initialiser \"he_normal*inf\": a number is wanted after \"*\"");
+    assert_error("whiten", "initialiser \"whiten\" wants a number: \"whiten(0.02)\"");
+    assert_error("whiten(0)",
+                 "initialiser \"whiten(0)\": a number above 0 is wanted in the brackets");
+    assert_error("dirac(1)", "initialiser \"dirac(1)\": dirac takes no number in");
     assert_error("he_normal(2)", "initialiser \"he_normal(2)\": he_normal takes no number in");
 }
 END_TEST
@@ -239,6 +363,9 @@ int main(void)
     add_test(suite, test_truncated);
     add_test(suite, test_orthogonal);
     add_test(suite, test_constants);
+    add_test(suite, test_dirac);
+    add_test(suite, test_whiten);
+    add_test(suite, test_whiten_messages);
     add_test(suite, test_keys);
     add_test(suite, test_spelling);
     return run_suite(suite);

@@ -18,7 +18,7 @@ typedef struct Net {
     Pass pass;
     Batch batch;
     float *w, *dw, *x, *targets;
-    int32_t *labels;
+    int32_t *labels, *tokens;
 } Net;
 
 static RandomKey test_key(uint64_t a, uint64_t b)
@@ -42,6 +42,36 @@ static void net_free(Net *net)
     mem_free(net->x);
     mem_free(net->targets);
     mem_free(net->labels);
+    mem_free(net->tokens);
+}
+
+/* Labels of the batch: classes in turn; of a sequence every third position has none. */
+static void set_labels(Net *net, int batch)
+{
+    Shape output = net->model.output;
+    bool sequence = output.ndim == 2;
+    size_t classes = (size_t)(sequence ? output.dim[1] : (int)shape_values(output));
+    int count = batch * shape_rows(output), targets = 0;
+    net->labels = mem_array(int32_t, count);
+    for (int i = 0; i < count; i++) {
+        bool ignored = sequence && i % 3 == 1;
+        net->labels[i] = ignored ? LABEL_IGNORED : (int32_t)((size_t)(3 * i + 1) % classes);
+        targets += !ignored;
+    }
+    net->pass.global_targets = 2 * targets;
+}
+
+static void set_input(Net *net, Shape input, int batch)
+{
+    size_t n = shape_values(input) * (size_t)batch;
+    if (input.vocabulary == 0) {
+        net->x = normal_numbers(0, n);
+        return;
+    }
+    net->tokens = mem_array(int32_t, n);
+    for (size_t i = 0; i < n; i++)
+        net->tokens[i] = (int32_t)random_below(test_key(3, 0), i, (uint32_t)input.vocabulary);
+    net->pass.tokens = net->tokens;
 }
 
 /* `text`: a map with `model` and perhaps `loss`. Random batch, labels and targets. apart: nothing
@@ -55,7 +85,6 @@ static void net_init_with(Net *net, const char *text, Shape input, int batch, bo
                             .step = 3,
                             .first_sample = batch,
                             .global_batch = 2 * batch,
-                            .global_targets = 2 * batch,
                             .lane_size = batch } };
     ck_assert_msg(config_parse(&net->config, "test", text, strlen(text), &err), "%s", err.text);
     ConfigNode *root = net->config.root;
@@ -71,13 +100,14 @@ static void net_init_with(Net *net, const char *text, Shape input, int batch, bo
     net->dw = mem_array(float, model->layout.n);
     ck_assert(model_initialize(model, 9, net->w, &err));
     size_t outputs = shape_values(model->output);
-    net->x = normal_numbers(0, shape_values(input) * (size_t)batch);
+    set_input(net, input, batch);
+    set_labels(net, batch);
     net->targets = normal_numbers(1, outputs * (size_t)batch);
-    net->labels = mem_array(int32_t, batch);
-    for (int i = 0; i < batch; i++)
-        net->labels[i] = (int32_t)((size_t)(3 * i + 1) % outputs);
-    net->batch =
-        (Batch){ .count = batch, .x = net->x, .labels = net->labels, .targets = net->targets };
+    net->batch = (Batch){ .count = batch,
+                          .x = net->x,
+                          .tokens = net->tokens,
+                          .labels = net->labels,
+                          .targets = net->targets };
     model_bind(model, net->w, net->dw);
 }
 
@@ -89,7 +119,8 @@ static void net_init(Net *net, const char *text, Shape input, int batch)
 static double net_loss(Net *net)
 {
     model_begin_step(&net->model, net->pass.global_batch);
-    return model_forward(&net->model, &net->batch, &net->pass).loss / net->pass.global_batch;
+    return model_forward(&net->model, &net->batch, &net->pass).loss /
+           (double)net->pass.global_targets;
 }
 
 /* ---- gradients ---- */
@@ -128,10 +159,48 @@ static const char mse_net[] = "loss: mse\n"
                               "        shortcut: [dense: 7]\n"
                               "    - dense: 3\n";
 
+/* A language model: every position but the ignored ones is a target, and the head's weights are
+ * those of the embedding, so their gradient has two parts. */
+static const char gpt_net[] =
+    "model:\n"
+    "  init: normal(0.4)\n"
+    "  layers:\n"
+    "    - embedding: {features: 6, name: tokens}\n"
+    "    - positional: {init: normal(0.4)}\n"
+    "    - repeat:\n"
+    "        times: 2\n"
+    "        body:\n"
+    "          - residual: {body: [layernorm: {eps: 0.1}, ATTENTIONdropout: 0.2]}\n"
+    "          - residual:\n"
+    "              body: [layernorm: {eps: 0.1}, dense: 12, gelu: tanh, dense: 6]\n"
+    "    - layernorm: {eps: 0.1}\n"
+    "    - dense: {tie: tokens}\n";
+
+/* A masked language model: normalised behind the shortcut, a layer before the tied head, which has
+ * a bias. */
+static const char bert_net[] = "model:\n"
+                               "  init: normal(0.4)\n"
+                               "  layers:\n"
+                               "    - embedding: {features: 6, scale: true, name: tokens}\n"
+                               "    - positional: {type: sinusoidal}\n"
+                               "    - rmsnorm: {eps: 0.1}\n"
+                               "    - residual: {body: [ATTENTIONdense: 6, tanh]}\n"
+                               "    - layernorm: {eps: 0.1}\n"
+                               "    - residual: {body: [dense: 11, gelu, dense: 6]}\n"
+                               "    - adanorm: {k: 0, eps: 0.1}\n"
+                               "    - dense: 6\n"
+                               "    - gelu\n"
+                               "    - dense: {tie: tokens, bias: true}\n";
+
+/* A classifier of sequences. */
+static const char classifier_net[] =
+    "model: {init: normal(0.4), layers: [embedding: 5, positional, dense: 7, tanh, "
+    "pool_positions, dense: 3]}\n";
+
 /* (4 D(h) - D(2h)) / 3 along +-1 on one tensor. */
 static double numeric(Net *net, const LayoutTensor *tensor, const float *sign)
 {
-    double sides[2], h = 0x1p-7;
+    double sides[2], h = 0x1p-8;
     float *w = net->w + tensor->offset;
     float *kept = mem_array(float, tensor->n);
     memcpy(kept, w, tensor->n * sizeof *kept);
@@ -180,6 +249,25 @@ static void check_gradients(const char *text, Shape input, int batch)
             check_tensor(&net, i, net.dw);
     net_free(&net);
 }
+
+/* `attention` takes the place of the word ATTENTION; without such a layer, nothing does. */
+static void check_transformer(const char *text, const char *attention)
+{
+    char whole[1024];
+    const char *word = "ATTENTION", *place = strstr(text, word);
+    const char *layer = layer_find("attention") ? attention : "";
+    snprintf(whole, sizeof whole, "%.*s%s%s", (int)(place - text), text, layer,
+             place + strlen(word));
+    check_gradients(whole, (Shape){ .ndim = 1, .dim = { 5, 1, 1 }, .vocabulary = 7 }, 3);
+}
+
+START_TEST(test_gradients_of_sequences)
+{
+    check_transformer(gpt_net, "attention: {heads: 2, causal: true}, ");
+    check_transformer(bert_net, "attention: {heads: 3}, ");
+    check_gradients(classifier_net, (Shape){ .ndim = 1, .dim = { 5, 1, 1 }, .vocabulary = 7 }, 4);
+}
+END_TEST
 
 START_TEST(test_gradients)
 {
@@ -508,6 +596,115 @@ START_TEST(test_zero_gamma)
 }
 END_TEST
 
+/* ---- weights from data ---- */
+
+enum { PICTURES = 40 };
+static const Shape picture = { .ndim = 3, .dim = { 3, 6, 7 } };
+
+/* Neighbouring pixels and channels go together, and pictures differ in brightness. */
+static void read_picture(void *context, int64_t sample, float *x)
+{
+    float *noise = normal_numbers((uint64_t)sample + 2, shape_values(picture));
+    float brightness = *(const float *)context + (float)(sample % 5) - 2, last = 0;
+    for (size_t i = 0; i < shape_values(picture); i++)
+        x[i] = last = 0.7f * last + 0.2f * noise[i] + 0.3f * brightness;
+    mem_free(noise);
+}
+
+/* The outputs of a whitened convolution on the training images: E[y_i y_j] is 1 for i = j, minus 1
+ * for a filter and its negative, 0 for all others. */
+START_TEST(test_whitened_outputs)
+{
+    enum { OC = 24, BATCH = PICTURES };
+    float offset = 0.5f;
+    Net net;
+    Err err;
+    net_init(&net, "model: {layers: [conv2d: {channels: 24, kernel: 2}]}", picture, BATCH);
+    net.model.samples = (SampleSource){ read_picture, &offset, PICTURES };
+    net.model.nodes[0].layer->init = mem_string("whiten(1e-9)");
+    ck_assert_msg(model_initialize(&net.model, 1, net.w, &err), "%s", err.text);
+    for (int64_t i = 0; i < PICTURES; i++)
+        read_picture(&offset, i, net.x + (size_t)i * shape_values(picture));
+    net.pass.train = false;
+    net.batch.labels = NULL;
+    net.batch.targets = NULL;
+    model_begin_step(&net.model, 0);
+    model_forward(&net.model, &net.batch, &net.pass);
+    size_t pixels = 5 * 6, stored = shape_stored(net.model.output);
+    float *y = mem_array(float, OC *pixels);
+    double moments[OC][OC] = { { 0 } };
+    for (size_t b = 0; b < BATCH; b++) {
+        shape_unpack(net.model.output, model_output(&net.model) + b * stored, y);
+        for (size_t k = 0; k < OC * OC * pixels; k++) {
+            size_t i = k / pixels / OC, j = k / pixels % OC, p = k % pixels;
+            moments[i][j] += (double)y[i * pixels + p] * (double)y[j * pixels + p];
+        }
+    }
+    for (int i = 0; i < OC; i++)
+        for (int j = 0; j < OC; j++)
+            ck_assert_double_eq_tol(moments[i][j] / (double)(pixels * BATCH),
+                                    i == j             ? 1
+                                    : i % 12 == j % 12 ? -1
+                                                       : 0,
+                                    1e-4);
+    mem_free(y);
+    net_free(&net);
+}
+END_TEST
+
+/* ---- frozen tensors ---- */
+
+/* Only the bias of the first layer and the last layer are trained: their gradients are what they
+ * are when all is trained, and nothing is written in the place of the others. */
+START_TEST(test_frozen_gradients)
+{
+    static const char text[] =
+        "model:\n  layers: [conv2d: {channels: 5, kernel: 3%s}, gelu, global_avgpool,\n"
+        "                   dense: {units: 6%s}, dense: 4]\n";
+    static const char *const names[] = { "0.conv2d.bias", "4.dense.weight", "4.dense.bias" };
+    char all[256], some[256];
+    snprintf(all, sizeof all, text, "", "");
+    snprintf(some, sizeof some, text, ", trainable: bias", ", trainable: false");
+    Net a, b;
+    net_init(&a, all, picture, 3);
+    net_init(&b, some, picture, 3);
+    ck_assert_uint_eq(b.model.layout.trained, a.model.layout.trained - 5 * 27 - 6 * 5 - 6);
+    for (size_t i = 0; i < b.model.layout.n; i++)
+        b.dw[i] = 77;
+    ck_assert(same_bits(a.w, b.w, a.model.layout.n));
+    ck_assert(net_loss(&a) == net_loss(&b));
+    model_backward(&a.model, &a.batch, &a.pass);
+    model_backward(&b.model, &b.batch, &b.pass);
+    for (size_t i = 0; i < 3; i++) {
+        const LayoutTensor *t = &a.model.layout.tensors[layout_find(&a.model.layout, names[i])];
+        ck_assert_msg(same_bits(a.dw + t->offset, b.dw + t->offset, t->n), "%s", names[i]);
+    }
+    for (int i = 0; i < b.model.layout.count; i++) {
+        const LayoutTensor *t = &b.model.layout.tensors[i];
+        for (size_t k = 0; t->flags & LAYOUT_FROZEN && k < t->n; k++)
+            ck_assert_msg(b.dw[t->offset + k] == 77, "%s", t->name);
+    }
+    net_free(&a);
+    net_free(&b);
+}
+END_TEST
+
+/* Layers before the first trained tensor see no gradient. */
+START_TEST(test_frozen_front)
+{
+    Net net;
+    net_init(&net,
+             "model: {layers: [conv2d: {channels: 5, kernel: 3, trainable: false}, relu, flatten, "
+             "dense: 4]}",
+             picture, 3);
+    for (int i = 0; i < net.model.count; i++)
+        ck_assert(net.model.nodes[i].backward == (i == 3));
+    net_loss(&net);
+    model_backward(&net.model, &net.batch, &net.pass);
+    net_free(&net);
+}
+END_TEST
+
 START_TEST(test_initialize_is_a_function_of_the_seed)
 {
     Net net;
@@ -717,6 +914,7 @@ int main(void)
     if (!cpu_blas_setup("auto", &err))
         return 1;
     add_test(suite, test_gradients);
+    add_test(suite, test_gradients_of_sequences);
     add_test(suite, test_plan);
     add_test(suite, test_fusion);
     add_test(suite, test_fusion_on_the_input);
@@ -725,6 +923,9 @@ int main(void)
     add_test(suite, test_plain_input);
     add_test(suite, test_evaluation);
     add_test(suite, test_zero_gamma);
+    add_test(suite, test_whitened_outputs);
+    add_test(suite, test_frozen_gradients);
+    add_test(suite, test_frozen_front);
     add_test(suite, test_initialize_is_a_function_of_the_seed);
     add_test(suite, test_cross_entropy);
     add_test(suite, test_correct);

@@ -137,7 +137,7 @@ START_TEST(test_override)
     ConfigNode *first = config_get(node, "layers")->children[0];
     ck_assert_str_eq(config_get(config_get(first, "dropout"), "p")->text, "0.125");
     ConfigNode *second = config_get(config_get(node, "layers")->children[1], "dense");
-    ck_assert_str_eq(config_get(second, "bias")->text, "true");
+    ck_assert_str_eq(config_get(second, "bias")->text, "auto");
     model_free(&model);
     config_free(&config);
 }
@@ -212,13 +212,17 @@ START_TEST(test_wrong_grammar)
                  "net.yaml:2:42: model.layers[0].repeat.body[0]: more than 10000 layers");
     assert_error("[dense: {unit: 10}]", vector, 10,
                  "net.yaml:2:20: model.layers[0].dense.unit: unknown option; did you mean "
-                 "\"units\"? (options here: units, bias, name, init)");
+                 "\"units\"? (options here: units, bias, tie, name, init, trainable, lr_factor)");
     assert_error("[dense: 16777216, dense: 16777216]", vector, 10,
                  "net.yaml:2:36: model.layers[1].dense: layer 1.dense gets (16777216): 2.81e+14 "
                  "weights are too many");
     assert_error("[dense: 0]", vector, 10,
                  "net.yaml:2:19: model.layers[0].dense.units: 0 is out of range, wanted 1 to");
-    assert_error("[dense]", vector, 10, "net.yaml:2:12: model.layers[0].dense: units is missing");
+    assert_error("[dense]", vector, 10,
+                 "net.yaml:2:12: model.layers[0].dense: layer 0.dense gets "
+                 "(12): units is missing");
+    assert_error("[weightnorm_dense]", vector, 10,
+                 "net.yaml:2:12: model.layers[0].weightnorm_dense: units is missing");
     assert_error("[dropout: 1]", vector, 12,
                  "net.yaml:2:21: model.layers[0].dropout.p: 1 is out of");
 }
@@ -242,6 +246,16 @@ START_TEST(test_wrong_names)
     assert_error("[dense: 12, relu: {init: zeros}]", vector, 12,
                  "net.yaml:2:36: model.layers[1].relu.init: layer 1.relu has no weights to "
                  "initialise");
+    assert_error("[dense: 12, relu: {trainable: false}]", vector, 12,
+                 "net.yaml:2:41: model.layers[1].relu.trainable: layer 1.relu has no weights to "
+                 "train");
+    assert_error("[dense: 12, relu: {lr_factor: 2}]", vector, 12,
+                 "net.yaml:2:41: model.layers[1].relu.lr_factor: layer 1.relu has no weights to "
+                 "train");
+    assert_error("[dense: {units: 12, bias: false, trainable: bias}]", vector, 12,
+                 "net.yaml:2:55: model.layers[0].dense.trainable: layer 0.dense has no bias");
+    assert_error("[dense: {units: 12, lr_factor: 0}]", vector, 12,
+                 "net.yaml:2:42: model.layers[0].dense.lr_factor: 0 is out of range, wanted ");
     assert_error(
         "[batchnorm: {init: ones}]", vector, 12,
         "net.yaml:2:30: model.layers[0].batchnorm.init: layer 0.batchnorm has no weights to "

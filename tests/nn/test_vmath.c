@@ -23,9 +23,16 @@ static float apply_tanh(float x)
 {
     return vmath_tanh(x);
 }
-static float apply_erf(float x)
+static float apply_normal(float x)
 {
-    return vmath_erf(x);
+    float density;
+    return vmath_normal(x, &density);
+}
+static float apply_density(float x)
+{
+    float density;
+    vmath_normal(x, &density);
+    return density;
 }
 static float apply_sigmoid(float x)
 {
@@ -43,6 +50,14 @@ static float apply_expm1_negative(float x)
 static double sigmoid(double x)
 {
     return 1 / (1 + exp(-x));
+}
+static double normal(double x)
+{
+    return 0.5 * erfc(-x / sqrt(2));
+}
+static double density(double x)
+{
+    return exp(-0.5 * x * x) / sqrt(2 * acos(-1));
 }
 static double softplus(double x)
 {
@@ -101,7 +116,10 @@ START_TEST(test_errors)
     assert_error("exp", apply_exp, exp, tiny, 87.33654f, 1.5);
     assert_error("log", apply_log, log, tiny, FLT_MAX, 2.0);
     assert_error("tanh", apply_tanh, tanh, tiny, FLT_MAX, 2.0);
-    assert_error("erf", apply_erf, erf, tiny, FLT_MAX, 2.0);
+    assert_error("normal", apply_normal, normal, tiny, 2, 8.0);
+    assert_error("normal", apply_normal, normal, 2, 13, 72.0);
+    assert_error("density", apply_density, density, tiny, 2, 4.0);
+    assert_error("density", apply_density, density, 2, 13, 68.0);
     assert_error("sigmoid", apply_sigmoid, sigmoid, tiny, 87.3f, 3.0);
     assert_error("softplus", apply_softplus, softplus, tiny, 87.3f, 3.0);
     assert_error("expm1_negative", apply_expm1_negative, expm1_negative, tiny, 100, 3.0);
@@ -124,8 +142,10 @@ START_TEST(test_other_ends)
     ck_assert(vmath_log(1.0f) == 0 && isinf(vmath_log(0.0f)) && vmath_log(0.0f) < 0);
     ck_assert(isinf(vmath_log(INFINITY)) && isnan(vmath_log(-1.0f)) && isnan(vmath_log(NAN)));
     ck_assert(vmath_tanh(INFINITY) == 1 && vmath_tanh(-INFINITY) == -1 && isnan(vmath_tanh(NAN)));
-    ck_assert(vmath_erf(INFINITY) == 1 && vmath_erf(-INFINITY) == -1 && isnan(vmath_erf(NAN)));
-    ck_assert(vmath_tanh(0.0f) == 0 && vmath_erf(0.0f) == 0);
+    ck_assert(vmath_tanh(0.0f) == 0);
+    ck_assert(apply_normal(INFINITY) == 1 && apply_normal(-INFINITY) == 0);
+    ck_assert(apply_normal(1e30f) == 1 && apply_normal(-1e30f) == 0 && isnan(apply_normal(NAN)));
+    ck_assert(apply_density(INFINITY) == 0 && isnan(apply_density(NAN)));
     ck_assert(vmath_sigmoid(INFINITY) == 1 && vmath_sigmoid(-INFINITY) == 0);
     ck_assert(vmath_sigmoid(0.0f) == 0.5f && isnan(vmath_sigmoid(NAN)));
     ck_assert(isinf(vmath_softplus(INFINITY)) && vmath_softplus(-INFINITY) == 0);

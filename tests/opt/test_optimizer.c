@@ -22,6 +22,7 @@ static const char *const everywhere[] = {
     "clip_value: 0.01, clip_norm: 3",
     "decay_all: true, adapt_all: true, weight_decay: 0.1",
     "maximize: true",
+    "norm_bias_lr_factor: 0.5, decay_all: true, weight_decay: 0.1",
 };
 
 /* Ways that a method's own options lead through its code. */
@@ -60,6 +61,7 @@ static void bench_init(Bench *bench, const char *options)
     layout_add(layout, "norm.mean", 1, (int[]){ 5000 }, LAYOUT_STATISTIC);
     layout_add(layout, "dense.weight", 2, (int[]){ 7, 1000 }, LAYOUT_DECAY | LAYOUT_ADAPT);
     layout_add(layout, "dense.bias", 1, (int[]){ 4100 }, 0);
+    layout_add(layout, "norm.bias", 1, (int[]){ 20 }, LAYOUT_NORM_BIAS);
     layout_seal(layout);
     bench->w = mem_array(float, layout->n);
     bench->g = mem_array(float, layout->n);
@@ -336,6 +338,78 @@ START_TEST(test_statistics_are_passed_over)
 }
 END_TEST
 
+/* A frozen tensor stays where it was, whatever stands in the place of its gradient. */
+static void law_frozen(const char *options)
+{
+    Bench bench, zero;
+    Optimizer a, b;
+    bench_init(&bench, options);
+    bench_init(&zero, options);
+    int frozen = layout_find(&bench.layout, "dense.weight");
+    bench.layout.tensors[frozen].flags = zero.layout.tensors[frozen].flags = LAYOUT_FROZEN;
+    start(&bench, &a, layout_slice(&bench.layout, 0, 1));
+    start(&zero, &b, layout_slice(&zero.layout, 0, 1));
+    const LayoutTensor *tensor = &bench.layout.tensors[frozen];
+    fill(&bench.layout, 0, 0, 1, bench.w);
+    memcpy(zero.w, bench.w, bench.layout.n * sizeof *zero.w);
+    float *before = mem_array(float, tensor->n);
+    memcpy(before, bench.w + tensor->offset, tensor->n * sizeof *before);
+    for (int t = 0; t < STEPS; t++) {
+        fill(&bench.layout, 1, (uint64_t)t, 0.1, bench.g);
+        memcpy(zero.g, bench.g, bench.layout.n * sizeof *zero.g);
+        for (size_t k = 0; k < tensor->n; k++) {
+            bench.g[tensor->offset + k] = (float)NAN;
+            zero.g[tensor->offset + k] = 0;
+        }
+        Rates rates = { .lr = 0.05, .step = t };
+        ck_assert_msg(optimizer_step(&a, &rates, bench.w, bench.g, alone), "%s", options);
+        optimizer_step(&b, &rates, zero.w, zero.g, alone);
+    }
+    ck_assert_msg(same_bits(bench.w + tensor->offset, before, tensor->n), "%s: it moved", options);
+    ck_assert_msg(same_bits(bench.w, zero.w, bench.layout.n), "%s: it leaks", options);
+    same_reports(&a, &b, options);
+    mem_free(before);
+    optimizer_free(&a);
+    optimizer_free(&b);
+    bench_free(&bench);
+    bench_free(&zero);
+}
+
+START_TEST(test_frozen_tensors_stay)
+{
+    for_all(law_frozen);
+}
+END_TEST
+
+/* One step of w -= lr f (g + wd w): f is the tensor's factor, and for the bias of a norm the
+ * option's, which leaves lr f wd as it was. */
+START_TEST(test_lr_factors)
+{
+    Bench bench;
+    Optimizer optimizer;
+    bench_init(&bench, "type: sgd, momentum: 0, weight_decay: 0.5, decay_all: true, "
+                       "norm_bias_lr_factor: 16");
+    Layout *layout = &bench.layout;
+    int gain = layout_find(layout, "norm.gain"), bias = layout_find(layout, "norm.bias");
+    layout->tensors[gain].lr_factor = 0.25;
+    start(&bench, &optimizer, layout_slice(layout, 0, 1));
+    for (int i = 0; i < layout->count; i++) {
+        bench.w[layout->tensors[i].offset] = 1;
+        bench.g[layout->tensors[i].offset] = 2;
+    }
+    optimizer_step(&optimizer, &(Rates){ .lr = 0.125 }, bench.w, bench.g, alone);
+    for (int i = 0; i < layout->count; i++) {
+        float wanted = i == gain   ? 1 - 0.125f * 0.25f * (2 + 0.5f)
+                       : i == bias ? 1 - 0.125f * 16 * (2 + 0.5f / 16)
+                                   : 1 - 0.125f * (2 + 0.5f);
+        if (!(layout->tensors[i].flags & LAYOUT_STATISTIC))
+            ck_assert(bench.w[layout->tensors[i].offset] == wanted);
+    }
+    optimizer_free(&optimizer);
+    bench_free(&bench);
+}
+END_TEST
+
 /* sum of (w - target)^2 / 2 goes down, or up when maximizing. */
 static void law_quadratic(const char *options)
 {
@@ -561,10 +635,11 @@ START_TEST(test_messages)
           "test.yaml:1:12: optimizer: nesterov needs momentum above 0 and dampening 0, found 0.9 "
           "and "
           "0.5" },
-        { "type: adamw, beta3: 0.9", "test.yaml:1:26: optimizer.beta3: unknown option; did you "
-                                     "mean \"beta1\"? (options here: type, "
-                                     "lr, weight_decay, clip_norm, clip_value, decay_all, "
-                                     "adapt_all, maximize, beta1, beta2, eps, decay)" },
+        { "type: adamw, beta3: 0.9",
+          "test.yaml:1:26: optimizer.beta3: unknown option; did you "
+          "mean \"beta1\"? (options here: type, "
+          "lr, weight_decay, clip_norm, clip_value, decay_all, "
+          "adapt_all, norm_bias_lr_factor, maximize, beta1, beta2, eps, decay)" },
         { "type: sgd, momentum: 1.5",
           "test.yaml:1:34: optimizer.momentum: 1.5 is out of range, wanted 0 to 1" },
         { "type: sgd, lr: -1",
@@ -592,6 +667,8 @@ int main(void)
     add_test(suite, test_padding_stays_zero);
     add_test(suite, test_no_gradient_no_decay_no_change);
     add_test(suite, test_statistics_are_passed_over);
+    add_test(suite, test_frozen_tensors_stay);
+    add_test(suite, test_lr_factors);
     add_test(suite, test_quadratic);
     add_test(suite, test_levels_agree);
     add_test(suite, test_no_allocation_in_a_step);

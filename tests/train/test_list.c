@@ -81,7 +81,7 @@ START_TEST(test_unknown)
                                "config)");
     ck_assert(!list_print("config", "nothing", &err));
     ck_assert_str_eq(err.text,
-                     "unknown config section \"nothing\" (train, eval, log, compute, data, "
+                     "unknown config section \"nothing\" (train, eval, log, compute, comm, data, "
                      "model, loss, optimizer, schedule)");
 }
 END_TEST

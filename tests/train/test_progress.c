@@ -70,6 +70,22 @@ START_TEST(test_line_at_widths)
 }
 END_TEST
 
+/* Tokens a second stand beside samples, and give way where the line is short. */
+START_TEST(test_tokens)
+{
+    StepRecord language = example;
+    language.samples_per_second = 17.4;
+    language.tokens_per_second = 4454.4;
+    ck_assert_str_eq(line_for(0, language),
+                     "step 150/1000  epoch 1.50  loss 0.4322  accuracy 0.8765  lr 0.0125  "
+                     "17 samples/s  4,454 tokens/s  comm 3 %  ETA 2 min 50 s");
+    ck_assert_str_eq(line_for(85, language), "epoch 2/10  [====>   ]  loss 0.4322  acc 0.8765  "
+                                             "17 sa/s  4,454 tok/s  ETA 2 min 50 s");
+    ck_assert_str_eq(line_for(72, language), "epoch 2/10  [====>   ]  loss 0.4322  acc 0.8765  "
+                                             "17 sa/s  ETA 2 min 50 s");
+}
+END_TEST
+
 START_TEST(test_epochs)
 {
     static const struct {
@@ -167,6 +183,31 @@ START_TEST(test_log_file)
     text = logged(0);
     ck_assert_str_eq(text, EVALUATION);
     free(text);
+}
+END_TEST
+
+/* A language model: perplexity is e^loss, and the best is the smallest loss. */
+START_TEST(test_perplexity)
+{
+    EvalRecord language = evaluation;
+    language.per_token = true;
+    temp_create(folder);
+    int fd = open(join_path(path, folder, "log"), O_CREAT | O_WRONLY, 0666);
+    redirect(fd);
+    Progress *progress = progress_new(1000, 100, 0);
+    progress_eval(progress, &language);
+    language.loss = 2;
+    progress_eval(progress, &language);
+    progress_free(progress);
+    restore();
+    close(fd);
+    char *text = read_text(path);
+    ck_assert_str_eq(text, "step 200/1000  epoch 2.00  test loss 0.3  perplexity 1.35  0.4328 "
+                           "bits/token  test accuracy 0.9000  best loss 0.3  after 12.5 s\n"
+                           "step 200/1000  epoch 2.00  test loss 2  perplexity 7.389  2.885 "
+                           "bits/token  test accuracy 0.9000  best loss 0.3  after 12.5 s\n");
+    free(text);
+    temp_remove(folder);
 }
 END_TEST
 
@@ -280,9 +321,11 @@ int main(void)
     Suite *suite = suite_create("progress");
     add_test(suite, test_plain_line);
     add_test(suite, test_line_at_widths);
+    add_test(suite, test_tokens);
     add_test(suite, test_epochs);
     add_test(suite, test_never_wider_than_the_terminal);
     add_test(suite, test_log_file);
+    add_test(suite, test_perplexity);
     add_test(suite, test_silence);
     add_test(suite, test_terminal);
     return run_suite(suite);

@@ -82,6 +82,17 @@ static bool file_begins(const char *name, const char *text)
     return same;
 }
 
+static bool file_contains(const char *name, const char *text)
+{
+    char path[TEST_PATH];
+    char *found = read_text(in_run(path, name));
+    bool there = strstr(found, text) != NULL;
+    if (!there)
+        fprintf(stderr, "%s holds\n%s\nand not\n%s\n", name, found, text);
+    free(found);
+    return there;
+}
+
 /* Opens a run that must open, on every rank. */
 static Run *open_run(bool force)
 {
@@ -335,6 +346,54 @@ START_TEST(test_numbers_that_are_none)
                                                         "  \"diverged_step\": 8,\n"
                                                         "  \"test_loss\": null,\n"
                                                         "  \"train_loss\": 0.1,\n"));
+    teardown();
+}
+END_TEST
+
+#define STEP_TOKENS_JSON                                                                           \
+    "{\"event\":\"step\",\"step\":7,\"epoch\":0.500000,\"samples\":896,\"time_s\":1.250000,"       \
+    "\"loss\":0.1,\"accuracy\":0.75,\"lr\":0.33333333333333331,\"grad_norm\":2,\"clip\":1,"        \
+    "\"samples_per_second\":716.8,\"tokens_per_second\":45875.2,\"comm\":0.0312,"                  \
+    "\"digest\":\"0000000000000012\",\"trajectory\":\"fedcba9876543210\","                         \
+    "\"loss_bits\":\"3fb999999999999a\"}\n"
+#define EVAL_TOKENS_JSON                                                                           \
+    "{\"event\":\"eval\",\"step\":7,\"epoch\":0.500000,\"samples\":896,\"time_s\":1.500000,"       \
+    "\"loss\":0,\"accuracy\":0.5,\"perplexity\":1,\"bits_per_token\":0,\"count\":100,"             \
+    "\"loss_bits\":\"0000000000000000\"}\n"
+
+/* A language model: perplexity and tokens a second in JSON, the table as ever. */
+START_TEST(test_tokens)
+{
+    StepRecord record = step;
+    EvalRecord evaluation = eval;
+    Summary language = summary;
+    Err err;
+    setup();
+    Run *run = open_run(false);
+    record.tokens_per_second = 64 * 716.8;
+    evaluation.per_token = language.per_token = true;
+    evaluation.loss = 0;
+    language.tokens_per_second = 64 * 600;
+    language.test_loss = 2;
+    language.best_loss = 1.5;
+    run_log_step(run, &record);
+    run_log_eval(run, &evaluation);
+    run_write_summary(run, &language);
+    assert_all(run_close(run, &err));
+    assert_all(rank != 0 || metrics_are(STEP_TOKENS_JSON EVAL_TOKENS_JSON END_JSON));
+    assert_all(rank != 0 || file_is("metrics.csv", CSV_HEAD STEP_CSV
+                                    "eval,7,0.500000,896,1.500000,0,0.5,,,,,,100,,\n"));
+    assert_all(rank != 0 ||
+               file_begins("summary.json", "{\n"
+                                           "  \"status\": \"completed\",\n"
+                                           "  \"test_loss\": 2,\n"
+                                           "  \"test_accuracy\": 0.5,\n"
+                                           "  \"best_accuracy\": 0.625,\n"
+                                           "  \"perplexity\": 7.38905609893065,\n"
+                                           "  \"bits_per_token\": 2.8853900817779268,\n"
+                                           "  \"best_loss\": 1.5,\n"
+                                           "  \"train_loss\": 0.1,\n"));
+    assert_all(rank != 0 || file_contains("summary.json", "\"tokens_per_second\": 38400.0,\n"));
     teardown();
 }
 END_TEST
@@ -636,6 +695,7 @@ int main(int argc, char **argv)
     Suite *suite = suite_create("run");
     add_test(suite, test_files);
     add_test(suite, test_numbers_that_are_none);
+    add_test(suite, test_tokens);
     add_test(suite, test_no_tensorboard);
     add_test(suite, test_existing_folder);
     add_test(suite, test_folder_that_is_no_run);

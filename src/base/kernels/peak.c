@@ -1,6 +1,8 @@
-/* The limits that kernels are measured against: multiply-adds in registers, bytes from memory. */
+/* The limits that kernels are measured against: multiply-adds in registers, bytes from memory,
+ * functions over an array. */
 #include "lockstep/cpu.h"
 #include "lockstep/kernels.h"
+#include "lockstep/vmath.h"
 
 #ifdef __AVX512F__
 #define WIDTH 16
@@ -44,6 +46,14 @@ static double multiply_adds(long rounds, float *sink)
     return (double)rounds * 12 * 2 * WIDTH;
 }
 
+/* The factor keeps the compiler from calling memcpy, whose stores may bypass the caches. */
+static double copy(float *y, const float *a, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = 0.5f * a[i];
+    return 2 * (double)n * sizeof(float);
+}
+
 static double triad(float *y, const float *a, const float *b, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -51,5 +61,40 @@ static double triad(float *y, const float *a, const float *b, size_t n)
     return 3 * (double)n * sizeof(float);
 }
 
+static double update(float *y, const float *a, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] += 0.5f * a[i];
+    return 3 * (double)n * sizeof(float);
+}
+
+#define OVER_ARRAY(name)                                                                           \
+    static void over_##name(float *y, const float *x, size_t n)                                    \
+    {                                                                                              \
+        for (size_t i = 0; i < n; i++)                                                             \
+            y[i] = vmath_##name(x[i]);                                                             \
+    }
+OVER_ARRAY(exp)
+OVER_ARRAY(log)
+OVER_ARRAY(tanh)
+
+/* Phi(x) and the density: what GELU is made of, forward and backward. */
+static void over_normal(float *y, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float density, distribution = vmath_normal(x[i], &density);
+        y[i] = distribution + density;
+    }
+}
+
 extern const PeakKernels ISA_NAME(kernels_peak);
-const PeakKernels ISA_NAME(kernels_peak) = { .multiply_adds = multiply_adds, .triad = triad };
+const PeakKernels ISA_NAME(kernels_peak) = {
+    .multiply_adds = multiply_adds,
+    .copy = copy,
+    .triad = triad,
+    .update = update,
+    .exp = over_exp,
+    .log = over_log,
+    .tanh = over_tanh,
+    .normal = over_normal,
+};

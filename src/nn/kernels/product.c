@@ -22,15 +22,6 @@
 #define EACH_ROW(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7)
 #define EACH_PIXEL(M) EACH_ROW(M) M(8) M(9) M(10) M(11) M(12) M(13)
 
-#if VECTOR == 16
-#define SPREAD(f)                                                                                  \
-    ((Vector){ (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f) })
-#elif VECTOR == 8
-#define SPREAD(f) ((Vector){ (f), (f), (f), (f), (f), (f), (f), (f) })
-#else
-#define SPREAD(f) ((Vector){ (f), (f), (f), (f) })
-#endif
-
 /* Vector j of a panel's row. */
 ALWAYS_INLINE Vector panel_vector(const float *row, int vectors, int j)
 {

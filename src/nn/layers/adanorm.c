@@ -1,5 +1,6 @@
 /* AdaNorm: a layernorm without gain and bias whose result is scaled by a function of itself,
- * through which no gradient goes. A sample is normalised over all its values, as in layernorm.
+ * through which no gradient goes. A sample is normalised over all its values, of a sequence each
+ * position, as in layernorm.
  *
  *   n = (x - mean) / sqrt(var + eps), phi = C (1 - k n), y = phi n         phi held constant
  *   dx = (e - mean(e) - n mean(e n)) / sqrt(var + eps), e = phi dy
@@ -17,7 +18,7 @@ typedef struct AdanormOptions {
 } AdanormOptions;
 
 typedef struct AdanormState {
-    float *mean, *inverse; /* (B): m and 1 / sqrt(var + eps) */
+    float *mean, *inverse; /* (B) or (B, T): m and 1 / sqrt(var + eps) */
 } AdanormState;
 
 static const Option options[] = {
@@ -39,10 +40,11 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
 static void allocate(Layer *layer, int max_batch)
 {
     AdanormState *state = mem_new(AdanormState);
-    state->mean = mem_array(float, max_batch);
-    state->inverse = mem_array(float, max_batch);
+    size_t rows = (size_t)max_batch * (size_t)shape_rows(layer->in);
+    state->mean = mem_array(float, rows);
+    state->inverse = mem_array(float, rows);
     layer->state = state;
-    layer->state_bytes_total = sizeof *state + 2 * (size_t)max_batch * sizeof(float);
+    layer->state_bytes_total = sizeof *state + 2 * rows * sizeof(float);
 }
 
 static void release(Layer *layer)
@@ -58,20 +60,21 @@ static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     const AdanormOptions *norm = layer->options;
     const AdanormState *state = layer->state;
-    size_t n = shape_stored(layer->in);
-    double values = (double)shape_values(layer->in);
+    int rows = shape_rows(layer->in);
+    size_t n = shape_stored(layer->in) / (size_t)rows;
+    double values = (double)shape_values(layer->in) / rows;
     float C = (float)norm->scale, k = (float)norm->k;
-    for (int b = 0; b < pass->batch; b++) {
-        const float *row = x + (size_t)b * n;
-        float *out = y + (size_t)b * n;
+    for (int r = 0; r < pass->batch * rows; r++) {
+        const float *row = x + (size_t)r * n;
+        float *out = y + (size_t)r * n;
         double m = row_sum(row, n) / values, v = row_dot(row, row, n) / values - m * m;
         float mean = (float)m, inverse = (float)(1 / sqrt((v < 0 ? 0 : v) + norm->eps));
         for (size_t i = 0; i < n; i++) {
             float normal = (row[i] - mean) * inverse;
             out[i] = C * (1 - k * normal) * normal;
         }
-        state->mean[b] = mean;
-        state->inverse[b] = inverse;
+        state->mean[r] = mean;
+        state->inverse[r] = inverse;
     }
     elementwise_clear(layer, pass, y);
 }
@@ -88,15 +91,16 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
     (void)y;
     const AdanormOptions *norm = layer->options;
     const AdanormState *state = layer->state;
-    size_t n = shape_stored(layer->in);
-    double values = (double)shape_values(layer->in);
+    int rows = shape_rows(layer->in);
+    size_t n = shape_stored(layer->in) / (size_t)rows;
+    double values = (double)shape_values(layer->in) / rows;
     float C = (float)norm->scale, k = (float)norm->k;
     if (!dx)
         return;
-    for (int b = 0; b < pass->batch; b++) {
-        const float *row = x + (size_t)b * n, *d = dy + (size_t)b * n;
-        float *e = dx + (size_t)b * n;
-        float mean = state->mean[b], inverse = state->inverse[b];
+    for (int r = 0; r < pass->batch * rows; r++) {
+        const float *row = x + (size_t)r * n, *d = dy + (size_t)r * n;
+        float *e = dx + (size_t)r * n;
+        float mean = state->mean[r], inverse = state->inverse[r];
         for (size_t i = 0; i < n; i++)
             e[i] = C * (1 - k * ((row[i] - mean) * inverse)) * d[i];
         float mean_e = (float)(row_sum(e, n) / values);

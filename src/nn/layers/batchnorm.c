@@ -17,11 +17,11 @@
 #include <math.h>
 
 enum { RUNNING_MEAN, RUNNING_SEQUENTIAL };
+enum { AFFINE_BOTH, AFFINE_NONE, AFFINE_BIAS };
 
 typedef struct BatchNormOptions {
     double momentum, eps;
-    int ghost, running;
-    bool affine;
+    int ghost, running, affine;
     int lane_size; /* samples; not an option: told by check_lane, 0 before */
 } BatchNormOptions;
 
@@ -30,8 +30,8 @@ static const Option batchnorm_options[] = {
       "weight of a step's statistics in the running ones" },
     { "eps", OPTION_FLOAT, OPTION_AT(BatchNormOptions, eps), 1e-12, 1, NULL, "1e-5",
       "added to the variance" },
-    { "affine", OPTION_BOOL, OPTION_AT(BatchNormOptions, affine), 0, 0, NULL, "true",
-      "learn a gain and a bias per channel" },
+    { "affine", OPTION_CHOICE, OPTION_AT(BatchNormOptions, affine), 0, 0, "true|false|bias", "true",
+      "learn a gain and a bias per channel; bias: only a bias" },
     { "ghost", OPTION_INT, OPTION_AT(BatchNormOptions, ghost), 0, 1 << 30, NULL, "0",
       "samples normalised together; must divide the lane; 0: the lane" },
     { "running", OPTION_CHOICE, OPTION_AT(BatchNormOptions, running), 0, 0, "mean|sequential",
@@ -86,10 +86,10 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
         return err_set(err, "it needs features (F) or an image (C, H, W)");
     int C = channels_of(layer);
     layer->out = layer->in;
-    if (options->affine) {
+    if (options->affine == AFFINE_BOTH)
         layer_add_tensor(layer, layout, "weight", 1, &C, 0, C, C, "ones");
-        layer_add_tensor(layer, layout, "bias", 1, &C, 0, C, C, "zeros");
-    }
+    if (options->affine != AFFINE_NONE)
+        layer_add_tensor(layer, layout, "bias", 1, &C, LAYOUT_NORM_BIAS, C, C, "zeros");
     layer_add_tensor(layer, layout, "running_mean", 1, &C, LAYOUT_STATISTIC, C, C, "zeros");
     layer_add_tensor(layer, layout, "running_var", 1, &C, LAYOUT_STATISTIC, C, C, "ones");
     layer->flops = 4 * (double)shape_values(layer->in);
@@ -197,7 +197,7 @@ static Channels slab_channels(const float *values, int slab)
 static Channels slab_gain(const Layer *layer, int slab)
 {
     const BatchNormOptions *options = layer->options;
-    if (options->affine)
+    if (options->affine == AFFINE_BOTH)
         return slab_channels(layer->tensors[0].w, slab);
     Channels ones;
     for (int c = 0; c < CHANNEL_BLOCK; c++)
@@ -205,10 +205,16 @@ static Channels slab_gain(const Layer *layer, int slab)
     return ones;
 }
 
+/* The last tensor before the running statistics, if it is trained. */
+static const LayerTensor *bias_of(const Layer *layer)
+{
+    return layer->tensor_count > 2 ? &layer->tensors[layer->tensor_count - 3] : NULL;
+}
+
 static Channels slab_bias(const Layer *layer, int slab)
 {
-    const BatchNormOptions *options = layer->options;
-    return options->affine ? slab_channels(layer->tensors[1].w, slab) : (Channels){ { 0 } };
+    const LayerTensor *bias = bias_of(layer);
+    return bias ? slab_channels(bias->w, slab) : (Channels){ { 0 } };
 }
 
 static Affine slab_affine(const Layer *layer, int number, const Channels *mean, const Channels *var)
@@ -418,10 +424,11 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
     else
         backward_evaluate(layer, pass->batch, &arrays);
     write_increments(layer, pass);
-    for (int c = 0; options->affine && c < channels_of(layer); c++) {
+    const LayerTensor *bias = bias_of(layer);
+    for (int c = 0; options->affine == AFFINE_BOTH && c < channels_of(layer); c++)
         layer->tensors[0].dw[c] = (float)state->dgain[c];
-        layer->tensors[1].dw[c] = (float)state->dbias[c];
-    }
+    for (int c = 0; bias && c < channels_of(layer); c++)
+        bias->dw[c] = (float)state->dbias[c];
 }
 
 extern const LayerType ISA_NAME(layer_batchnorm);

@@ -111,6 +111,7 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
         return err_prefix(err, "method %s ", method->name);
     layer_add_tensor(layer, layout, "weight", 4, shape, LAYOUT_DECAY | LAYOUT_ADAPT, (int)fan_in,
                      (int)fan_out, NULL);
+    layer->tensors[0].groups = options->groups;
     if (options->bias)
         layer_add_tensor(layer, layout, "bias", 1, &OC, 0, (int)fan_in, (int)fan_out, "zeros");
     layer->flops = 2 * fan_in * OC * layer->out.dim[1] * layer->out.dim[2];
@@ -178,8 +179,9 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
     (void)y;
     const Conv2dState *state = layer->state;
     expect(!dx || !layer->first);
-    state->method->weight_gradient(state->kernels, pass->batch, x, dy, layer->tensors[0].dw);
-    if (state->bias)
+    if (!layer->tensors[0].frozen)
+        state->method->weight_gradient(state->kernels, pass->batch, x, dy, layer->tensors[0].dw);
+    if (state->bias && !layer->tensors[1].frozen)
         bias_gradient(layer, pass->batch, dy, layer->tensors[1].dw);
     if (dx)
         state->method->data_gradient(state->kernels, pass->batch, dy, dx);

@@ -19,10 +19,11 @@ typedef struct CosineOptions {
 } CosineOptions;
 
 typedef struct CosineState {
+    Linear linear;    /* of the weights that the products see */
     float *n;         /* (units, F): rows of length 1 */
     double *w_length; /* (units): |w|, at least eps */
-    double *x_length; /* (B): |x|, at least eps */
-    float *s;         /* (B, units) */
+    double *x_length; /* (rows): |x|, at least eps */
+    float *s;         /* (rows, units) */
 } CosineState;
 
 static const Option options[] = {
@@ -37,7 +38,7 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
     const CosineOptions *dense = layer->options;
     if (!dense_plan(layer, dense->units, err))
         return false;
-    int F = layer->in.dim[0], units = dense->units;
+    int F = shape_features(layer->in), units = dense->units;
     layer_add_tensor(layer, layout, "weight", 2, (int[]){ units, F }, 0, F, units, NULL);
     return true;
 }
@@ -45,19 +46,23 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
 static void allocate(Layer *layer, int max_batch)
 {
     CosineState *state = mem_new(CosineState);
-    size_t F = (size_t)layer->in.dim[0], units = (size_t)layer->out.dim[0], B = (size_t)max_batch;
+    size_t F = (size_t)shape_features(layer->in), units = (size_t)shape_features(layer->out),
+           B = (size_t)dense_rows(layer, max_batch);
     state->n = mem_array(float, units *F);
     state->s = mem_array(float, B *units);
     state->w_length = mem_array(double, units);
     state->x_length = mem_array(double, B);
+    dense_init(layer, &state->linear);
     layer->state = state;
-    layer->state_bytes_total =
-        sizeof *state + (units * F + B * units) * sizeof(float) + (units + B) * sizeof(double);
+    layer->state_bytes_total = sizeof *state + linear_bytes(&state->linear) +
+                               (units * F + B * units) * sizeof(float) +
+                               (units + B) * sizeof(double);
 }
 
 static void release(Layer *layer)
 {
     CosineState *state = layer->state;
+    linear_free(&state->linear);
     mem_free(state->n);
     mem_free(state->s);
     mem_free(state->w_length);
@@ -69,7 +74,7 @@ static void release(Layer *layer)
 static double length_of(const Layer *layer, const float *x)
 {
     const CosineOptions *dense = layer->options;
-    double length = sqrt(row_dot(x, x, (size_t)layer->in.dim[0]));
+    double length = sqrt(row_dot(x, x, (size_t)shape_features(layer->in)));
     return length < dense->eps ? dense->eps : length;
 }
 
@@ -77,23 +82,24 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
 {
     (void)layout;
     (void)global_batch;
-    const CosineState *state = layer->state;
-    size_t F = (size_t)layer->in.dim[0];
-    for (size_t u = 0; u < (size_t)layer->out.dim[0]; u++) {
+    CosineState *state = layer->state;
+    size_t F = (size_t)shape_features(layer->in);
+    for (size_t u = 0; u < (size_t)shape_features(layer->out); u++) {
         const float *w = layer->tensors[0].w + u * F;
         state->w_length[u] = length_of(layer, w);
         float inverse = (float)(1 / state->w_length[u]);
         for (size_t i = 0; i < F; i++)
             state->n[u * F + i] = w[i] * inverse;
     }
+    linear_weights(&state->linear, state->n);
 }
 
-/* to (B, units) = from / |x| */
-static void divide_rows(const Layer *layer, int batch, const float *from, float *to)
+/* to (rows, units) = from / |x| */
+static void divide_rows(const Layer *layer, int rows, const float *from, float *to)
 {
     const CosineState *state = layer->state;
-    size_t units = (size_t)layer->out.dim[0];
-    for (int b = 0; b < batch; b++, from += units, to += units) {
+    size_t units = (size_t)shape_features(layer->out);
+    for (int b = 0; b < rows; b++, from += units, to += units) {
         float inverse = (float)(1 / state->x_length[b]);
         for (size_t u = 0; u < units; u++)
             to[u] = from[u] * inverse;
@@ -103,11 +109,11 @@ static void divide_rows(const Layer *layer, int batch, const float *from, float 
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     const CosineState *state = layer->state;
-    size_t F = (size_t)layer->in.dim[0];
-    for (int b = 0; b < pass->batch; b++)
+    size_t F = (size_t)shape_features(layer->in);
+    for (int b = 0; b < dense_rows(layer, pass->batch); b++)
         state->x_length[b] = length_of(layer, x + (size_t)b * F);
-    dense_forward(layer, pass->batch, state->n, NULL, x, y);
-    divide_rows(layer, pass->batch, y, y);
+    dense_forward(layer, &state->linear, pass->batch, NULL, x, y);
+    divide_rows(layer, dense_rows(layer, pass->batch), y, y);
 }
 
 /* dw holds dn and becomes dw. */
@@ -115,8 +121,8 @@ static void weight_gradient(const Layer *layer, float *dw)
 {
     const CosineOptions *dense = layer->options;
     const CosineState *state = layer->state;
-    size_t F = (size_t)layer->in.dim[0];
-    for (size_t u = 0; u < (size_t)layer->out.dim[0]; u++, dw += F) {
+    size_t F = (size_t)shape_features(layer->in);
+    for (size_t u = 0; u < (size_t)shape_features(layer->out); u++, dw += F) {
         const float *n = state->n + u * F;
         bool turns = state->w_length[u] > dense->eps;
         float along = turns ? (float)row_dot(dw, n, F) : 0;
@@ -127,13 +133,13 @@ static void weight_gradient(const Layer *layer, float *dw)
 }
 
 /* dx holds s n and becomes dx. */
-static void data_gradient(const Layer *layer, int batch, const float *x, const float *y,
+static void data_gradient(const Layer *layer, int rows, const float *x, const float *y,
                           const float *dy, float *dx)
 {
     const CosineOptions *dense = layer->options;
     const CosineState *state = layer->state;
-    size_t F = (size_t)layer->in.dim[0], units = (size_t)layer->out.dim[0];
-    for (int b = 0; b < batch; b++, x += F, dx += F, y += units, dy += units) {
+    size_t F = (size_t)shape_features(layer->in), units = (size_t)shape_features(layer->out);
+    for (int b = 0; b < rows; b++, x += F, dx += F, y += units, dy += units) {
         double length = state->x_length[b];
         float pull = length > dense->eps ? (float)(row_dot(dy, y, units) / (length * length)) : 0;
         for (size_t i = 0; i < F; i++)
@@ -145,12 +151,12 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
                      const float *dy, float *dx)
 {
     const CosineState *state = layer->state;
-    divide_rows(layer, pass->batch, dy, state->s);
-    dense_weight_gradient(layer, pass->batch, x, state->s, layer->tensors[0].dw);
+    divide_rows(layer, dense_rows(layer, pass->batch), dy, state->s);
+    dense_weight_gradient(layer, &state->linear, pass->batch, x, state->s);
     weight_gradient(layer, layer->tensors[0].dw);
-    dense_data_gradient(layer, pass->batch, state->n, state->s, dx);
+    dense_data_gradient(layer, &state->linear, pass->batch, state->s, dx);
     if (dx)
-        data_gradient(layer, pass->batch, x, y, dy, dx);
+        data_gradient(layer, dense_rows(layer, pass->batch), x, y, dy, dx);
 }
 
 extern const LayerType ISA_NAME(layer_cosine_dense);
@@ -164,6 +170,7 @@ const LayerType ISA_NAME(layer_cosine_dense) = {
     .plan = plan,
     .allocate = allocate,
     .release = release,
+    .scratch = dense_scratch,
     .begin_step = begin_step,
     .forward = forward,
     .backward = backward,

@@ -65,7 +65,7 @@ static void draw(RandomKey key, uint64_t first, size_t n, uint32_t limit, uint8_
 static void draw_sample(RandomKey key, uint64_t first, Shape shape, uint32_t limit, uint8_t *kept)
 {
     enum { BLOCK = 16 };
-    if (shape.ndim == 1) {
+    if (shape.ndim < 3) {
         draw(key, first, shape_values(shape), limit, kept, 1);
         return;
     }

@@ -1,7 +1,7 @@
 /* Gaussian error linear unit: x weighted by the normal distribution function. */
 #include "../elementwise.h"
+#include "lockstep/activation.h"
 #include "lockstep/cpu.h"
-#include "lockstep/vmath.h"
 
 typedef struct GeluOptions {
     int approximate;
@@ -15,44 +15,16 @@ static const Option options[] = {
     OPTION_END,
 };
 
-#define SQRT_HALF 0.707106781186547524f
-#define SQRT_2_PI 0.797884560802865356f    /* sqrt(2 / pi) */
-#define INV_SQRT_TAU 0.398942280401432678f /* 1 / sqrt(2 pi) */
-#define CUBIC 0.044715f
-
-static inline float distribution(float x)
-{
-    return 0.5f + 0.5f * vmath_erf(x * SQRT_HALF);
-}
-
-static inline float tanh_part(float x)
-{
-    return vmath_tanh(SQRT_2_PI * (x + CUBIC * x * x * x));
-}
-
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     const GeluOptions *gelu = layer->options;
     size_t n = elementwise_floats(layer, pass);
     if (gelu->approximate == APPROXIMATE_TANH)
         for (size_t i = 0; i < n; i++)
-            y[i] = 0.5f * x[i] * (1 + tanh_part(x[i]));
+            y[i] = gelu_tanh_value(x[i]);
     else
         for (size_t i = 0; i < n; i++)
-            y[i] = x[i] * distribution(x[i]);
-}
-
-/* dy/dx = Phi(x) + x phi(x) */
-static inline float slope(float x)
-{
-    return distribution(x) + x * (INV_SQRT_TAU * vmath_exp(-0.5f * x * x));
-}
-
-/* With t = tanh(u): dy/dx = (1 + t)/2 + x/2 (1 - t^2) du/dx */
-static inline float slope_tanh(float x)
-{
-    float t = tanh_part(x), du = SQRT_2_PI * (1 + 3 * CUBIC * x * x);
-    return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * du;
+            y[i] = gelu_value(x[i]);
 }
 
 static void backward(Layer *layer, const Pass *pass, const float *x, const float *y,
@@ -63,10 +35,10 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
     size_t n = dx ? elementwise_floats(layer, pass) : 0;
     if (gelu->approximate == APPROXIMATE_TANH)
         for (size_t i = 0; i < n; i++)
-            dx[i] = dy[i] * slope_tanh(x[i]);
+            dx[i] = dy[i] * gelu_tanh_slope(x[i]);
     else
         for (size_t i = 0; i < n; i++)
-            dx[i] = dy[i] * slope(x[i]);
+            dx[i] = dy[i] * gelu_slope(x[i]);
 }
 
 extern const LayerType ISA_NAME(layer_gelu);

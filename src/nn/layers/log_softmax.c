@@ -1,5 +1,5 @@
-/* The logarithm of softmax over the features of a sample, without taking a logarithm of a small
- * number.
+/* The logarithm of softmax over features, of a sample or of each position of a sequence, without
+ * taking a logarithm of a small number.
  *
  *   y_k = (x_k - max x) - ln sum_j e^(x_j - max x)
  *   dx = dy - e^y sum_j dy_j */
@@ -9,7 +9,7 @@
 
 static bool plan(Layer *layer, Layout *layout, Err *err)
 {
-    if (layer->in.ndim != 1)
+    if (layer->in.ndim == 3)
         return err_set(err, "it needs a vector (F): put flatten or global_avgpool before it");
     return elementwise_plan(layer, layout, err);
 }
@@ -31,8 +31,9 @@ static double sum_exponentials(const float *x, float top, size_t n)
 
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
-    size_t F = (size_t)layer->in.dim[0];
-    for (int b = 0; b < pass->batch; b++, x += F, y += F) {
+    size_t F = (size_t)shape_features(layer->in);
+    int rows = pass->batch * shape_rows(layer->in);
+    for (int r = 0; r < rows; r++, x += F, y += F) {
         float top = row_largest(x, F);
         float sum = (float)vmath_log_double(sum_exponentials(x, top, F));
         for (size_t i = 0; i < F; i++)
@@ -44,8 +45,9 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
                      const float *dy, float *dx)
 {
     (void)x;
-    size_t F = (size_t)layer->in.dim[0];
-    for (int b = 0; dx && b < pass->batch; b++, y += F, dy += F, dx += F) {
+    size_t F = (size_t)shape_features(layer->in);
+    int rows = pass->batch * shape_rows(layer->in);
+    for (int r = 0; dx && r < rows; r++, y += F, dy += F, dx += F) {
         float sum = (float)row_sum(dy, F);
         for (size_t i = 0; i < F; i++)
             dx[i] = dy[i] - vmath_exp(y[i]) * sum;

@@ -1,5 +1,5 @@
-/* Softmax over the features of a sample. Before a cross-entropy it is not wanted: the loss
- * softmax_cross_entropy has it built in.
+/* Softmax over features, of a sample or of each position of a sequence. Before a cross-entropy it
+ * is not wanted: the loss softmax_cross_entropy has it built in.
  *
  *   y_k = e^(x_k - max x) / sum_j e^(x_j - max x)
  *   dx = y (dy - sum_j dy_j y_j) */
@@ -9,15 +9,16 @@
 
 static bool plan(Layer *layer, Layout *layout, Err *err)
 {
-    if (layer->in.ndim != 1)
+    if (layer->in.ndim == 3)
         return err_set(err, "it needs a vector (F): put flatten or global_avgpool before it");
     return elementwise_plan(layer, layout, err);
 }
 
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
-    size_t F = (size_t)layer->in.dim[0];
-    for (int b = 0; b < pass->batch; b++, x += F, y += F) {
+    size_t F = (size_t)shape_features(layer->in);
+    int rows = pass->batch * shape_rows(layer->in);
+    for (int r = 0; r < rows; r++, x += F, y += F) {
         float top = row_largest(x, F);
         for (size_t i = 0; i < F; i++)
             y[i] = vmath_exp(x[i] - top);
@@ -31,8 +32,9 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
                      const float *dy, float *dx)
 {
     (void)x;
-    size_t F = (size_t)layer->in.dim[0];
-    for (int b = 0; dx && b < pass->batch; b++, y += F, dy += F, dx += F) {
+    size_t F = (size_t)shape_features(layer->in);
+    int rows = pass->batch * shape_rows(layer->in);
+    for (int r = 0; dx && r < rows; r++, y += F, dy += F, dx += F) {
         float mean = (float)row_dot(dy, y, F);
         for (size_t i = 0; i < F; i++)
             dx[i] = y[i] * (dy[i] - mean);

@@ -22,6 +22,7 @@ typedef struct SpectralNormOptions {
 } SpectralNormOptions;
 
 typedef struct SpectralNormState {
+    Linear linear;  /* of the weights that the products see */
     float *w;       /* (units, F): W / sigma */
     float *u, *v;   /* (units), (F): of length 1 */
     double *sums;   /* (F) or (units), the larger */
@@ -44,7 +45,7 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
     const SpectralNormOptions *dense = layer->options;
     if (!dense_plan(layer, dense->units, err))
         return false;
-    int F = layer->in.dim[0], units = dense->units;
+    int F = shape_features(layer->in), units = dense->units;
     layer_add_tensor(layer, layout, "weight", 2, (int[]){ units, F }, 0, F, units, NULL);
     layer_add_tensor(layer, layout, "u", 1, (int[]){ units }, LAYOUT_STATISTIC, F, units,
                      "normal(1)");
@@ -57,20 +58,22 @@ static void allocate(Layer *layer, int max_batch)
 {
     (void)max_batch;
     SpectralNormState *state = mem_new(SpectralNormState);
-    size_t F = (size_t)layer->in.dim[0], units = (size_t)layer->out.dim[0];
+    size_t F = (size_t)shape_features(layer->in), units = (size_t)shape_features(layer->out);
     size_t larger = F > units ? F : units;
     state->w = mem_array(float, units *F);
     state->u = mem_array(float, units);
     state->v = mem_array(float, F);
     state->sums = mem_array(double, larger);
+    dense_init(layer, &state->linear);
     layer->state = state;
-    layer->state_bytes_total =
-        sizeof *state + (units * F + units + F) * sizeof(float) + larger * sizeof(double);
+    layer->state_bytes_total = sizeof *state + linear_bytes(&state->linear) +
+                               (units * F + units + F) * sizeof(float) + larger * sizeof(double);
 }
 
 static void release(Layer *layer)
 {
     SpectralNormState *state = layer->state;
+    linear_free(&state->linear);
     mem_free(state->w);
     mem_free(state->u);
     mem_free(state->v);
@@ -97,9 +100,9 @@ static double find_v(const Layer *layer, const float *u)
     const SpectralNormOptions *dense = layer->options;
     const SpectralNormState *state = layer->state;
     const float *row = layer->tensors[0].w;
-    size_t F = (size_t)layer->in.dim[0];
+    size_t F = (size_t)shape_features(layer->in);
     memset(state->sums, 0, F * sizeof *state->sums);
-    for (int k = 0; k < layer->out.dim[0]; k++, row += F)
+    for (int k = 0; k < shape_features(layer->out); k++, row += F)
         for (size_t i = 0; i < F; i++)
             state->sums[i] += (double)u[k] * (double)row[i];
     return normalise(state->sums, F, dense->eps, state->v);
@@ -111,7 +114,7 @@ static double find_u(const Layer *layer)
     const SpectralNormOptions *dense = layer->options;
     const SpectralNormState *state = layer->state;
     const float *row = layer->tensors[0].w;
-    size_t F = (size_t)layer->in.dim[0], units = (size_t)layer->out.dim[0];
+    size_t F = (size_t)shape_features(layer->in), units = (size_t)shape_features(layer->out);
     for (size_t k = 0; k < units; k++, row += F)
         state->sums[k] = row_dot(row, state->v, F);
     return normalise(state->sums, units, dense->eps, state->u);
@@ -122,7 +125,7 @@ static double iterate(const Layer *layer)
     const SpectralNormOptions *dense = layer->options;
     const SpectralNormState *state = layer->state;
     double sigma = 0;
-    memcpy(state->u, layer->tensors[1].w, (size_t)layer->out.dim[0] * sizeof *state->u);
+    memcpy(state->u, layer->tensors[1].w, (size_t)shape_features(layer->out) * sizeof *state->u);
     for (int i = 0; i < dense->power_iterations; i++) {
         find_v(layer, state->u);
         sigma = find_u(layer);
@@ -135,7 +138,7 @@ static double look(const Layer *layer)
 {
     const SpectralNormOptions *dense = layer->options;
     const SpectralNormState *state = layer->state;
-    size_t units = (size_t)layer->out.dim[0];
+    size_t units = (size_t)shape_features(layer->out);
     const float *u = layer->tensors[1].w;
     double length = sqrt(row_dot(u, u, units));
     float inverse = (float)(1 / (length > dense->eps ? length : dense->eps));
@@ -148,13 +151,14 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
 {
     const SpectralNormOptions *dense = layer->options;
     SpectralNormState *state = layer->state;
-    size_t n = (size_t)layer->in.dim[0] * (size_t)layer->out.dim[0];
+    size_t n = (size_t)shape_features(layer->in) * (size_t)shape_features(layer->out);
     double sigma = global_batch > 0 ? iterate(layer) : look(layer);
     state->inverse = 1 / (sigma > dense->eps ? sigma : dense->eps);
     float factor = (float)state->inverse;
     const float *weight = layer->tensors[0].w;
     for (size_t i = 0; i < n; i++)
         state->w[i] = factor * weight[i];
+    linear_weights(&state->linear, state->w);
     layout->tensors[layer->tensors[1].index].keep = global_batch > 0 ? 0 : 1;
 }
 
@@ -162,14 +166,14 @@ static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     const SpectralNormState *state = layer->state;
     const float *b = layer->tensor_count > 2 ? layer->tensors[2].w : NULL;
-    dense_forward(layer, pass->batch, state->w, b, x, y);
+    dense_forward(layer, &state->linear, pass->batch, b, x, y);
 }
 
 /* dw becomes dW. */
 static void through_sigma(const Layer *layer, float *dw)
 {
     const SpectralNormState *state = layer->state;
-    size_t F = (size_t)layer->in.dim[0], units = (size_t)layer->out.dim[0];
+    size_t F = (size_t)shape_features(layer->in), units = (size_t)shape_features(layer->out);
     double along = row_dot(dw, state->w, units * F);
     float factor = (float)state->inverse;
     for (size_t k = 0; k < units; k++, dw += F) {
@@ -182,7 +186,7 @@ static void through_sigma(const Layer *layer, float *dw)
 static void write_increment(const Layer *layer, const Pass *pass)
 {
     const SpectralNormState *state = layer->state;
-    size_t bytes = (size_t)layer->out.dim[0] * sizeof *state->u;
+    size_t bytes = (size_t)shape_features(layer->out) * sizeof *state->u;
     if (pass->train && pass->first_sample == 0)
         memcpy(layer->tensors[1].dw, state->u, bytes);
     else
@@ -194,12 +198,12 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
 {
     (void)y;
     const SpectralNormState *state = layer->state;
-    dense_weight_gradient(layer, pass->batch, x, dy, layer->tensors[0].dw);
+    dense_weight_gradient(layer, &state->linear, pass->batch, x, dy);
     through_sigma(layer, layer->tensors[0].dw);
     write_increment(layer, pass);
     if (layer->tensor_count > 2)
         dense_bias_gradient(layer, pass->batch, dy, layer->tensors[2].dw);
-    dense_data_gradient(layer, pass->batch, state->w, dy, dx);
+    dense_data_gradient(layer, &state->linear, pass->batch, dy, dx);
 }
 
 extern const LayerType ISA_NAME(layer_spectralnorm_dense);
@@ -213,6 +217,7 @@ const LayerType ISA_NAME(layer_spectralnorm_dense) = {
     .plan = plan,
     .allocate = allocate,
     .release = release,
+    .scratch = dense_scratch,
     .begin_step = begin_step,
     .forward = forward,
     .backward = backward,

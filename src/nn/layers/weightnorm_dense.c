@@ -20,6 +20,7 @@ typedef struct WeightNormOptions {
 } WeightNormOptions;
 
 typedef struct WeightNormState {
+    Linear linear;   /* of the weights that the products see */
     float *w;        /* (units, F) */
     double *inverse; /* (units): 1 / |v|; 0 where v is 0 */
 } WeightNormState;
@@ -37,7 +38,7 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
     WeightNormOptions *dense = layer->options;
     if (!dense_plan(layer, dense->units, err))
         return false;
-    int F = layer->in.dim[0], units = dense->units;
+    int F = shape_features(layer->in), units = dense->units;
     snprintf(dense->start, sizeof dense->start, "constant(%.9g)", dense->gain);
     layer_add_tensor(layer, layout, "v", 2, (int[]){ units, F }, 0, F, units, NULL);
     layer_add_tensor(layer, layout, "g", 1, (int[]){ units }, 0, F, units, dense->start);
@@ -50,16 +51,19 @@ static void allocate(Layer *layer, int max_batch)
 {
     (void)max_batch;
     WeightNormState *state = mem_new(WeightNormState);
-    size_t F = (size_t)layer->in.dim[0], units = (size_t)layer->out.dim[0];
+    size_t F = (size_t)shape_features(layer->in), units = (size_t)shape_features(layer->out);
     state->w = mem_array(float, units *F);
     state->inverse = mem_array(double, units);
+    dense_init(layer, &state->linear);
     layer->state = state;
-    layer->state_bytes_total = sizeof *state + units * F * sizeof(float) + units * sizeof(double);
+    layer->state_bytes_total = sizeof *state + linear_bytes(&state->linear) +
+                               units * F * sizeof(float) + units * sizeof(double);
 }
 
 static void release(Layer *layer)
 {
     WeightNormState *state = layer->state;
+    linear_free(&state->linear);
     mem_free(state->w);
     mem_free(state->inverse);
     mem_free(state);
@@ -70,10 +74,10 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
 {
     (void)layout;
     (void)global_batch;
-    const WeightNormState *state = layer->state;
+    WeightNormState *state = layer->state;
     const float *g = layer->tensors[1].w;
-    size_t F = (size_t)layer->in.dim[0];
-    for (int u = 0; u < layer->out.dim[0]; u++) {
+    size_t F = (size_t)shape_features(layer->in);
+    for (int u = 0; u < shape_features(layer->out); u++) {
         const float *v = layer->tensors[0].w + (size_t)u * F;
         float *w = state->w + (size_t)u * F;
         double length = sqrt(row_dot(v, v, F));
@@ -82,13 +86,14 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
         for (size_t i = 0; i < F; i++)
             w[i] = factor * v[i];
     }
+    linear_weights(&state->linear, state->w);
 }
 
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     const WeightNormState *state = layer->state;
     const float *b = layer->tensor_count > 2 ? layer->tensors[2].w : NULL;
-    dense_forward(layer, pass->batch, state->w, b, x, y);
+    dense_forward(layer, &state->linear, pass->batch, b, x, y);
 }
 
 /* dv holds dw and becomes dv. */
@@ -96,8 +101,8 @@ static void split_gradient(const Layer *layer, float *dv, float *dg)
 {
     const WeightNormState *state = layer->state;
     const float *g = layer->tensors[1].w;
-    size_t F = (size_t)layer->in.dim[0];
-    for (int u = 0; u < layer->out.dim[0]; u++, dv += F) {
+    size_t F = (size_t)shape_features(layer->in);
+    for (int u = 0; u < shape_features(layer->out); u++, dv += F) {
         const float *v = layer->tensors[0].w + (size_t)u * F;
         double inverse = state->inverse[u], along = row_dot(dv, v, F) * inverse;
         float factor = (float)((double)g[u] * inverse), pull = (float)(along * inverse);
@@ -112,11 +117,11 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
 {
     (void)y;
     const WeightNormState *state = layer->state;
-    dense_weight_gradient(layer, pass->batch, x, dy, layer->tensors[0].dw);
+    dense_weight_gradient(layer, &state->linear, pass->batch, x, dy);
     split_gradient(layer, layer->tensors[0].dw, layer->tensors[1].dw);
     if (layer->tensor_count > 2)
         dense_bias_gradient(layer, pass->batch, dy, layer->tensors[2].dw);
-    dense_data_gradient(layer, pass->batch, state->w, dy, dx);
+    dense_data_gradient(layer, &state->linear, pass->batch, dy, dx);
 }
 
 extern const LayerType ISA_NAME(layer_weightnorm_dense);
@@ -130,6 +135,7 @@ const LayerType ISA_NAME(layer_weightnorm_dense) = {
     .plan = plan,
     .allocate = allocate,
     .release = release,
+    .scratch = dense_scratch,
     .begin_step = begin_step,
     .forward = forward,
     .backward = backward,

@@ -7,12 +7,13 @@
  * Rows whose label is LABEL_IGNORED have no part in it.
  *
  * Everything is relative to the largest y, and the loss is double from the exponentials on. */
+#include "../rownorm.h"
+#include "../rows.h"
 #include "lockstep/cpu.h"
 #include "lockstep/error.h"
 #include "lockstep/loss.h"
-#include "lockstep/vmath.h"
 
-enum { CHUNK = 256, LANES = 8 };
+enum { CHUNK = 256 };
 
 typedef struct CrossEntropyOptions {
     double label_smoothing;
@@ -24,60 +25,48 @@ static const Option options[] = {
     OPTION_END,
 };
 
-/* The first index of the largest value; NaN is never the largest. */
-static int largest(const float *y, int K)
+/* Is the label the first index of the largest value? */
+static bool is_first_top(const float *y, int label, float top)
 {
-    int best = 0;
-    for (int k = 1; k < K; k++)
-        if (y[k] > y[best])
-            best = k;
-    return best;
+    int before = 0;
+    for (int k = 0; y[label] == top && k < label; k++)
+        before += y[k] == top;
+    return y[label] == top && before == 0;
 }
 
-typedef struct RowSums {
-    double exponentials; /* sum of e^(y - top) */
-    double values;       /* sum of y - top */
-} RowSums;
-
-/* Partial sums of a row, by position modulo LANES. */
-typedef struct Lanes {
-    double exponentials[LANES], values[LANES];
-} Lanes;
-
-/* e[k] = e^(y[k] - top) for n <= CHUNK numbers, and their sums. */
-static void sum_chunk(const float *y, float top, int n, float *e, Lanes *lanes)
+/* e[k] = e^(y[k] - top) for n <= CHUNK numbers, and their sum. Zeros follow up to a whole vector,
+ * so that no number is worked on by itself. */
+static inline double exponentials(const float *restrict y, float top, size_t n, float *restrict e)
 {
-    float difference[CHUNK];
-    for (int k = 0; k < n; k++) {
-        difference[k] = y[k] - top;
-        e[k] = vmath_exp(difference[k]);
-    }
-    int whole = n / LANES * LANES;
-    for (int k = 0; k < whole; k += LANES)
-        for (int lane = 0; lane < LANES; lane++) {
-            lanes->exponentials[lane] += (double)e[k + lane];
-            lanes->values[lane] += (double)difference[k + lane];
-        }
-    for (int k = whole; k < n; k++) {
-        lanes->exponentials[k - whole] += (double)e[k];
-        lanes->values[k - whole] += (double)difference[k];
-    }
+    size_t whole = (n + VECTOR - 1) / VECTOR * VECTOR;
+    for (size_t k = 0; k < n; k++)
+        e[k] = y[k] - top;
+    for (size_t k = n; k < whole; k++)
+        e[k] = -__builtin_inff();
+    for (size_t k = 0; k < whole; k++)
+        e[k] = vmath_exp(e[k]);
+    return rownorm_sum(e, whole);
 }
 
-/* e may be NULL; otherwise e[k] = e^(y[k] - top). */
-static RowSums sum_row(const float *y, float top, int K, float *e)
+/* The sum of e^(y - top); e[k] is each of them, or e is NULL. */
+static double sum_exponentials(const float *y, float top, int K, float *e)
 {
-    Lanes lanes = { { 0 }, { 0 } };
-    float scratch[CHUNK];
-    for (int first = 0; first < K; first += CHUNK)
-        sum_chunk(y + first, top, K - first < CHUNK ? K - first : CHUNK, e ? e + first : scratch,
-                  &lanes);
-    RowSums sums = { 0, 0 };
-    for (int lane = 0; lane < LANES; lane++) {
-        sums.exponentials += lanes.exponentials[lane];
-        sums.values += lanes.values[lane];
+    float chunk[CHUNK];
+    double sum = 0;
+    for (int first = 0; first < K; first += CHUNK) {
+        size_t n = K - first < CHUNK ? (size_t)(K - first) : CHUNK;
+        sum += exponentials(y + first, top, n, chunk);
+        for (size_t k = 0; e && k < n; k += VECTOR)
+            vector_store_part(e + (size_t)first + k, vector_load(chunk + k), rownorm_part(k, n));
     }
-    return sums;
+    return sum;
+}
+
+/* The sum of y - top. */
+static double sum_differences(const float *y, float top, int K)
+{
+    double sum = row_sum(y, (size_t)K);
+    return sum - (double)top * K;
 }
 
 typedef struct Target {
@@ -91,18 +80,19 @@ typedef struct Target {
  * while it is in the cache. */
 static void add_row(const float *y, float *dy, int K, const Target *target, Tally *tally)
 {
-    int label = target->label, best = largest(y, K);
+    int label = target->label;
     expect(label >= 0 && label < K);
-    float top = y[best], at_label = y[label];
+    float top = row_largest(y, (size_t)K), at_label = y[label];
     double s = target->smoothing, share = s / K;
-    RowSums sums = sum_row(y, top, K, dy);
-    tally->loss += vmath_log_double(sums.exponentials) - (1 - s) * (double)(at_label - top) -
-                   share * sums.values;
-    tally->correct += best == label;
+    tally->correct += is_first_top(y, label, top);
     tally->count++;
+    if (s > 0)
+        tally->loss -= share * sum_differences(y, top, K);
+    double sum = sum_exponentials(y, top, K, dy);
+    tally->loss += vmath_log_double(sum) - (1 - s) * (double)(at_label - top);
     if (!dy)
         return;
-    float inverse = (float)(target->scale / sums.exponentials);
+    float inverse = (float)(target->scale / sum);
     float even = (float)(share * target->scale);
     for (int k = 0; k < K; k++)
         dy[k] = dy[k] * inverse - even;
