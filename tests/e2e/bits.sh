@@ -1,7 +1,7 @@
 #!/bin/sh
 # The promise: the same digest and trajectory for every number of ranks, for a perceptron with
-# spectral norm and for a convolutional network with batch and group norm, dropout and augmentation,
-# with each optimizer, in shared memory and by messages.
+# spectral norm, a convolutional network with batch and group norm, dropout and augmentation, and a
+# transformer, with each optimizer, in fp32 and bf16, in shared memory and by messages.
 . "$(dirname "$0")/common.sh"
 
 cat > mlp.yaml <<'YAML'
@@ -44,37 +44,64 @@ train: {batch: 32, lanes: 8, epochs: 2}
 eval: {every: 1ep}
 YAML
 
+cat > gpt.yaml <<'YAML'
+data: {type: text, file: text, tokenizer: byte, length: 24, train_limit: 200, test_limit: 40}
+model:
+  init: normal(0.05)
+  layers:
+    - embedding: {features: 36, name: tokens}
+    - positional
+    - repeat:
+        times: 2
+        body:
+          - residual: {body: [layernorm, attention: {heads: 3, causal: true, dropout: 0.1}]}
+          - residual: {body: [layernorm, dense: 80, gelu, dense: 36, dropout: 0.1]}
+    - layernorm
+    - dense: {tie: tokens}
+train: {batch: 32, lanes: 8, epochs: 1}
+eval: {every: 1ep}
+YAML
+cat "$here"/../../docs/*.md > text
+
+# train NETWORK RANKS OPTION...: bits of that run in $bits.
 run=0
-for network in mlp cnn; do
-    for optimizer in "type=sgd lr=0.1 momentum=0.9 weight_decay=1e-3" "type=lars lr=1.0" \
-        "type=lamb lr=0.01" "type=adamw lr=0.01 clip_norm=1"; do
-        first=
-        for ranks in 1 2 3 4 5 7 8; do
-            run=$((run + 1))
-            set -- # the options of this run
-            for option in $optimizer; do
-                set -- "$@" "optimizer.$option"
-            done
-            mpi "$ranks" "$lockstep" train "$network.yaml" "$@" name="r$run" -q >log 2>&1 ||
-                { cat log; fail "$network, $optimizer, $ranks ranks"; }
-            summary=runs/r$run/summary.json
-            bits="$(field "$summary" digest) $(field "$summary" trajectory)"
-            [ ${#bits} -eq 33 ] || fail "no digest in summary.json: '$bits'"
-            first=${first:-$bits}
-            [ "$bits" = "$first" ] ||
-                fail "$network, $optimizer: $ranks ranks give $bits, 1 rank $first"
-        done
-        for ranks in 3 4; do
-            run=$((run + 1))
-            mpi "$ranks" "$lockstep" train "$network.yaml" "$@" name="r$run" comm.memory=private \
-                -q >log 2>&1 || { cat log; fail "$network, $optimizer, $ranks ranks, messages"; }
-            bits="$(field "runs/r$run/summary.json" digest)"
-            [ "$bits" = "${first%% *}" ] ||
-                fail "$network, $optimizer: messages give $bits, not $first"
-        done
-        echo "$network, ${optimizer%% *}: $first for 1 2 3 4 5 7 8 ranks"
+train()
+{
+    run=$((run + 1))
+    trained=$1 ranks=$2
+    shift 2
+    mpi "$ranks" "$lockstep" train "$trained.yaml" "$@" name="r$run" -q >log 2>&1 ||
+        { cat log; fail "$trained, $*, $ranks ranks"; }
+    bits="$(field "runs/r$run/summary.json" digest) $(field "runs/r$run/summary.json" trajectory)"
+    [ ${#bits} -eq 33 ] || fail "no digest in summary.json: '$bits'"
+}
+
+# same NETWORK "RANK COUNTS" OPTION...: all of them give the same bits, also by messages.
+same()
+{
+    network=$1 counts=$2 first=
+    shift 2
+    for ranks in $counts; do
+        train "$network" "$ranks" "$@"
+        first=${first:-$bits}
+        [ "$bits" = "$first" ] || fail "$network, $*: $ranks ranks give $bits, 1 rank $first"
     done
+    train "$network" 3 "$@" comm.memory=private
+    [ "${bits%% *}" = "${first%% *}" ] || fail "$network, $*: messages give $bits, not $first"
+    echo "$network, $*: $first for $counts ranks"
+}
+
+for network in mlp cnn; do
+    same $network "1 2 3 4 5 7 8" optimizer.type=sgd optimizer.lr=0.1 optimizer.momentum=0.9 \
+        optimizer.weight_decay=1e-3
+    same $network "1 2 3 4 5 7 8" optimizer.type=lars optimizer.lr=1.0
+    same $network "1 2 3 4 5 7 8" optimizer.type=lamb optimizer.lr=0.01
+    same $network "1 2 3 4 5 7 8" optimizer.type=adamw optimizer.lr=0.01 optimizer.clip_norm=1
 done
+same gpt "1 2 3 4 5 7 8" optimizer.type=adamw optimizer.lr=0.003 optimizer.clip_norm=1
+same gpt "1 2 3 4 8" optimizer.type=lamb optimizer.lr=0.01 data.objective=masked
+same cnn "1 2 3 4 8" optimizer.type=sgd optimizer.lr=0.1 compute.precision=bf16
+same gpt "1 2 3 4 8" optimizer.type=adamw optimizer.lr=0.003 compute.precision=bf16
 
 # The digests can differ: another seed gives other bits, and diff finds the first step.
 mpi 2 "$lockstep" train mlp.yaml seed=2 name=other -q || fail "seed 2"
