@@ -164,9 +164,10 @@ void step_print(const Trainer *t, const StepBench *r)
     for (int phase = 0; phase < PHASE_COUNT; phase++)
         log_out("%-26s %-14s %10.3f ms %5.1f%%", phase_names[phase], "",
                 1e3 * r->phases[phase] / (double)r->steps, 100 * r->phases[phase] / r->seconds);
-    log_out("%lld steps of %.3f ms, %.0f samples/s on %d rank(s); times are rank 0's, a step",
-            (long long)r->steps, 1e3 * r->seconds / (double)r->steps,
-            (double)r->samples / r->seconds, comm_size(t->comm));
+    double rate = (double)r->samples / r->seconds;
+    log_out("%lld steps of %.3f ms, %.*f samples/s on %d rank(s); times are rank 0's, a step",
+            (long long)r->steps, 1e3 * r->seconds / (double)r->steps, rate < 1000 ? 1 : 0, rate,
+            comm_size(t->comm));
     log_out("exposed reduction: %.3f ms a step (%.1f %%), waiting for other ranks included",
             1e3 * exposed / (double)r->steps, 100 * exposed / r->seconds);
     print_memory(&r->memory);
