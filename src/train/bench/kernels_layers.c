@@ -17,6 +17,11 @@
         .ndim = 1, .dim = { F, 1, 1 }                                                              \
     }
 
+#define SEQUENCE(T, F)                                                                             \
+    {                                                                                              \
+        .ndim = 2, .dim = { T, F, 1 }                                                              \
+    }
+
 /* The convolutions of ResNet-20, ResNet-9 and a LeNet. */
 static const struct {
     const char *net;
@@ -29,7 +34,7 @@ static const struct {
     { "r9", 3, 64, 32, 3, 1, false },    { "r9", 64, 128, 32, 3, 1, true },
     { "r9", 128, 128, 16, 3, 1, true },  { "r9", 128, 256, 16, 3, 1, true },
     { "r9", 256, 512, 8, 3, 1, true },   { "r9", 512, 512, 4, 3, 1, true },
-    { "LeNet", 1, 32, 28, 5, 1, false }, { "LeNet", 32, 64, 14, 5, 1, false },
+    { "LeNet", 1, 32, 28, 5, 1, false }, { "LeNet", 32, 64, 14, 5, 1, true },
 };
 enum { CONV_BATCH = 64, FIRST_CHANNELS = 3 /* an input image: no data gradient */ };
 
@@ -45,6 +50,13 @@ static const LayerCase cases[] = {
     { "dense layers", "dense", "units: 10", FEATURES(1024), 256 },
     { "dense layers", "dense", "units: 1536", FEATURES(384), 2048 },
     { "dense layers", "dense", "units: 384", FEATURES(1536), 2048 },
+    { "bf16", "dense", "units: 1024", FEATURES(1024), 256 },
+    { "bf16", "dense", "units: 1536", FEATURES(384), 2048 },
+    { "bf16", "dense", "units: 384", FEATURES(1536), 2048 },
+    { "attention", "attention", "heads: 6, causal: true, bias: false", SEQUENCE(256, 384), 16 },
+    { "attention", "attention", "heads: 6, bias: false", SEQUENCE(256, 384), 16 },
+    { "attention", "attention", "heads: 4, causal: true, bias: false", SEQUENCE(64, 128), 64 },
+    { "bf16", "attention", "heads: 6, causal: true, bias: false", SEQUENCE(256, 384), 16 },
     { "activations", "relu", "", IMAGE(64, 32), 64 },
     { "activations", "leaky_relu", "", IMAGE(64, 32), 64 },
     { "activations", "elu", "", IMAGE(64, 32), 64 },
@@ -141,6 +153,8 @@ static void open_layer(LayerBench *b, const LayerCase *c, bool first)
     bool parsed = config_parse(&b->config, "bench", text, (size_t)length, &err);
     expect(parsed);
     LayerPlace place = { .name = "layer", .in = c->in, .first = first };
+    if (strcmp(c->group, "bf16") == 0)
+        place.precision = PRECISION_BF16;
     b->layer = layer_create(layer_find(c->layer), &b->config, config_get(b->config.root, "options"),
                             &place, &b->layout, &err);
     if (!b->layer)
@@ -183,6 +197,14 @@ static void measure_products(KernelBench *bench, LayerBench *b)
     if (b->dx)
         kernel_measure(bench, "data gradient", &work, backward, backward_to_weights, b);
     kernel_measure(bench, "weight gradient", &work, backward_to_weights, NULL, b);
+}
+
+/* Attention: projections and heads, counted without the mask; backward is twice forward. */
+static void measure_attention(KernelBench *bench, LayerBench *b)
+{
+    double flops = b->layer->flops * b->pass.batch;
+    kernel_measure(bench, "forward", &(KernelWork){ .flops = flops }, forward, NULL, b);
+    kernel_measure(bench, "backward", &(KernelWork){ .flops = 2 * flops }, backward, NULL, b);
 }
 
 /* A layer that waits for memory: each array is read or written once. */
@@ -229,6 +251,8 @@ static void measure_case(KernelBench *bench, const LayerCase *c)
     open_layer(&layer, c, false);
     if (strcmp(c->layer, "dense") == 0)
         measure_products(bench, &layer);
+    else if (strcmp(c->layer, "attention") == 0)
+        measure_attention(bench, &layer);
     else
         measure_passes(bench, &layer);
     close_layer(&layer);

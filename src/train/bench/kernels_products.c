@@ -2,6 +2,7 @@
 #include "bench_parts.h"
 
 #include "lockstep/gemm.h"
+#include "lockstep/matmul.h"
 #include "lockstep/memory.h"
 
 #include <stdio.h>
@@ -11,7 +12,7 @@ typedef struct Product {
     bool trans_a, trans_b;
     int M, N, K, count;
     const float *a, *b;
-    float *c;
+    float *c, *scratch;
 } Product;
 
 static void run_openblas(void *context)
@@ -24,12 +25,33 @@ static void run_openblas(void *context)
              p->b + i * b, p->trans_b ? p->K : p->N, 0, p->c + i * c, p->N);
 }
 
+static void run_own(void *context)
+{
+    const Product *p = context;
+    size_t a = (size_t)p->M * (size_t)p->K, b = (size_t)p->K * (size_t)p->N;
+    size_t c = (size_t)p->M * (size_t)p->N;
+    for (size_t i = 0; i < (size_t)p->count; i++)
+        matmul(&(Matmul){ .M = p->M,
+                          .N = p->N,
+                          .K = p->K,
+                          .a = p->a + i * a,
+                          .a_step = (size_t)(p->trans_a ? p->M : p->K),
+                          .a_turned = p->trans_a,
+                          .b = p->b + i * b,
+                          .b_step = (size_t)(p->trans_b ? p->K : p->N),
+                          .b_turned = p->trans_b,
+                          .c = p->c + i * c,
+                          .c_step = (size_t)p->N },
+               p->scratch);
+}
+
 /* Every way to compute a product: all shapes are measured with each. */
 static const struct {
     const char *name;
     void (*run)(void *context);
 } methods[] = {
     { "OpenBLAS", run_openblas },
+    { "own", run_own },
 };
 
 /* A dense layer's: Y (B, O) = X (B, I) W^T (O, I), dX = dY W, dW = dY^T X. */
@@ -57,11 +79,13 @@ static void measure(KernelBench *bench, const char *part, Product product,
     product.a = a;
     product.b = b;
     product.c = c;
+    product.scratch = mem_array(float, matmul_scratch(product.M, product.K));
     KernelWork work = { .flops = 2 * (double)M * (double)N * (double)K * (double)count };
     kernel_measure(bench, part, &work, run, NULL, &product);
     mem_free(a);
     mem_free(b);
     mem_free(c);
+    mem_free(product.scratch);
 }
 
 static void measure_dense(KernelBench *bench, int B, int I, int O, void (*run)(void *context))
