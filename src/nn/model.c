@@ -241,7 +241,9 @@ static void node_backward(const Model *model, int i, const Pass *pass)
     const ModelFlow *flow = &model->plan.flow[i];
     if (node->layer)
         layer_backward(model, node, flow, pass);
-    for (int side = 0; side < 2; side++) {
+    for (int k = 0; k < 2;
+         k++) { /* as the plan has it: a layer's shortcut comes before its input */
+        int side = node->layer ? 1 - k : k;
         if (flow->old[side] < 0)
             continue;
         Shape shape = node->layer && side == 0 ? node->layer->in : node->shape;

@@ -477,6 +477,12 @@ START_TEST(test_fusion)
                  "    - residual: {body: [residual: {body: [tanh, batchnorm]}]}\n",
                  2 + 1 + 2 + 1);
     check_fusion("    - residual: {body: [residual: {body: [" CONV ", batchnorm]}, relu]}\n", 2);
+    /* a layer whose input is its shortcut, before a third reader */
+    check_fusion("    - residual: {body: [residual: {body: [batchnorm]}, " CONV
+                 "], shortcut: [" CONV "]}\n",
+                 1);
+    check_fusion(
+        "    - tanh\n    - residual: {body: [residual: {body: [batchnorm, relu]}, tanh]}\n", 2);
     /* three readers; a shortcut that is the network's input; no gradient before it */
     check_fusion("    - residual: {body: [residual: {body: [" CONV ", batchnorm]}, relu, " CONV
                  "], shortcut: [batchnorm, relu]}\n",
