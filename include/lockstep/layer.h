@@ -25,16 +25,17 @@
 /* One lane's pass. */
 typedef struct Pass {
     bool train;
-    int batch;        /* B: samples of this micro-batch, >= 1 */
-    uint64_t seed;    /* of the run */
-    int64_t step;     /* 0-based optimizer step */
-    int first_sample; /* position of the lane's first sample in the global batch */
-    int global_batch; /* samples of the whole step */
-    int lane_size;    /* samples of a full lane; first_sample is a multiple of it */
-    int64_t
-        global_targets;    /* targets of the whole step (batch.h): what the loss gradient is divided
-                               by; as many as samples unless labels are per position or ignored */
+    int batch;             /* B: samples of this micro-batch, >= 1 */
+    uint64_t seed;         /* of the run */
+    int64_t step;          /* 0-based optimizer step */
+    int first_sample;      /* position of the lane's first sample in the global batch */
+    int global_batch;      /* samples of the whole step */
+    int lane_size;         /* samples of a full lane; first_sample is a multiple of it */
     const int32_t *tokens; /* (B, T) of this micro-batch, if the network's input is token ids */
+
+    /* Targets of the whole step (batch.h), what the loss gradient is divided by: as many as samples
+     * unless labels are per position or ignored. */
+    int64_t global_targets;
 } Pass;
 
 typedef struct Layer Layer;
@@ -112,9 +113,9 @@ typedef struct LayerType {
 
     /* dy -> dx (NULL for the first layer of a net: not wanted) and the layer's dw, which it
      * overwrites (=, not +=, unless the tensor is shared) completely, padding and frozen tensors
-     * excluded. Not called if nothing in the layer or before it is trained. x and y are what
-     * forward saw and gave,
-     * NULL where the type does not keep them. dx may be dy only if in_place. */
+     * excluded. Not called if nothing in the layer or before it is trained; running statistics
+     * count as trained. x and y are what forward saw and gave, NULL where the type does not keep
+     * them. dx may be dy if in_place or dx_over_dy. */
     void (*backward)(Layer *layer, const Pass *pass, const float *x, const float *y,
                      const float *dy, float *dx);
 

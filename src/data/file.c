@@ -227,12 +227,12 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Doubles the memory until n bytes are there or the stream ends. Usual image files unpack to less
- * than 16 times their size, so there is one allocation and no copy. */
+/* Doubles the memory until n bytes are there or the stream ends. Usual files unpack to two to four
+ * times their size. */
 bool file_take_new(FileReader *file, size_t n, uint8_t **data, size_t *got, Err *err)
 {
     size_t plain = file->size > file->taken ? file->size - file->taken : 0;
-    size_t capacity = file->take == take_plain ? plain : 16 * file->size + 65536;
+    size_t capacity = file->take == take_plain ? plain : 4 * file->size + 65536;
     capacity = smaller(capacity, n);
     *data = mem_alloc(capacity);
     *got = 0;

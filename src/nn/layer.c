@@ -215,6 +215,10 @@ static bool check_trainable(const Layer *layer, const Layout *layout, const Conf
     bool weights = false, bias = false;
     for (int i = 0; i < layer->tensor_count; i++) {
         const LayoutTensor *tensor = &layout->tensors[layer->tensors[i].index];
+        if (layer->tensors[i].tied && (layer->trainable != TRAINABLE_ALL || layer->lr_factor != 1))
+            return config_error(config, node, err,
+                                "layer %s: trainable and lr_factor are for the layer that has %s",
+                                layer->name, tensor->name);
         bool trained = !(tensor->flags & (LAYOUT_STATISTIC | LAYOUT_FROZEN));
         weights = weights || !(tensor->flags & LAYOUT_STATISTIC);
         bias = bias || trained;
@@ -304,10 +308,17 @@ void layer_free(Layer *layer)
     mem_free(layer);
 }
 
+/* "bias", "in_proj_bias" */
+static bool is_bias(const char *tensor)
+{
+    size_t length = strlen(tensor);
+    return length >= 4 && strcmp(tensor + length - 4, "bias") == 0;
+}
+
 static bool is_frozen(const Layer *layer, const char *tensor)
 {
     return layer->trainable == TRAINABLE_NONE ||
-           (layer->trainable == TRAINABLE_BIAS && strcmp(tensor, "bias") != 0);
+           (layer->trainable == TRAINABLE_BIAS && !is_bias(tensor));
 }
 
 int layer_add_tensor(Layer *layer, Layout *layout, const char *name, int ndim, const int *shape,

@@ -3,6 +3,7 @@
 #include "lockstep/memory.h"
 #include "lockstep/model.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -449,6 +450,9 @@ bool model_check_lanes(Model *model, int lane_size, Err *err)
 {
     for (int i = 0; i < model->count; i++) {
         Layer *layer = model->nodes[i].layer;
+        if ((int64_t)lane_size * shape_rows(model->nodes[i].shape) > INT_MAX / 2)
+            return err_set(err, "%d samples a lane of %d positions each are too many", lane_size,
+                           shape_rows(model->nodes[i].shape));
         if (layer && layer->type->check_lane && !layer->type->check_lane(layer, lane_size, err))
             return err_prefix(err, "layer %s: ", layer->name);
     }

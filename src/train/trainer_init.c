@@ -80,14 +80,22 @@ static void read_sample(void *loader, int64_t sample, float *x)
 /* Ranks that share memory have one copy of the weights, which rank 0 fills. */
 static bool init_weights(Trainer *t, Err *err)
 {
-    bool first = comm_rank(t->comm) == 0, ok = true;
+    struct {
+        bool ok;
+        Err err;
+    } answer = { .ok = true };
+    bool first = comm_rank(t->comm) == 0;
     size_t n = t->model.layout.n;
     t->shared = shared_alloc(t->comm, first ? n * sizeof *t->w : 0);
+    if (!t->shared)
+        comm_set_share(t->comm, false); /* the gradients need not ask again */
     t->w = t->shared ? shared_part(t->shared, 0) : mem_array(float, n);
     t->model.samples = (SampleSource){ read_sample, &t->loader, t->loader.train.count };
     if (!t->settings->dry_run && (first || !t->shared))
-        ok = model_initialize(&t->model, (uint64_t)t->settings->seed, t->w, err);
-    return comm_all_ok(t->comm, ok, err); /* and nobody reads them before they are there */
+        answer.ok = model_initialize(&t->model, (uint64_t)t->settings->seed, t->w, &answer.err);
+    comm_broadcast(t->comm, &answer, sizeof answer, 0);
+    comm_barrier(t->comm); /* nobody reads them before they are there */
+    return answer.ok || err_set(err, "%s", answer.err.text);
 }
 
 static bool init_model(Trainer *t, Err *err)

@@ -211,6 +211,11 @@ START_TEST(test_refused)
                 "gets (4, 7): tensor \"a.weight\" would have to have the shape (6, 7)");
     check_error("[embedding: {features: 5, name: a}, dense: {units: 7, tie: a}]", token_input,
                 "tensor \"a.weight\" would have to have the shape (7, 5)");
+    check_error("[embedding: {features: 5, name: a}, dense: {tie: a, trainable: false}]",
+                token_input,
+                "layer 1.dense: trainable and lr_factor are for the layer that has a.");
+    check_error("[embedding: {features: 5, name: a}, dense: {tie: a, lr_factor: 2}]", token_input,
+                "layer 1.dense: trainable and lr_factor are for the layer that has a.weight");
     check_error("[embedding: {features: 5, name: a}, dense: {tie: a, init: zeros}]", token_input,
                 "has no weights to initialise");
     check_error("[embedding: 5, cosine_dense: {units: 5, name: b}, dense: {tie: b}]", token_input,
