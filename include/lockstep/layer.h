@@ -52,6 +52,29 @@ typedef struct LayerTensor {
     float *w, *dw; /* (padded) in the weight and gradient arenas; set by model_bind */
 } LayerTensor;
 
+/* Work of the nodes behind a layer that it does in its own pass while values are in registers, with
+ * the bits they would have had: y = relu(f(x) + shortcut) or y = relu(f(x)) + shortcut, where f is
+ * the layer by itself. The model sets add and relu before layer_allocate, the pointers before each
+ * forward and backward. */
+typedef enum Rectify {
+    RECTIFY_NONE,
+    RECTIFY_LAST, /* relu of all there is */
+    RECTIFY_FIRST /* relu of f(x), then the shortcut is added */
+} Rectify;
+
+typedef struct LayerEpilogue {
+    bool add;
+    Rectify relu;
+    const float *shortcut; /* forward, with add: shaped like y; may be y */
+    const float *dy2;      /* backward: the gradient of y is dy + dy2; NULL: it is dy */
+    float *dz; /* backward: a place for the gradient of f(x) + shortcut, shaped and stored like dy;
+                  may be dy. Not NULL, and to be written, with dy2, with add and RECTIFY_LAST (the
+                  shortcut's gradient), and with relu if the type masks_by_y. */
+    struct Layer
+        *pool; /* y is what this layer makes of f(x), and dy its gradient; or NULL. Not with
+                           anything above. */
+} LayerEpilogue;
+
 typedef struct LayerType {
     const char *name;    /* "dense" */
     const char *help;    /* one line */
@@ -95,9 +118,23 @@ typedef struct LayerType {
     void (*backward)(Layer *layer, const Pass *pass, const float *x, const float *y,
                      const float *dy, float *dx);
 
-    bool in_place; /* y may be x, and dx may be dy (element-wise, backward without x) */
-    bool keep_x;   /* backward reads x */
-    bool keep_y;   /* backward reads y */
+    /* forward and backward of one plane (H, W, 16) of a batch of images, number `plane` of batch *
+     * blocks, so that a layer with fuses_pool can hand over planes that are in the cache. NULL: it
+     * has to be the whole batch. */
+    void (*forward_plane)(const Layer *layer, size_t plane, const float *x, float *y);
+    void (*backward_plane)(const Layer *layer, size_t plane, const float *dy, float *dx);
+
+    bool in_place;   /* y may be x, and dx may be dy (element-wise, backward without x) */
+    bool dx_over_dy; /* dx may be dy, and epilogue.dz */
+    bool keep_x;     /* backward reads x */
+    bool keep_y;     /* backward reads y */
+
+    /* What the type takes over (LayerEpilogue). With add and RECTIFY_LAST, and with any relu if
+     * masks_by_y, backward gets y as if it were kept: the gradient passes where y > 0. */
+    bool fuses_add, fuses_relu, fuses_dy2, fuses_pool;
+    bool masks_by_y;
+    bool is_relu;       /* y = relu(x): neighbours may take it over */
+    bool relu_commutes; /* relu(f(x)) = f(relu(x)), bit for bit */
 
     /* The input is token ids (pass->tokens; x is NULL and no data gradient is asked for), which
      * other types refuse; and whether a tensor of the type may be shared. */
@@ -118,7 +155,8 @@ struct Layer {
     int max_batch;
     bool first;          /* no data gradient will be asked for */
     Precision precision; /* of its matrix products; types without such products ignore it */
-    int tokens;          /* T of pass->tokens; 0: the network's input is not token ids */
+    LayerEpilogue epilogue;
+    int tokens;       /* T of pass->tokens; 0: the network's input is not token ids */
     bool zero_init;   /* zero_gamma: this norm's gain starts at 0 (last norm of a residual body) */
     char *init;       /* initialiser asked for by this layer's config, or NULL; owned */
     int trainable;    /* which tensors are trained: enum LayerTrainable */
@@ -149,6 +187,10 @@ void layer_free(Layer *layer);
 /* Everything a layer keeps, for batches of up to max_batch samples. `scratch`: see LayerType; NULL:
  * the layer gets a buffer of its own. Once, after the layout is sealed and lanes are checked. */
 void layer_allocate(Layer *layer, int max_batch, float *scratch);
+
+/* Does backward read y for a fused relu, and write epilogue.dz? Does it read y at all? */
+bool layer_masks_by_y(const Layer *layer);
+bool layer_keeps_y(const Layer *layer);
 
 /* {name, init, trainable, lr_factor}: options that every layer has. name is read by the model. */
 extern const Option layer_common_options[];

@@ -3,6 +3,7 @@
 #ifndef LOCKSTEP_MEMORY_H
 #define LOCKSTEP_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* `bytes` zeroed bytes, aligned to 64; blocks of 2 MiB and more are aligned to and advised for huge
@@ -20,9 +21,19 @@ void mem_grow(void *array_pointer, size_t count, size_t *capacity, size_t bytes)
 #define mem_new(type) ((type *)mem_alloc(sizeof(type)))
 #define mem_array(type, count) ((type *)mem_alloc(sizeof(type) * (size_t)(count)))
 
-/* Blocks alive, bytes alive now, most bytes alive at once. The tests check that a run ends at 0. */
+/* From now on blocks are counted as ever, but take address space only: pages become memory when
+ * they are written. So a dry run does what a run does and knows how much that would take. */
+void mem_reserve(bool on);
+bool mem_reserving(void);
+
+/* Counts memory that came from elsewhere (a rank's part of a shared window), and forgets it. */
+void mem_count(size_t bytes);
+void mem_discount(size_t bytes);
+
+/* Blocks alive, bytes alive now, most bytes alive at once, blocks allocated since the program
+ * started. The tests check that a run ends at 0. */
 typedef struct MemUse {
-    size_t blocks, bytes, peak_bytes;
+    size_t blocks, bytes, peak_bytes, allocations;
 } MemUse;
 MemUse mem_use(void);
 

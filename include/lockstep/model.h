@@ -21,20 +21,23 @@
 #include "lockstep/loss.h"
 
 /* One operation: y = layer(x), or y = a + b when layer is NULL (the join of a residual block). A
- * buffer is written by one node and read by the nodes behind it. */
+ * buffer is written by one node and read by the nodes behind it. A layer with in2 has a join fused
+ * to it: y = layer(x) + b (LayerEpilogue). */
 typedef struct ModelNode {
     Layer *layer;
-    int in, in2; /* buffers; in2 = -1 unless it is a join */
+    int in, in2; /* buffers; in2 = -1 unless there is a join */
     int out;
     Shape shape;   /* of out */
     bool backward; /* there are parameters in it or before it */
     bool alias;    /* flattens the plain input: out is the input, nothing is computed */
+    bool fused;    /* a neighbour does its work; it has no buffers */
 } ModelNode;
 
 /* How a gradient reaches a node's inputs: the node writes dx; if another reader's gradient is there
- * already, sum = old + dx. Numbers are slots; -1: none. For a join, dx is dy itself. */
+ * already, sum = old + dx, or the node that wrote the buffer takes both (dy2). Numbers are slots;
+ * -1: none. For a join, dx is dy itself; for a fused one dx[1] is dz or dy. */
 typedef struct ModelFlow {
-    int dy;
+    int dy, dy2, dz;
     int dx[2], old[2], sum[2];
 } ModelFlow;
 
@@ -101,6 +104,7 @@ typedef struct ModelWish {
     Shape input;
     Shape output; /* ndim 0: any */
     Precision precision;
+    bool apart; /* nothing is fused: every node is a pass of its own; for tests */
 } ModelWish;
 
 /* Builds from the map `model: {layers: [...], init: ..., zero_gamma: ...}` and `loss`. Infers and
@@ -152,7 +156,9 @@ double model_flops(const Model *model);
 size_t model_state_bytes(const Model *model);
 
 /* ---- between the files of the model ---- */
+void model_fuse(Model *model); /* before model_plan */
 void model_plan(Model *model);
 void model_plan_free(Model *model);
+int model_last_buffer(const Model *model); /* the network's output */
 
 #endif

@@ -60,6 +60,8 @@ typedef struct Trainer {
     double lap;                   /* when the last phase ended */
     bool stop;                    /* some rank was asked to stop */
     uint64_t digest, trajectory;  /* after the last step */
+    size_t planned_bytes;         /* most memory of this rank until training starts (memory.h),
+                                     from which on it grows no more; the same in a dry run */
 } Trainer;
 
 /* Builds everything the settings ask for: data, network, initial weights, optimizer, schedule. On
@@ -98,8 +100,9 @@ bool trainer_check_tta(const Trainer *trainer, Err *err);
 /* Gives rank 0's weights to all ranks, after rank 0 alone has changed them. */
 void trainer_send_weights(Trainer *trainer);
 
-/* The start banner; the whole plan (--dry-run). */
+/* The start banner; what a run took of what it had planned; the whole plan (--dry-run). */
 void trainer_banner(const Trainer *trainer, const char *folder);
+void trainer_say_memory(const Trainer *trainer);
 void trainer_plan(Trainer *trainer);
 
 #endif

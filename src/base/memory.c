@@ -13,28 +13,65 @@
 typedef struct Header {
     void *base;
     size_t bytes;
+    size_t mapped; /* bytes from mmap; 0: base is malloc's */
 } Header;
 
 static MemUse use;
+static bool reserving;
+
+void mem_reserve(bool on)
+{
+    reserving = on;
+}
+
+bool mem_reserving(void)
+{
+    return reserving;
+}
+
+void mem_count(size_t bytes)
+{
+    use.bytes += bytes;
+    if (use.bytes > use.peak_bytes)
+        use.peak_bytes = use.bytes;
+}
+
+void mem_discount(size_t bytes)
+{
+    expect(use.bytes >= bytes);
+    use.bytes -= bytes;
+}
+
+/* Zeros that take no memory yet; small pages, so that the header's does not bring 2 MiB. */
+static void *map(size_t bytes)
+{
+    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED)
+        return NULL;
+    madvise(base, bytes, MADV_NOHUGEPAGE);
+    return base;
+}
 
 void *mem_alloc(size_t bytes)
 {
     size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : HEADER;
     size_t total = bytes + HEADER + align;
-    void *base = total > bytes ? malloc(total) : NULL;
+    bool mapped = reserving && bytes >= HUGE_PAGE;
+    void *base = total <= bytes ? NULL : mapped ? map(total) : malloc(total);
     if (!base)
         die(EXIT_USAGE, "out of memory: %zu bytes wanted, %zu in use", bytes, use.bytes);
     uintptr_t start = ((uintptr_t)base + HEADER + align - 1) / align * align;
     void *block = (void *)start;
-    if (bytes >= HUGE_PAGE)
+    if (bytes >= HUGE_PAGE && !mapped)
         madvise(block, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
-    memset(block, 0, bytes);
+    if (!mapped)
+        memset(block, 0, bytes);
     Header *header = (Header *)(start - HEADER);
-    *header = (Header){ .base = base, .bytes = bytes };
+    *header = (Header){ .base = base, .bytes = bytes, .mapped = mapped ? total : 0 };
     use.blocks++;
-    use.bytes += bytes;
-    if (use.bytes > use.peak_bytes)
-        use.peak_bytes = use.bytes;
+    use.allocations++;
+    mem_count(bytes);
     return block;
 }
 
@@ -43,10 +80,13 @@ void mem_free(void *pointer)
     if (!pointer)
         return;
     Header *header = (Header *)((uintptr_t)pointer - HEADER);
-    expect(use.blocks > 0 && use.bytes >= header->bytes);
+    expect(use.blocks > 0);
     use.blocks--;
-    use.bytes -= header->bytes;
-    free(header->base);
+    mem_discount(header->bytes);
+    if (header->mapped)
+        munmap(header->base, header->mapped);
+    else
+        free(header->base);
 }
 
 char *mem_string(const char *text)

@@ -15,6 +15,8 @@
 struct SharedMemory {
     MPI_Win window;
     void **parts; /* (size) */
+    size_t bytes; /* of this rank's part */
+    void *alone;  /* in a dry run: what stands for every part */
 };
 
 bool comm_shares(const Comm *comm)
@@ -82,10 +84,23 @@ static void find_parts(const Comm *comm, SharedMemory *memory)
     }
 }
 
+/* A dry run has nothing to share; what a rank's part would take is counted. */
+static SharedMemory *stand_in(const Comm *comm, size_t bytes)
+{
+    SharedMemory *memory = mem_new(SharedMemory);
+    memory->parts = mem_array(void *, comm->size);
+    memory->alone = mem_alloc(bytes);
+    for (int rank = 0; rank < comm->size; rank++)
+        memory->parts[rank] = memory->alone;
+    return memory;
+}
+
 SharedMemory *shared_alloc(Comm *comm, size_t bytes)
 {
     if (!comm_shares(comm))
         return NULL;
+    if (mem_reserving())
+        return stand_in(comm, bytes);
     bool room = has_room(total(comm, bytes + LINE));
     comm_broadcast(comm, &room, sizeof room, 0);
     MPI_Win window;
@@ -93,6 +108,8 @@ SharedMemory *shared_alloc(Comm *comm, size_t bytes)
         return NULL; /* a window that only some ranks have could not be freed: that is collective */
     SharedMemory *memory = mem_new(SharedMemory);
     memory->window = window;
+    memory->bytes = bytes;
+    mem_count(bytes);
     find_parts(comm, memory);
     memset(memory->parts[comm->rank], 0, bytes); /* its pages are the toucher's */
     comm_barrier(comm);
@@ -108,7 +125,11 @@ void shared_free(SharedMemory *memory)
 {
     if (!memory)
         return;
-    MPI_Win_free(&memory->window);
+    if (memory->alone)
+        mem_free(memory->alone);
+    else
+        MPI_Win_free(&memory->window);
+    mem_discount(memory->bytes);
     mem_free(memory->parts);
     mem_free(memory);
 }

@@ -10,6 +10,16 @@
 
 #define CHANNEL_BLOCK 16
 
+/* The bits of a vector, for masks: all ones where a comparison holds. */
+typedef int32_t VectorMask __attribute__((vector_size(VECTOR * sizeof(int32_t))));
+
+/* `value`, but +0 where `sign` <= 0; NaN counts as positive, so that a network that diverges is
+ * seen to. With sign = value: relu; with value = dy: its gradient. */
+static inline Vector vector_where_positive(Vector value, Vector sign)
+{
+    return (Vector)((VectorMask)value & ~(VectorMask)(sign <= 0));
+}
+
 static inline int least(int a, int b)
 {
     return a < b ? a : b;

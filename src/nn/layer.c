@@ -278,6 +278,18 @@ void layer_allocate(Layer *layer, int max_batch, float *scratch)
         type->allocate(layer, max_batch);
 }
 
+bool layer_masks_by_y(const Layer *layer)
+{
+    const LayerEpilogue *epilogue = &layer->epilogue;
+    return layer->type->masks_by_y ? epilogue->relu != RECTIFY_NONE
+                                   : epilogue->add && epilogue->relu == RECTIFY_LAST;
+}
+
+bool layer_keeps_y(const Layer *layer)
+{
+    return layer->type->keep_y || layer_masks_by_y(layer);
+}
+
 void layer_free(Layer *layer)
 {
     if (!layer)

@@ -168,6 +168,14 @@ static const float *activation(const Model *model, int buffer)
     return number < 0 ? model->x : model->slots[number];
 }
 
+int model_last_buffer(const Model *model)
+{
+    int last = model->count - 1;
+    while (model->nodes[last].fused)
+        last--;
+    return model->nodes[last].out;
+}
+
 static void take_input(Model *model, const Batch *batch)
 {
     model->x = batch->x;
@@ -191,12 +199,12 @@ static void node_forward(const Model *model, const ModelNode *node, const Pass *
 {
     const float *x = activation(model, node->in);
     float *y = slot(model, model->plan.activation[node->out]);
-    if (node->alias)
-        return;
-    if (node->layer)
-        node->layer->type->forward(node->layer, pass, x, y);
-    else
+    if (!node->layer) {
         add(y, x, activation(model, node->in2), node->shape, pass->batch);
+        return;
+    }
+    node->layer->epilogue.shortcut = node->in2 < 0 ? NULL : activation(model, node->in2);
+    node->layer->type->forward(node->layer, pass, x, y);
 }
 
 Tally model_forward(Model *model, const Batch *batch, const Pass *pass)
@@ -205,7 +213,8 @@ Tally model_forward(Model *model, const Batch *batch, const Pass *pass)
     take_input(model, batch);
     for (int i = 0; i < model->count; i++) {
         double start = model->times ? clock_seconds() : 0;
-        node_forward(model, &model->nodes[i], pass);
+        if (!model->nodes[i].alias && !model->nodes[i].fused)
+            node_forward(model, &model->nodes[i], pass);
         if (model->times)
             model->times[i].forward += clock_seconds() - start;
     }
@@ -215,20 +224,27 @@ Tally model_forward(Model *model, const Batch *batch, const Pass *pass)
     return model->loss.type->evaluate(&model->loss, pass, batch, model_output(model), dy);
 }
 
+static void layer_backward(const Model *model, const ModelNode *node, const ModelFlow *flow,
+                           const Pass *pass)
+{
+    Layer *layer = node->layer;
+    layer->epilogue.dy2 = slot(model, flow->dy2);
+    layer->epilogue.dz = slot(model, flow->dz);
+    layer->type->backward(layer, pass, layer->type->keep_x ? activation(model, node->in) : NULL,
+                          layer_keeps_y(layer) ? activation(model, node->out) : NULL,
+                          slot(model, flow->dy), slot(model, flow->dx[0]));
+}
+
 static void node_backward(const Model *model, int i, const Pass *pass)
 {
     const ModelNode *node = &model->nodes[i];
     const ModelFlow *flow = &model->plan.flow[i];
-    if (node->layer) {
-        const LayerType *type = node->layer->type;
-        type->backward(node->layer, pass, type->keep_x ? activation(model, node->in) : NULL,
-                       type->keep_y ? activation(model, node->out) : NULL, slot(model, flow->dy),
-                       slot(model, flow->dx[0]));
-    }
+    if (node->layer)
+        layer_backward(model, node, flow, pass);
     for (int side = 0; side < 2; side++) {
         if (flow->old[side] < 0)
             continue;
-        Shape shape = node->layer ? node->layer->in : node->shape;
+        Shape shape = node->layer && side == 0 ? node->layer->in : node->shape;
         add(slot(model, flow->sum[side]), slot(model, flow->old[side]), slot(model, flow->dx[side]),
             shape, pass->batch);
     }
@@ -239,7 +255,7 @@ void model_backward(Model *model, const Batch *batch, const Pass *pass)
     expect(pass->train && model->dw && batch->count == pass->batch);
     for (int i = model->count - 1; i >= 0; i--) {
         double start = model->times ? clock_seconds() : 0;
-        if (model->nodes[i].backward)
+        if (model->nodes[i].backward && !model->nodes[i].fused)
             node_backward(model, i, pass);
         if (model->times)
             model->times[i].backward += clock_seconds() - start;
@@ -248,7 +264,7 @@ void model_backward(Model *model, const Batch *batch, const Pass *pass)
 
 const float *model_output(const Model *model)
 {
-    return activation(model, model->nodes[model->count - 1].out);
+    return activation(model, model_last_buffer(model));
 }
 
 double model_flops(const Model *model)

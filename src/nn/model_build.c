@@ -428,6 +428,8 @@ static bool build(const Builder *b, ConfigNode *node, ConfigNode *loss_node)
     if (!share_tensors(b) || !check_output(b) ||
         !loss_init(&model->loss, b->config, loss_node, model->output, b->err))
         return false;
+    if (!b->wish->apart)
+        model_fuse(model);
     model_plan(model);
     return true;
 }

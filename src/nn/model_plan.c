@@ -1,8 +1,10 @@
 /* Where buffers and gradients live. One training step is walked through, forward and back; a slot
  * is taken for each array when it is first written and given back when nobody reads it any more.
  *
- *   forward   relu and its like write over their input where nobody else needs it
- *   backward  a join hands the same slot to both sides; a buffer with two readers gets a sum
+ *   forward   relu and its like write over their input where nobody else needs it, a join over
+ *             either side
+ *   backward  a join hands the same slot to both sides; a buffer with two readers gets a sum,
+ *             unless the layer that wrote it takes two gradients (fuses_dy2)
  *
  * Arrays of every size share the slots: the smallest free slot that is large enough, else the
  * largest free one grown, else a new one. */
@@ -15,7 +17,10 @@ typedef struct BufferUse {
     size_t floats; /* per sample */
     int last_use;  /* last node that reads it in forward; the output: beyond all */
     int kept_for;  /* first node whose backward reads it: it stays until then; -1: none does */
+    int writer;    /* node, -1: the input */
+    int awaited;   /* gradients still to come from its readers */
     int gradient;  /* slot, or -1 */
+    int second;    /* slot of a gradient that the writer is to add, or -1 */
 } BufferUse;
 
 typedef struct Planner {
@@ -62,24 +67,35 @@ static void keep(Planner *p, int buffer, int node)
         *kept_for = node;
 }
 
+static void find_node_uses(Planner *p, int i)
+{
+    const ModelNode *node = &p->model->nodes[i];
+    p->use[node->out].floats = shape_stored(node->shape);
+    p->use[node->out].writer = i;
+    p->use[node->in].last_use = i;
+    p->use[node->in].awaited += node->backward;
+    if (node->in2 >= 0) {
+        p->use[node->in2].last_use = i;
+        p->use[node->in2].awaited += node->backward;
+    }
+    if (node->layer && node->backward && node->layer->type->keep_x)
+        keep(p, node->in, i);
+    if (node->layer && node->backward && layer_keeps_y(node->layer))
+        keep(p, node->out, i);
+}
+
 static void find_uses(Planner *p)
 {
     const Model *model = p->model;
     for (int i = 0; i < model->buffers; i++)
-        p->use[i] = (BufferUse){ .last_use = -1, .kept_for = -1, .gradient = -1 };
+        p->use[i] = (BufferUse){
+            .last_use = -1, .kept_for = -1, .writer = -1, .gradient = -1, .second = -1
+        };
     p->use[0].floats = shape_stored(model->input);
-    for (int i = 0; i < model->count; i++) {
-        const ModelNode *node = &model->nodes[i];
-        p->use[node->out].floats = shape_stored(node->shape);
-        p->use[node->in].last_use = i;
-        if (node->in2 >= 0)
-            p->use[node->in2].last_use = i;
-        if (node->layer && node->backward && node->layer->type->keep_x)
-            keep(p, node->in, i);
-        if (node->layer && node->backward && node->layer->type->keep_y)
-            keep(p, node->out, i);
-    }
-    p->use[model->nodes[model->count - 1].out].last_use = model->count;
+    for (int i = 0; i < model->count; i++)
+        if (!model->nodes[i].fused)
+            find_node_uses(p, i);
+    p->use[model_last_buffer(model)].last_use = model->count;
 }
 
 /* The loss may leave its gradient where the network's output was, unless that is the network's
@@ -101,11 +117,9 @@ static bool may_overwrite(const Planner *p, int i, int in)
 static int overwritten(const Planner *p, int i)
 {
     const ModelNode *node = &p->model->nodes[i];
-    if (node->layer)
-        return node->layer->type->in_place && may_overwrite(p, i, node->in) ? node->in : -1;
-    if (may_overwrite(p, i, node->in))
+    if ((!node->layer || node->layer->type->in_place) && may_overwrite(p, i, node->in))
         return node->in;
-    return may_overwrite(p, i, node->in2) ? node->in2 : -1;
+    return node->in2 >= 0 && may_overwrite(p, i, node->in2) ? node->in2 : -1;
 }
 
 static void drop_read(Planner *p, int i, int buffer)
@@ -118,6 +132,8 @@ static void plan_forward(Planner *p)
 {
     for (int i = 0; i < p->model->count; i++) {
         const ModelNode *node = &p->model->nodes[i];
+        if (node->fused)
+            continue;
         if (node->alias) {
             p->plan->activation[node->out] = -1;
             continue;
@@ -134,51 +150,94 @@ static void plan_forward(Planner *p)
 
 /* ---- backward ---- */
 
-/* The gradient of a layer's input: written where dy was if the layer can and nobody else holds dy.
- * */
-static void flow_through_layer(Planner *p, int i)
-{
-    const ModelNode *node = &p->model->nodes[i];
-    ModelFlow *flow = &p->plan->flow[i];
-    int *gradient = &p->use[node->in].gradient;
-    if (node->layer->first)
-        return;
-    if (node->layer->type->in_place && p->plan->slot[flow->dy].users == 1) {
-        flow->dx[0] = flow->dy;
-        p->plan->slot[flow->dy].users++;
-    } else
-        flow->dx[0] = take(p, p->use[node->in].floats);
-    if (*gradient >= 0) {
-        flow->old[0] = *gradient;
-        flow->sum[0] = flow->dx[0];
-        drop(p, *gradient);
-    }
-    *gradient = flow->dx[0];
-}
-
-/* dy goes to both inputs as it is; where a gradient is waiting already, it is added. */
-static void flow_through_join(Planner *p, int i, int side, int buffer)
-{
-    ModelFlow *flow = &p->plan->flow[i];
-    int *gradient = &p->use[buffer].gradient;
-    flow->dx[side] = flow->dy;
-    if (*gradient < 0) {
-        p->plan->slot[flow->dy].users++;
-        *gradient = flow->dy;
-        return;
-    }
-    flow->old[side] = *gradient;
-    bool alone = p->plan->slot[*gradient].users == 1;
-    flow->sum[side] = alone ? *gradient : take(p, p->use[buffer].floats);
-    if (!alone)
-        drop(p, *gradient);
-    *gradient = flow->sum[side];
-}
-
 /* Does anything before a buffer have parameters? Node i writes buffer i + 1. */
 static bool wants_gradient(const Model *model, int buffer)
 {
     return buffer > 0 && model->nodes[buffer - 1].backward;
+}
+
+/* May the writer of a buffer take the gradient that comes now beside the one that is there? */
+static bool leaves_second(Planner *p, BufferUse *use)
+{
+    const Layer *writer = use->writer < 0 ? NULL : p->model->nodes[use->writer].layer;
+    return use->gradient >= 0 && use->awaited == 0 && writer && writer->type->fuses_dy2 &&
+           !writer->epilogue.pool;
+}
+
+/* A layer's dx, which nobody else holds, reaches its input. */
+static void arrive_alone(Planner *p, int i, int buffer)
+{
+    ModelFlow *flow = &p->plan->flow[i];
+    BufferUse *use = &p->use[buffer];
+    use->awaited--;
+    if (leaves_second(p, use)) {
+        use->second = flow->dx[0];
+        return;
+    }
+    if (use->gradient >= 0) {
+        flow->old[0] = use->gradient;
+        flow->sum[0] = flow->dx[0];
+        drop(p, use->gradient);
+    }
+    use->gradient = flow->dx[0];
+}
+
+/* The gradient of a join reaches one of its sides as it is, in a slot that others may hold too;
+ * where a gradient is waiting already, it is added. */
+static void arrive_shared(Planner *p, int i, int side, int buffer, int slot)
+{
+    ModelFlow *flow = &p->plan->flow[i];
+    BufferUse *use = &p->use[buffer];
+    flow->dx[side] = slot;
+    use->awaited--;
+    if (use->gradient < 0 || leaves_second(p, use)) {
+        p->plan->slot[slot].users++;
+        *(use->gradient < 0 ? &use->gradient : &use->second) = slot;
+        return;
+    }
+    flow->old[side] = use->gradient;
+    bool alone = p->plan->slot[use->gradient].users == 1;
+    flow->sum[side] = alone ? use->gradient : take(p, use->floats);
+    if (!alone)
+        drop(p, use->gradient);
+    use->gradient = flow->sum[side];
+}
+
+/* Where a layer leaves the gradient of what its epilogue is computed from: over dy if nobody else
+ * holds that. */
+static int place_dz(Planner *p, int i)
+{
+    const ModelNode *node = &p->model->nodes[i];
+    const ModelFlow *flow = &p->plan->flow[i];
+    if (!layer_masks_by_y(node->layer) && flow->dy2 < 0)
+        return -1;
+    if (p->plan->slot[flow->dy].users > 1)
+        return take(p, p->use[node->out].floats);
+    p->plan->slot[flow->dy].users++;
+    return flow->dy;
+}
+
+/* dx is written where dy was if the layer can and nobody reads that any more. */
+static void flow_through_layer(Planner *p, int i)
+{
+    const ModelNode *node = &p->model->nodes[i];
+    const LayerType *type = node->layer->type;
+    ModelFlow *flow = &p->plan->flow[i];
+    flow->dz = place_dz(p, i);
+    int from = flow->dz >= 0 ? flow->dz : flow->dy;
+    int own = flow->dz == flow->dy ? 2 : 1; /* holders of that slot that end with this node */
+    if (node->in2 >= 0 && wants_gradient(p->model, node->in2))
+        arrive_shared(p, i, 1, node->in2, from);
+    if (!node->layer->first) {
+        bool over = (type->in_place || type->dx_over_dy) && flow->dx[1] < 0 &&
+                    !node->layer->epilogue.pool && p->plan->slot[from].users == own;
+        if (over)
+            p->plan->slot[from].users++;
+        flow->dx[0] = over ? from : take(p, p->use[node->in].floats);
+        arrive_alone(p, i, node->in);
+    }
+    if (flow->dz >= 0)
+        drop(p, flow->dz);
 }
 
 static void plan_node_backward(Planner *p, int i)
@@ -187,27 +246,30 @@ static void plan_node_backward(Planner *p, int i)
     const ModelNode *node = &model->nodes[i];
     ModelFlow *flow = &p->plan->flow[i];
     flow->dy = p->use[node->out].gradient;
+    flow->dy2 = p->use[node->out].second;
     expect(flow->dy >= 0);
     if (node->layer)
         flow_through_layer(p, i);
     else {
         if (wants_gradient(model, node->in))
-            flow_through_join(p, i, 0, node->in);
+            arrive_shared(p, i, 0, node->in, flow->dy);
         if (wants_gradient(model, node->in2))
-            flow_through_join(p, i, 1, node->in2);
+            arrive_shared(p, i, 1, node->in2, flow->dy);
     }
     drop(p, flow->dy);
+    if (flow->dy2 >= 0)
+        drop(p, flow->dy2);
 }
 
 static void plan_backward(Planner *p)
 {
     const Model *model = p->model;
-    int output = model->nodes[model->count - 1].out;
+    int output = model_last_buffer(model);
     p->plan->loss_gradient = loss_slot(p, output);
     p->use[output].gradient = p->plan->loss_gradient;
     for (int i = model->count - 1; i >= 0; i--) {
-        p->plan->flow[i] = (ModelFlow){ -1, { -1, -1 }, { -1, -1 }, { -1, -1 } };
-        if (!model->nodes[i].backward)
+        p->plan->flow[i] = (ModelFlow){ -1, -1, -1, { -1, -1 }, { -1, -1 }, { -1, -1 } };
+        if (!model->nodes[i].backward || model->nodes[i].fused)
             continue;
         plan_node_backward(p, i);
         for (int buffer = 1; buffer < model->buffers; buffer++)

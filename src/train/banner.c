@@ -2,6 +2,7 @@
 #include "lockstep/bf16.h"
 #include "lockstep/cpu.h"
 #include "lockstep/log.h"
+#include "lockstep/memory.h"
 #include "lockstep/text.h"
 #include "lockstep/trainer.h"
 #include "lockstep/version.h"
@@ -131,6 +132,12 @@ static void say_lr(const Trainer *t)
                  count((double)s->warmup_steps * t->lanes.batch).s);
 }
 
+void trainer_say_memory(const Trainer *t)
+{
+    log_info("memory     of rank 0: predicted %s, peak %s", bytes((double)t->planned_bytes).s,
+             bytes((double)mem_use().peak_bytes).s);
+}
+
 void trainer_banner(const Trainer *t, const char *folder)
 {
     say_machine(t);
@@ -195,15 +202,18 @@ void trainer_plan(Trainer *t)
     say_lr(t);
     plan_layers(t);
     double arena = (double)t->model.layout.n * sizeof(float);
-    double activations = (double)model_plan_bytes(&t->model, t->lanes.size);
+    double activations = (double)t->model.activation_bytes;
+    double layers = (double)model_state_bytes(&t->model);
     double data = (double)(dataset_bytes(&t->loader.train) + dataset_bytes(&t->loader.test));
-    double gradients = (double)reducer_plan_bytes(t->comm, &t->lanes, &t->model.layout, &t->slices);
-    double state = arena * t->optimizer.type->states;
+    double gradients = (double)reducer_bytes(t->reducer);
+    double state = (double)(t->slice.hi - t->slice.lo) * sizeof(float) * t->optimizer.type->states;
     log_out("a training step computes %sFLOP (forward and backward, 3 x forward)",
             si(3 * model_flops(&t->model) * t->lanes.batch).s);
     plan_traffic(t, arena);
-    log_out("memory a rank: weights %s, gradients %s, optimizer state %s, activations %s, data %s",
-            bytes(arena).s, bytes(gradients).s, bytes(state).s, bytes(activations).s,
-            bytes(data).s);
+    log_out(
+        "memory of rank 0: %s in all; weights %s, gradients %s, optimizer state %s, activations "
+        "%s, packed and saved by layers %s, data %s",
+        bytes((double)t->planned_bytes).s, bytes(arena).s, bytes(gradients).s, bytes(state).s,
+        bytes(activations).s, bytes(layers).s, bytes(data).s);
     log_out("nothing was trained (--dry-run)");
 }

@@ -290,5 +290,6 @@ int trainer_run(Trainer *t, Run *run, Summary *result)
     const char *status = train_to_the_end(t, run, progress, result);
     progress_free(progress);
     finish_summary(t, result, status);
+    trainer_say_memory(t);
     return strcmp(status, "diverged") == 0 ? EXIT_DIVERGED : EXIT_OK;
 }

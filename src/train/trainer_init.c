@@ -85,7 +85,7 @@ static bool init_weights(Trainer *t, Err *err)
     t->shared = shared_alloc(t->comm, first ? n * sizeof *t->w : 0);
     t->w = t->shared ? shared_part(t->shared, 0) : mem_array(float, n);
     t->model.samples = (SampleSource){ read_sample, &t->loader, t->loader.train.count };
-    if (first || !t->shared)
+    if (!t->settings->dry_run && (first || !t->shared))
         ok = model_initialize(&t->model, (uint64_t)t->settings->seed, t->w, err);
     return comm_all_ok(t->comm, ok, err); /* and nobody reads them before they are there */
 }
@@ -106,8 +106,6 @@ static bool init_model(Trainer *t, Err *err)
                             data->classes > 0 ? "class labels" : "target values");
     if (!model_check_lanes(&t->model, t->lanes.size, err) || !trainer_check_tta(t, err))
         return false;
-    if (s->dry_run)
-        return true;
     model_allocate(&t->model, t->lanes.size);
     return init_weights(t, err);
 }
@@ -155,17 +153,27 @@ static void allocate_scratch(Trainer *t)
     }
 }
 
+/* Everything that a step needs. A dry run comes here too, and reserves what a run allocates. */
+static bool init_training(Trainer *t, Err *err)
+{
+    mem_reserve(t->settings->dry_run);
+    bool ok = init_model(t, err) && init_optimizer(t, err);
+    if (ok)
+        allocate_scratch(t);
+    mem_reserve(false);
+    t->planned_bytes = mem_use().peak_bytes;
+    return ok;
+}
+
 bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Err *err)
 {
     *t = (Trainer){ .settings = settings, .comm = comm };
     *exit_code = EXIT_USAGE;
     comm_set_share(comm, settings->comm.memory == MEMORY_AUTO);
-    if (!same_start(t, exit_code, err) || !init_data(t, exit_code, err) || !init_model(t, err) ||
-        !init_optimizer(t, err))
+    if (!same_start(t, exit_code, err) || !init_data(t, exit_code, err) || !init_training(t, err))
         return false;
     if (settings->dry_run)
         return true;
-    allocate_scratch(t);
     t->digest = trainer_digest(t);
     t->trajectory = t->digest;
     return true;

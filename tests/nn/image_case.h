@@ -165,6 +165,7 @@ static inline void case_close(ImageCase *test)
     Layer *layer = &test->layer;
     if (layer->type->release)
         layer->type->release(layer);
+    mem_free(layer->own_scratch);
     options_free(layer->type->options, layer->options);
     mem_free(layer->options);
     mem_free(test->w);

@@ -74,8 +74,9 @@ static void set_input(Net *net, Shape input, int batch)
     net->pass.tokens = net->tokens;
 }
 
-/* `text`: a map with `model` and perhaps `loss`. Random batch, labels and targets. */
-static void net_init(Net *net, const char *text, Shape input, int batch)
+/* `text`: a map with `model` and perhaps `loss`. Random batch, labels and targets. apart: nothing
+ * is fused. */
+static void net_init_with(Net *net, const char *text, Shape input, int batch, bool apart)
 {
     Err err;
     *net = (Net){ .pass = { .train = true,
@@ -88,7 +89,8 @@ static void net_init(Net *net, const char *text, Shape input, int batch)
     ck_assert_msg(config_parse(&net->config, "test", text, strlen(text), &err), "%s", err.text);
     ConfigNode *root = net->config.root;
     ck_assert_msg(model_build(&net->model, &net->config, config_get(root, "model"),
-                              config_get(root, "loss"), &(ModelWish){ .input = input }, &err),
+                              config_get(root, "loss"),
+                              &(ModelWish){ .input = input, .apart = apart }, &err),
                   "%s", err.text);
     Model *model = &net->model;
     ck_assert(model_check_lanes(model, batch, &err));
@@ -107,6 +109,11 @@ static void net_init(Net *net, const char *text, Shape input, int batch)
                           .labels = net->labels,
                           .targets = net->targets };
     model_bind(model, net->w, net->dw);
+}
+
+static void net_init(Net *net, const char *text, Shape input, int batch)
+{
+    net_init_with(net, text, input, batch, false);
 }
 
 static double net_loss(Net *net)
@@ -271,7 +278,8 @@ END_TEST
 
 /* ---- the plan ---- */
 
-/* Runs the same layers with a buffer for each value and each gradient, sums in node order. */
+/* Runs the same layers, none of them fused, with a buffer for each value and each gradient, sums in
+ * node order. */
 typedef struct Naive {
     float *x[64], *dx[64];
     bool arrived[64];
@@ -366,7 +374,8 @@ static void check_plan(const char *text, Shape input, int batch)
     ck_assert_uint_eq(mem_use().blocks, before.blocks);
     ck_assert_uint_eq(mem_use().peak_bytes, before.peak_bytes);
     memcpy(planned, net.dw, n * sizeof *planned);
-    memset(net.dw, 0, n * sizeof *net.dw);
+    net_free(&net);
+    net_init_with(&net, text, input, batch, true);
     naive_run(&net);
     ck_assert_uint_eq(first_difference(planned, net.dw, n), n);
     mem_free(planned);
@@ -402,6 +411,86 @@ START_TEST(test_plan)
     check_plan(mse_net, (Shape){ .ndim = 1, .dim = { 11, 1, 1 } }, 5);
     check_plan(input_net, (Shape){ .ndim = 3, .dim = { 3, 5, 5 } }, 3);
     check_plan(input_net, (Shape){ .ndim = 1, .dim = { 7, 1, 1 } }, 3);
+}
+END_TEST
+
+/* Every pattern that fuses, and what stands in its way: fused nodes are counted, and the bits are
+ * those of separate nodes with a buffer each. */
+static void check_fusion(const char *layers, int fused)
+{
+    char text[2048];
+    Shape image = { .ndim = 3, .dim = { 3, 7, 6 } };
+    snprintf(text, sizeof text,
+             "model:\n"
+             "  layers:\n"
+             "    - conv2d: {channels: 19, kernel: 3, padding: 1}\n"
+             "%s"
+             "    - conv2d: {channels: 5, kernel: 3, padding: 1}\n"
+             "    - flatten\n"
+             "    - dense: 4\n",
+             layers);
+    Net net;
+    net_init(&net, text, image, 3);
+    int count = 0;
+    for (int i = 0; i < net.model.count; i++)
+        count += net.model.nodes[i].fused;
+    ck_assert_msg(count == fused, "%d nodes are fused, %d should be, in\n%s", count, fused, layers);
+    net_free(&net);
+    check_plan(text, image, 3);
+}
+
+#define CONV "conv2d: {channels: 19, kernel: 3, padding: 1, bias: false}"
+
+START_TEST(test_fusion)
+{
+    check_fusion("    - batchnorm\n    - relu\n", 1);
+    check_fusion("    - batchnorm\n    - relu\n    - relu\n", 1);
+    check_fusion("    - batchnorm\n    - relu\n    - maxpool: 2\n", 2);
+    check_fusion("    - maxpool: 2\n    - batchnorm: {ghost: 1}\n    - relu\n"
+                 "    - maxpool: {kernel: 3, stride: 1, padding: 1}\n",
+                 2);
+    check_fusion(
+        "    - batchnorm\n    - maxpool: 2\n    - relu\n"
+        "    - residual: {body: [batchnorm, maxpool: {kernel: 3, stride: 1, padding: 1}]}\n"
+        "    - relu\n",
+        1 + 1);
+    check_fusion("    - relu\n    - maxpool: {kernel: 3, stride: 2, padding: 1}\n", 1);
+    check_fusion("    - maxpool: 3\n    - relu\n", 1);
+    check_fusion("    - relu\n    - maxpool: 2\n    - relu\n", 1);
+    check_fusion("    - relu\n    - residual: {body: [maxpool: 1]}\n", 0);
+    check_fusion("    - batchnorm\n    - residual: {body: [relu, " CONV "]}\n", 0);
+    /* ResNet: the join's relu, identity and convolution as shortcut, two gradients for a relu */
+    check_fusion("    - batchnorm\n    - relu\n"
+                 "    - residual: {body: [" CONV ", batchnorm, relu, " CONV ", batchnorm]}\n"
+                 "    - relu\n"
+                 "    - residual: {body: [" CONV ", batchnorm], shortcut: [" CONV ", batchnorm]}\n"
+                 "    - relu\n"
+                 "    - residual: {body: [" CONV ", batchnorm: {ghost: 1}]}\n",
+                 1 + 1 + 2 + 2 + 1);
+    /* relu before the join; its gradient goes to the shortcut unmasked */
+    check_fusion("    - residual: {body: [" CONV ", batchnorm, relu]}\n"
+                 "    - residual: {body: [" CONV ", batchnorm, relu]}\n    - relu\n",
+                 2 + 2);
+    /* joins in joins: a gradient that several hold must not be written over */
+    check_fusion("    - residual: {body: [residual: {body: [residual: {body: [" CONV
+                 ", batchnorm]}, relu, batchnorm]}, batchnorm, relu]}\n    - relu\n"
+                 "    - residual: {body: [residual: {body: [tanh, batchnorm]}]}\n",
+                 2 + 1 + 2 + 1);
+    check_fusion("    - residual: {body: [residual: {body: [" CONV ", batchnorm]}, relu]}\n", 2);
+    /* three readers; a shortcut that is the network's input; no gradient before it */
+    check_fusion("    - residual: {body: [residual: {body: [" CONV ", batchnorm]}, relu, " CONV
+                 "], shortcut: [batchnorm, relu]}\n",
+                 2 + 2);
+}
+END_TEST
+
+START_TEST(test_fusion_on_the_input)
+{
+    static const char text[] =
+        "model: {layers: [relu, maxpool: 2, residual: {body: [batchnorm]}, relu, residual: {body: "
+        "[batchnorm: {affine: false}, relu]}, flatten, dense: 4, batchnorm, relu, residual: "
+        "{body: [dense: 4, batchnorm]}, relu]}\n";
+    check_plan(text, (Shape){ .ndim = 3, .dim = { 3, 6, 5 } }, 3);
 }
 END_TEST
 
@@ -827,6 +916,8 @@ int main(void)
     add_test(suite, test_gradients);
     add_test(suite, test_gradients_of_sequences);
     add_test(suite, test_plan);
+    add_test(suite, test_fusion);
+    add_test(suite, test_fusion_on_the_input);
     add_test(suite, test_plan_reuses_memory);
     add_test(suite, test_data_gradient_is_skipped);
     add_test(suite, test_plain_input);

@@ -1,13 +1,15 @@
 /* How a trainer starts and stops when not all goes well: ranks that disagree, a signal in the step
- * that diverges.
+ * that diverges. What memory it takes.
  * ranks: 1 2 3 */
 #include "lockstep/cpu.h"
 #include "lockstep/log.h"
+#include "lockstep/memory.h"
 #include "lockstep/trainer.h"
 #include "support.h"
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,6 +18,29 @@ static const char config[] = "data: {type: synthetic, shape: [6], classes: 5, tr
                              "train: {batch: 16, lanes: 4, steps: 3}\n";
 
 static Comm *world;
+
+/* What the C library is asked for, by whomever. */
+static size_t malloc_calls;
+
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+extern void *__libc_malloc(size_t bytes);
+void *malloc(size_t bytes)
+{
+    malloc_calls++;
+    return __libc_malloc(bytes);
+}
+#endif
+
+/* Of this process, as the kernel sees it. */
+static size_t resident_bytes(void)
+{
+    long long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fscanf(file, "%*d %lld", &pages), 1);
+    fclose(file);
+    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
+}
 
 /* `change`: an override, or NULL. */
 static bool start(Trainer *trainer, Settings *settings, const char *change, int *code, Err *err)
@@ -124,6 +149,53 @@ START_TEST(a_small_part_of_an_epoch_is_a_step)
 }
 END_TEST
 
+/* What trainer_init has left allocated with a network of some MB, momentum and batch norm; the
+ * whole trainer is freed again. `steps`: to train after it, each of which must allocate nothing. */
+static size_t memory_taken(bool dry_run, int steps, size_t *resident)
+{
+    static const char net[] =
+        "model.layers=[conv2d: {channels: 33, kernel: 3, padding: 1}, batchnorm, relu, maxpool: 2, "
+        "residual: {body: [conv2d: {channels: 33, kernel: 5, padding: 2}, batchnorm]}, relu, "
+        "dropout, flatten, dense: 2100, gelu, dense: 5]";
+    int code;
+    Settings settings = { .dry_run = dry_run };
+    Trainer trainer;
+    Err err;
+    size_t before = mem_use().bytes, pages = resident_bytes();
+    bool ok = config_parse(&settings.config, "test.yaml", config, sizeof config - 1, &err) &&
+              config_override(&settings.config, "data.shape=[3, 16, 16]", &err) &&
+              config_override(&settings.config, "optimizer.type=lamb", &err) &&
+              config_override(&settings.config, net, &err) && settings_read(&settings, &err);
+    ck_assert_msg(ok, "%s", err.text);
+    settings.dry_run = dry_run;
+    assert_all(trainer_init(&trainer, &settings, world, &code, &err));
+    size_t now = resident_bytes();
+    *resident = now > pages ? now - pages : 0; /* MPI may have given some back */
+    size_t taken = mem_use().bytes - before;
+    for (int i = 0; i < steps; i++) {
+        MemUse use = mem_use();
+        size_t mallocs = malloc_calls;
+        trainer_step(&trainer);
+        mallocs = malloc_calls - mallocs;
+        assert_all(mem_use().allocations == use.allocations);
+        assert_all(i == 0 || comm_size(world) > 1 || mallocs == 0); /* MPI may */
+    }
+    assert_all(mem_use().peak_bytes == trainer.planned_bytes);
+    finish(&trainer, &settings);
+    return taken;
+}
+
+/* A dry run knows to the byte what a run takes, and does not take it; training takes no more. */
+START_TEST(memory_is_what_the_dry_run_says)
+{
+    size_t pages, dry = memory_taken(true, 0, &pages);
+    assert_all(dry > 10 << 20);
+    assert_all(pages < dry / 2);
+    size_t real = memory_taken(false, 4, &pages);
+    assert_all(real == dry);
+}
+END_TEST
+
 /* Last of all: the wish to stop stays. */
 START_TEST(divergence_outlives_a_signal)
 {
@@ -164,6 +236,7 @@ int main(int argc, char **argv)
     add_test(suite, ranks_with_other_data_stop_together);
     add_test(suite, ranks_that_agree_on_an_error_name_no_rank);
     add_test(suite, a_small_part_of_an_epoch_is_a_step);
+    add_test(suite, memory_is_what_the_dry_run_says);
     add_test(suite, divergence_outlives_a_signal);
     int code = run_suite(suite);
     comm_free(world);

@@ -9,7 +9,7 @@
  *   mean        keep = 1 - m       ghost j adds  m / G * (mean_j, unbiased var_j)
  *   sequential  keep = (1 - m)^G   ghost j adds  m (1 - m)^(G-1-j) * (mean_j, unbiased var_j)
  * `sequential` is what one update per ghost batch, in order, would give (PyTorch on one device). */
-#include "../image.h"
+#include "../slab.h"
 #include "lockstep/cpu.h"
 #include "lockstep/memory.h"
 #include "lockstep/vmath.h"
@@ -47,19 +47,6 @@ typedef struct BatchNormState {
     double *dgain, *dbias; /* (stride) */
 } BatchNormState;
 
-/* Sixteen channels of some samples: `runs` runs, `run_stride` floats apart, of `items` items,
- * `stride` floats apart, of `width` channels. An image has a run per sample, features have one
- * run in all. */
-typedef struct Slab {
-    size_t start, runs, run_stride, items, stride;
-    int width;
-} Slab;
-
-/* One number per channel of a slab. */
-typedef struct Channels {
-    float value[CHANNEL_BLOCK];
-} Channels;
-
 static int channels_of(const Layer *layer)
 {
     return layer->in.dim[0];
@@ -90,11 +77,6 @@ static Slab slab_of(const Layer *layer, int number, int first_sample, int sample
         .stride = CHANNEL_BLOCK,
         .width = CHANNEL_BLOCK,
     };
-}
-
-static double slab_values(const Slab *slab)
-{
-    return (double)slab->runs * (double)slab->items;
 }
 
 static bool plan(Layer *layer, Layout *layout, Err *err)
@@ -165,6 +147,17 @@ static void release(Layer *layer)
     layer->state = NULL;
 }
 
+/* Room for a group of planes, as far apart as in the batch. */
+static size_t scratch(const Layer *layer, int max_batch)
+{
+    (void)max_batch;
+    if (!layer->epilogue.pool)
+        return 0;
+    size_t pixels = plane_floats(layer->in) / CHANNEL_BLOCK;
+    size_t together = pixels < PIECE ? PIECE / pixels : 1;
+    return together * image_floats(layer->in);
+}
+
 /* Ghost batches in so many samples. */
 static int ghost_count(const Layer *layer, int samples)
 {
@@ -182,99 +175,6 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
         keep = vmath_power(keep, ghost_count(layer, global_batch));
     layout->tensors[running_mean(layer)->index].keep = (float)keep;
     layout->tensors[running_var(layer)->index].keep = (float)keep;
-}
-
-/* sum[c] += the sum of (x - mean)^2 */
-static void run_squares(const float *x, const Slab *slab, const Channels *mean, double *sum)
-{
-    enum { CHUNK = 64 };
-    for (int c = 0; c < slab->width; c += VECTOR) {
-        int part = least(VECTOR, slab->width - c);
-        Vector center = vector_load(mean->value + c);
-        for (size_t first = 0; first < slab->items; first += CHUNK) {
-            size_t last = first + CHUNK < slab->items ? first + CHUNK : slab->items;
-            Vector total = { 0 };
-            for (size_t i = first; i < last; i++) {
-                Vector distance = vector_load_part(x + i * slab->stride + c, part) - center;
-                total += distance * distance;
-            }
-            for (int k = 0; k < part; k++)
-                sum[c + k] += (double)total[k];
-        }
-    }
-}
-
-/* sum[c] += the sum of dy, product[c] += the sum of dy (x - mean) */
-static void run_products(const float *x, const float *dy, const Slab *slab, const Channels *mean,
-                         double *sum, double *product)
-{
-    enum { CHUNK = 64 };
-    for (int c = 0; c < slab->width; c += VECTOR) {
-        int part = least(VECTOR, slab->width - c);
-        Vector center = vector_load(mean->value + c);
-        for (size_t first = 0; first < slab->items; first += CHUNK) {
-            size_t last = first + CHUNK < slab->items ? first + CHUNK : slab->items;
-            Vector total = { 0 }, products = { 0 };
-            for (size_t i = first; i < last; i++) {
-                Vector d = vector_load_part(dy + i * slab->stride + c, part);
-                total += d;
-                products += d * (vector_load_part(x + i * slab->stride + c, part) - center);
-            }
-            for (int k = 0; k < part; k++) {
-                sum[c + k] += (double)total[k];
-                product[c + k] += (double)products[k];
-            }
-        }
-    }
-}
-
-/* y = (x - mean) * scale + shift */
-static void run_normalise(const float *x, float *y, const Slab *slab, const Channels *mean,
-                          const Channels *scale, const Channels *shift)
-{
-    for (int c = 0; c < slab->width; c += VECTOR) {
-        int part = least(VECTOR, slab->width - c);
-        Vector center = vector_load(mean->value + c), factor = vector_load(scale->value + c),
-               offset = vector_load(shift->value + c);
-        for (size_t i = 0; i < slab->items; i++) {
-            Vector value = vector_load_part(x + i * slab->stride + c, part);
-            vector_store_part(y + i * slab->stride + c, (value - center) * factor + offset, part);
-        }
-    }
-}
-
-/* dx = scale * (dy - shift - (x - mean) * slope) */
-static void run_gradient(const float *x, const float *dy, float *dx, const Slab *slab,
-                         const Channels *mean, const Channels *scale, const Channels *shift,
-                         const Channels *slope)
-{
-    for (int c = 0; c < slab->width; c += VECTOR) {
-        int part = least(VECTOR, slab->width - c);
-        Vector center = vector_load(mean->value + c), factor = vector_load(scale->value + c),
-               offset = vector_load(shift->value + c), tilt = vector_load(slope->value + c);
-        for (size_t i = 0; i < slab->items; i++) {
-            Vector value = vector_load_part(x + i * slab->stride + c, part);
-            Vector d = vector_load_part(dy + i * slab->stride + c, part);
-            vector_store_part(dx + i * slab->stride + c,
-                              factor * (d - offset - (value - center) * tilt), part);
-        }
-    }
-}
-
-/* Mean and biased variance of a slab, in two passes: the second is over distances to the mean. */
-static void measure(const float *x, const Slab *slab, Channels *mean, Channels *var)
-{
-    double sum[CHANNEL_BLOCK] = { 0 }, squares[CHANNEL_BLOCK] = { 0 };
-    double values = slab_values(slab);
-    for (size_t r = 0; r < slab->runs; r++)
-        run_sum(x + slab->start + r * slab->run_stride, slab->items, slab->stride, slab->width,
-                sum);
-    for (int c = 0; c < CHANNEL_BLOCK; c++)
-        mean->value[c] = (float)(sum[c] / values);
-    for (size_t r = 0; r < slab->runs; r++)
-        run_squares(x + slab->start + r * slab->run_stride, slab, mean, squares);
-    for (int c = 0; c < CHANNEL_BLOCK; c++)
-        var->value[c] = (float)(squares[c] / values);
 }
 
 static Channels inverse_deviation(const Layer *layer, const Channels *var)
@@ -317,17 +217,46 @@ static Channels slab_bias(const Layer *layer, int slab)
     return bias ? slab_channels(bias->w, slab) : (Channels){ { 0 } };
 }
 
+static Affine slab_affine(const Layer *layer, int number, const Channels *mean, const Channels *var)
+{
+    Affine affine = { *mean, inverse_deviation(layer, var), slab_bias(layer, number) };
+    Channels gain = slab_gain(layer, number);
+    for (int c = 0; c < CHANNEL_BLOCK; c++)
+        affine.scale.value[c] *= gain.value[c];
+    return affine;
+}
+
+/* A pool takes a plane from the scratch memory, which is in the cache; the planes of the whole
+ * batch are never written. */
+static void forward_pooled(const Layer *layer, const Arrays *arrays, const Slab *slab,
+                           const Affine *affine)
+{
+    const Layer *pool = arrays->epilogue->pool;
+    size_t in = plane_floats(pool->in), out = plane_floats(pool->out);
+    for (size_t g = group_count(slab); g-- > 0;) {
+        Slab group = slab_group(slab, g);
+        size_t start = group_start(slab, g);
+        Arrays part = { .x = arrays->x + start,
+                        .out = layer->scratch,
+                        .epilogue = arrays->epilogue };
+        forward_slab(&part, &group, affine);
+        for (size_t r = 0; r < group.runs; r++) {
+            size_t plane = (start + r * slab->run_stride) / in;
+            pool->type->forward_plane(pool, plane, layer->scratch + r * slab->run_stride,
+                                      arrays->out + plane * out);
+        }
+    }
+}
+
 static void normalise(const Layer *layer, int number, const Slab *slab, const Channels *mean,
                       const Channels *var, const float *x, float *y)
 {
-    Channels scale = inverse_deviation(layer, var), gain = slab_gain(layer, number),
-             bias = slab_bias(layer, number);
-    for (int c = 0; c < CHANNEL_BLOCK; c++)
-        scale.value[c] *= gain.value[c];
-    for (size_t r = 0; r < slab->runs; r++) {
-        size_t run = slab->start + r * slab->run_stride;
-        run_normalise(x + run, y + run, slab, mean, &scale, &bias);
-    }
+    Affine affine = slab_affine(layer, number, mean, var);
+    Arrays arrays = { .x = x, .out = y, .epilogue = &layer->epilogue };
+    if (layer->epilogue.pool)
+        forward_pooled(layer, &arrays, slab, &affine);
+    else
+        forward_slab(&arrays, slab, &affine);
 }
 
 static void forward_evaluate(Layer *layer, int batch, const float *x, float *y)
@@ -362,48 +291,85 @@ static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
         }
 }
 
+/* The pool's data gradient of a group of planes, made in the scratch memory. */
+static Arrays unpool(const Layer *layer, const Arrays *arrays, const Slab *slab, size_t number)
+{
+    const Layer *pool = arrays->epilogue->pool;
+    size_t in = plane_floats(pool->in), out = plane_floats(pool->out);
+    size_t start = group_start(slab, number), runs = slab_group(slab, number).runs;
+    for (size_t r = 0; r < runs; r++) {
+        size_t plane = (start + r * slab->run_stride) / in;
+        pool->type->backward_plane(pool, plane, arrays->dy + plane * out,
+                                   layer->scratch + r * slab->run_stride);
+    }
+    return (Arrays){ .x = arrays->x + start,
+                     .dy = layer->scratch,
+                     .out = arrays->out ? arrays->out + start : NULL,
+                     .epilogue = arrays->epilogue };
+}
+
+static void pooled_products(const Layer *layer, const Arrays *arrays, const Slab *slab,
+                            const Affine *affine, double *sum, double *product)
+{
+    for (size_t g = 0; g < group_count(slab); g++) {
+        Arrays part = unpool(layer, arrays, slab, g);
+        Slab group = slab_group(slab, g);
+        slab_products(&part, &group, affine, sum, product);
+    }
+}
+
+static void pooled_gradient(const Layer *layer, const Arrays *arrays, const Slab *slab,
+                            const Affine *affine, const Slope *slope)
+{
+    for (size_t g = group_count(slab); g-- > 0;) {
+        Arrays part = unpool(layer, arrays, slab, g);
+        Slab group = slab_group(slab, g);
+        slab_gradient(&part, &group, affine, slope);
+    }
+}
+
 /* One slab of one ghost batch. With h = (x - mean) / deviation and n values per channel:
- *   dbias = sum dy     dgain = sum dy h     dx = gain / deviation * (dy - dbias / n - h dgain / n)
+ *   dbias = sum dz     dgain = sum dz h     dx = gain / deviation * (dz - dbias / n - h dgain / n)
  * Fixed statistics (evaluation) drop the last two terms of dx. Ioffe and Szegedy 2015, section
  * 3. */
 static void backward_slab(const Layer *layer, bool fixed, int number, const Slab *slab,
-                          const Channels *mean, const Channels *var, const float *x,
-                          const float *dy, float *dx)
+                          const Channels *mean, const Channels *var, const Arrays *arrays)
 {
     const BatchNormState *state = layer->state;
     double sum[CHANNEL_BLOCK] = { 0 }, product[CHANNEL_BLOCK] = { 0 };
-    for (size_t r = 0; r < slab->runs; r++) {
-        size_t run = slab->start + r * slab->run_stride;
-        run_products(x + run, dy + run, slab, mean, sum, product);
-    }
-    Channels inverse = inverse_deviation(layer, var), gain = slab_gain(layer, number);
-    Channels scale, shift, slope;
+    Affine affine = slab_affine(layer, number, mean, var);
+    bool pooled = arrays->epilogue->pool;
+    if (pooled)
+        pooled_products(layer, arrays, slab, &affine, sum, product);
+    else
+        slab_products(arrays, slab, &affine, sum, product);
+    Channels inverse = inverse_deviation(layer, var);
+    Slope slope;
     double values = slab_values(slab);
     for (int c = 0; c < CHANNEL_BLOCK; c++) {
         double deviation = (double)inverse.value[c];
         state->dbias[number * CHANNEL_BLOCK + c] += sum[c];
         state->dgain[number * CHANNEL_BLOCK + c] += product[c] * deviation;
-        scale.value[c] = gain.value[c] * inverse.value[c];
-        shift.value[c] = fixed ? 0 : (float)(sum[c] / values);
-        slope.value[c] = fixed ? 0 : (float)(product[c] * deviation * deviation / values);
+        slope.offset.value[c] = fixed ? 0 : (float)(sum[c] / values);
+        slope.slope.value[c] = fixed ? 0 : (float)(product[c] * deviation * deviation / values);
     }
-    for (size_t r = 0; dx && r < slab->runs; r++) {
-        size_t run = slab->start + r * slab->run_stride;
-        run_gradient(x + run, dy + run, dx + run, slab, mean, &scale, &shift, &slope);
-    }
+    if (arrays->out && pooled)
+        pooled_gradient(layer, arrays, slab, &affine, &slope);
+    else if (arrays->out)
+        slab_gradient(arrays, slab, &affine, &slope);
 }
 
-static void backward_evaluate(Layer *layer, int batch, const float *x, const float *dy, float *dx)
+static void backward_evaluate(Layer *layer, int batch, const Arrays *arrays)
 {
     for (int number = 0; number < slab_count(layer); number++) {
         Slab slab = slab_of(layer, number, 0, batch);
         Channels mean = slab_channels(running_mean(layer)->w, number);
         Channels var = slab_channels(running_var(layer)->w, number);
-        backward_slab(layer, true, number, &slab, &mean, &var, x, dy, dx);
+        backward_slab(layer, true, number, &slab, &mean, &var, arrays);
     }
 }
 
-static void backward_train(Layer *layer, int batch, const float *x, const float *dy, float *dx)
+static void backward_train(Layer *layer, int batch, const Arrays *arrays)
 {
     const BatchNormState *state = layer->state;
     int ghosts = ghost_count(layer, batch), size = state->ghost_size;
@@ -414,7 +380,7 @@ static void backward_train(Layer *layer, int batch, const float *x, const float 
             const float *mean_row = state->mean + (size_t)ghost * state->stride;
             const float *var_row = state->var + (size_t)ghost * state->stride;
             Channels mean = slab_channels(mean_row, number), var = slab_channels(var_row, number);
-            backward_slab(layer, false, number, &slab, &mean, &var, x, dy, dx);
+            backward_slab(layer, false, number, &slab, &mean, &var, arrays);
         }
 }
 
@@ -448,15 +414,15 @@ static void write_increments(Layer *layer, const Pass *pass)
 static void backward(Layer *layer, const Pass *pass, const float *x, const float *y,
                      const float *dy, float *dx)
 {
-    (void)y;
     const BatchNormOptions *options = layer->options;
     const BatchNormState *state = layer->state;
+    Arrays arrays = { .x = x, .y = y, .dy = dy, .out = dx, .epilogue = &layer->epilogue };
     memset(state->dgain, 0, state->stride * sizeof *state->dgain);
     memset(state->dbias, 0, state->stride * sizeof *state->dbias);
     if (pass->train)
-        backward_train(layer, pass->batch, x, dy, dx);
+        backward_train(layer, pass->batch, &arrays);
     else
-        backward_evaluate(layer, pass->batch, x, dy, dx);
+        backward_evaluate(layer, pass->batch, &arrays);
     write_increments(layer, pass);
     const LayerTensor *bias = bias_of(layer);
     for (int c = 0; options->affine == AFFINE_BOTH && c < channels_of(layer); c++)
@@ -476,9 +442,15 @@ const LayerType ISA_NAME(layer_batchnorm) = {
     .plan = plan,
     .allocate = allocate,
     .release = release,
+    .scratch = scratch,
     .check_lane = check_lane,
     .begin_step = begin_step,
     .forward = forward,
     .backward = backward,
+    .dx_over_dy = true,
     .keep_x = true,
+    .fuses_add = true,
+    .fuses_relu = true,
+    .fuses_dy2 = true,
+    .fuses_pool = true,
 };

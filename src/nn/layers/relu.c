@@ -1,4 +1,5 @@
-/* Rectified linear unit. NaN stays NaN, so that a network that diverges is seen to. */
+/* Rectified linear unit. NaN stays NaN, so that a network that diverges is seen to; -0 becomes +0,
+ * so that it does not matter whether a maximum is taken before or after. */
 #include "../elementwise.h"
 #include "lockstep/cpu.h"
 
@@ -6,7 +7,7 @@ static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     size_t n = elementwise_floats(layer, pass);
     for (size_t i = 0; i < n; i++)
-        y[i] = x[i] < 0 ? 0 : x[i];
+        y[i] = x[i] <= 0 ? 0 : x[i];
 }
 
 static void backward(Layer *layer, const Pass *pass, const float *x, const float *y,
@@ -33,4 +34,5 @@ const LayerType ISA_NAME(layer_relu) = {
     .backward = backward,
     .in_place = true,
     .keep_y = true,
+    .is_relu = true,
 };
