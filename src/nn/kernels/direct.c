@@ -7,6 +7,10 @@
  * for any stride and dilation, and one product (product.h) serves all shapes:
  *
  *   padded (C/16, padded_h, s, phase_w, 16)      column s q + r of a row is at [r][q]
+ *   or, of 1 or 3 channels, (padded_h, padded_w, C)
+ *
+ * The second form keeps first layers small: the taps of a kernel row are then C KW neighbouring
+ * floats, which the product takes for the channels of one tap.
  *
  * The data gradient is the same product over dy with the transposed weights. Pixel h of dx gets
  * something from tap i only if h + p - i d is a multiple of s: the pixels of dx fall into s x s
@@ -15,7 +19,9 @@
 #include "conv.h"
 #include "depthwise.h"
 #include "lockstep/memory.h"
+#include "stream.h"
 
+#define ENOUGH_ROWS 8 /* of outer_add without offsets, which is faster if its registers are full */
 #define CALL_PIXELS 144 /* about; of one outer_add, so that dy stays in the L1 cache */
 
 /* Output channel blocks [first_out, first_out + out_blocks), which see the input channels of the
@@ -45,12 +51,16 @@ typedef struct Direct {
     Reach rows, columns;
     int used_rows, used_columns; /* row and column phases that some tap reads: the first so many */
     int phases, phase_w;         /* of a padded row */
+    int pixel;                   /* floats of a padded pixel: 16, or 1 or 3 channels */
+    int run;                     /* taps that the product takes for one: KW of few channels, or 1 */
     bool in_place;               /* x is its own padded form */
+    bool stream;                 /* y is larger than the caches */
     size_t x_row, x_block, x_image; /* floats of the padded form; x_row: an output row further */
     size_t y_block, y_image, y_step;
     int tap_count, sweep_count, panel_count;
     int *tap_index; /* (tap_count): KW i + j, ordered by sweep */
     size_t *taps;   /* (tap_count): offsets in the padded image, floats */
+    size_t *runs;   /* (tap_count / run): the same of each run's first tap */
     Sweep *sweeps;
     Panel *panels;
     size_t weights; /* floats of packed */
@@ -118,15 +128,15 @@ static size_t cut_panels(Direct *direct)
 
 static size_t row_floats(const Direct *direct)
 {
-    return (size_t)direct->phases * (size_t)direct->phase_w * CHANNEL_BLOCK;
+    return (size_t)direct->phases * (size_t)direct->phase_w * (size_t)direct->pixel;
 }
 
 /* Sizes of the padded form, which must hold what `rows` and `columns` reach. */
 static void plan_padded(Direct *direct)
 {
-    direct->in_place = direct->phases == 1 && direct->rows.before == 0 &&
-                       direct->columns.before == 0 && direct->rows.length <= direct->H &&
-                       direct->columns.length <= direct->W;
+    direct->in_place = direct->pixel == CHANNEL_BLOCK && direct->phases == 1 &&
+                       direct->rows.before == 0 && direct->columns.before == 0 &&
+                       direct->rows.length <= direct->H && direct->columns.length <= direct->W;
     if (direct->in_place) {
         direct->rows.length = direct->H;
         direct->columns.length = direct->W;
@@ -140,13 +150,20 @@ static void plan_padded(Direct *direct)
 static size_t tap_offset(const Direct *direct, int row, int column)
 {
     int place = column % direct->phases * direct->phase_w + column / direct->phases;
-    return (size_t)row * row_floats(direct) + (size_t)place * CHANNEL_BLOCK;
+    return (size_t)row * row_floats(direct) + (size_t)(place * direct->pixel);
 }
 
 static void add_tap(Direct *direct, int index, int row, int column)
 {
     direct->tap_index[direct->tap_count] = index;
     direct->taps[direct->tap_count++] = tap_offset(direct, row, column);
+}
+
+/* Pixels of 1 or 3 floats instead of 16? */
+static bool few_channels(const ConvShape *shape)
+{
+    return (shape->C == 1 || shape->C == 3) && shape->OC > 1 && shape->groups == 1 &&
+           shape->stride == 1 && shape->dilation == 1 && shape->KW * shape->C <= CHANNEL_BLOCK;
 }
 
 static void plan_forward(Direct *direct, const ConvShape *shape)
@@ -161,6 +178,8 @@ static void plan_forward(Direct *direct, const ConvShape *shape)
         .kernel_taps = shape->KH * shape->KW,
         .depthwise = shape->C == shape->groups && shape->OC == shape->groups,
         .phases = shape->stride,
+        .pixel = few_channels(shape) ? shape->C : CHANNEL_BLOCK,
+        .run = few_channels(shape) ? shape->KW : 1,
         .y_step = CHANNEL_BLOCK,
         .y_block = (size_t)shape->OH * (size_t)shape->OW * CHANNEL_BLOCK,
         .sweep_count = 1,
@@ -247,6 +266,8 @@ static void plan_gradient(Direct *direct, const ConvShape *shape)
         .used_rows = 1,
         .used_columns = 1,
         .phases = 1,
+        .pixel = CHANNEL_BLOCK,
+        .run = 1,
         .y_step = (size_t)s * CHANNEL_BLOCK,
         .y_block = (size_t)shape->H * (size_t)shape->W * CHANNEL_BLOCK,
     };
@@ -260,9 +281,13 @@ static void plan_gradient(Direct *direct, const ConvShape *shape)
 }
 
 /* What follows for both plans. */
-static void finish_plan(Direct *direct)
+static void finish_plan(Direct *direct, int max_batch)
 {
     direct->y_image = (size_t)divide_up(direct->OC, CHANNEL_BLOCK) * direct->y_block;
+    direct->stream = (size_t)max_batch * direct->y_image > CACHE_FLOATS;
+    direct->runs = mem_array(size_t, direct->tap_count / direct->run);
+    for (int tap = 0; tap < direct->tap_count; tap += direct->run)
+        direct->runs[tap / direct->run] = direct->taps[tap];
     direct->weights = cut_panels(direct);
 }
 
@@ -307,11 +332,11 @@ static DirectState *plan_both(const ConvShape *any_shape)
     DirectState *state = mem_new(DirectState);
     cut_work(state, &shape);
     plan_forward(&state->forward, &shape);
-    finish_plan(&state->forward);
+    finish_plan(&state->forward, shape.max_batch);
     list_offsets(state);
     if (!shape.first) {
         plan_gradient(&state->gradient, &shape);
-        finish_plan(&state->gradient);
+        finish_plan(&state->gradient, shape.max_batch);
     }
     return state;
 }
@@ -330,6 +355,7 @@ static void direct_free(Direct *direct)
 {
     mem_free(direct->tap_index);
     mem_free(direct->taps);
+    mem_free(direct->runs);
     mem_free(direct->sweeps);
     mem_free(direct->panels);
     mem_free(direct->packed);
@@ -346,7 +372,8 @@ static void release(void *any)
 
 static size_t padded_floats(const Direct *direct, int images)
 {
-    return direct->in_place ? 0 : (size_t)images * direct->x_image;
+    size_t floats = direct->in_place ? 0 : (size_t)images * direct->x_image;
+    return (floats + CHANNEL_BLOCK - 1) / CHANNEL_BLOCK * CHANNEL_BLOCK;
 }
 
 /* A padded image, and for the weight gradient packed weights behind it. */
@@ -435,13 +462,7 @@ static void pack(void *any, const float *w, bool gradients)
 
 /* ---- padding ---- */
 
-static float *put_zeros(float *to, int pixels)
-{
-    memset(to, 0, (size_t)pixels * CHANNEL_BLOCK * sizeof *to);
-    return to + pixels * CHANNEL_BLOCK;
-}
-
-/* One phase of a row: columns phase + q phases - before of x (W, 16). */
+/* The columns of one phase of a row: phase + q phases - before of x (W, 16). */
 static void pad_phase(const Direct *direct, const float *x, int phase, float *to)
 {
     int s = direct->phases, before = direct->columns.before - phase;
@@ -449,34 +470,50 @@ static void pad_phase(const Direct *direct, const float *x, int phase, float *to
     int first = zeros * s - before; /* column of x */
     int copies = first < direct->W ? divide_up(direct->W - first, s) : 0;
     copies = least(copies, direct->phase_w - zeros);
-    to = put_zeros(to, zeros);
+    to += zeros * CHANNEL_BLOCK;
     for (int q = 0; q < copies; q++, to += CHANNEL_BLOCK)
         memcpy(to, x + (first + q * s) * CHANNEL_BLOCK, CHANNEL_BLOCK * sizeof *to);
-    put_zeros(to, direct->phase_w - zeros - copies);
 }
 
-/* One plane (H, W, 16) with its border; what no tap reads is left as it is. */
-static void pad_plane(const Direct *direct, const float *x, float *to)
+/* A row of 1 or 3 channels, x (W, 16). */
+static void pad_packed(const Direct *direct, const float *x, float *to)
 {
-    for (int r = 0; r < direct->rows.length; r++, to += row_floats(direct)) {
-        int h = r - direct->rows.before;
-        if (r % direct->phases >= direct->used_rows)
-            continue;
-        if (h < 0 || h >= direct->H) {
-            put_zeros(to, direct->phases * direct->phase_w);
-            continue;
+    to += direct->columns.before * direct->pixel;
+    int copies = least(direct->W, direct->columns.length - direct->columns.before);
+    for (int q = 0; q < copies; q++, x += CHANNEL_BLOCK, to += direct->pixel) {
+        to[0] = x[0];
+        if (direct->pixel == 3) {
+            to[1] = x[1];
+            to[2] = x[2];
         }
-        const float *row = x + (size_t)h * (size_t)direct->W * CHANNEL_BLOCK;
-        for (int phase = 0; phase < direct->used_columns; phase++)
-            pad_phase(direct, row, phase, to + phase * direct->phase_w * CHANNEL_BLOCK);
     }
 }
 
-/* The padded form of some images, in `padded` (images, x_image). */
-static const float *pad_images(const Direct *direct, int images, const float *x, float *padded)
+/* One plane (H, W, 16) inside its border; what no tap reads is left as it is. */
+static void pad_plane(const Direct *direct, const float *x, float *to)
+{
+    const size_t row = (size_t)direct->W * CHANNEL_BLOCK;
+    to += (size_t)direct->rows.before * row_floats(direct);
+    int copies = least(direct->H, direct->rows.length - direct->rows.before);
+    for (int h = 0; h < copies; h++, x += row, to += row_floats(direct)) {
+        if ((h + direct->rows.before) % direct->phases >= direct->used_rows)
+            continue;
+        if (direct->pixel < CHANNEL_BLOCK)
+            pad_packed(direct, x, to);
+        for (int phase = 0; direct->pixel == CHANNEL_BLOCK && phase < direct->used_columns; phase++)
+            pad_phase(direct, x, phase, to + phase * direct->phase_w * CHANNEL_BLOCK);
+    }
+}
+
+/* The padded form of some images, in `padded` (images, x_image). The border is made by the first
+ * images of a pass, and found there by the others. */
+static const float *pad_images(const Direct *direct, int images, bool first, const float *x,
+                               float *padded)
 {
     if (direct->in_place)
         return x;
+    if (first)
+        memset(padded, 0, (size_t)images * direct->x_image * sizeof *padded);
     int planes = images * divide_up(direct->C, CHANNEL_BLOCK);
     size_t plane = (size_t)direct->H * (size_t)direct->W * CHANNEL_BLOCK;
     for (int i = 0; i < planes; i++)
@@ -493,15 +530,17 @@ static void run_sweep(const Direct *direct, const Panel *panel, const Sweep *swe
     int channels = direct->depthwise ? 1 : panel->channels;
     size_t skipped = (size_t)(sweep->first_tap * channels * panel->out_blocks) * CHANNEL_BLOCK;
     const Product product = {
-        .channels = panel->channels,
+        .channels = panel->channels * direct->run,
+        .x_step = direct->pixel,
         .x_block = direct->x_block,
-        .taps = direct->taps + sweep->first_tap,
-        .tap_count = sweep->tap_count,
+        .taps = direct->runs + sweep->first_tap / direct->run,
+        .tap_count = sweep->tap_count / direct->run,
         .w = direct->packed + panel->start + skipped,
         .bias = bias ? bias + panel->first_out * CHANNEL_BLOCK : NULL,
         .panel_blocks = panel->out_blocks,
         .y_block = direct->y_block,
         .y_step = direct->y_step,
+        .stream = direct->stream,
     };
     x += (size_t)panel->first_in * direct->x_block;
     y += (size_t)panel->first_out * direct->y_block + sweep->y_start;
@@ -528,7 +567,7 @@ static void run(const Direct *direct, int block_images, int batch, const float *
     for (int n = 0; n < batch; n += block_images) {
         int images = least(block_images, batch - n);
         const float *padded =
-            pad_images(direct, images, x + (size_t)n * source_image(direct), scratch);
+            pad_images(direct, images, n == 0, x + (size_t)n * source_image(direct), scratch);
         for (int p = 0; p < direct->panel_count; p++)
             for (int s = 0; s < direct->sweep_count; s++)
                 run_sweep(direct, &direct->panels[p], &direct->sweeps[s], images, padded, bias,
@@ -549,6 +588,20 @@ static void data_gradient(void *any, int batch, const float *dy, float *dx, floa
     run(&state->gradient, state->images, batch, dy, NULL, dx, scratch);
 }
 
+/* One tap after the other, or one run: its channels are neighbouring floats of a padded pixel. */
+static void add_taps(const Direct *forward, const Panel *panel, Outer *outer, const float *x,
+                     const float *dy, float *dw)
+{
+    outer->offsets = NULL;
+    for (int c = 0; c < panel->channels; c += CHANNEL_BLOCK, x += forward->x_block) {
+        outer->K = forward->run * least(panel->channels - c, CHANNEL_BLOCK);
+        for (int i = 0; i < forward->tap_count / forward->run; i++) {
+            outer_add(outer, x + forward->runs[i], dy, dw);
+            dw += outer->K * panel->out_blocks * CHANNEL_BLOCK;
+        }
+    }
+}
+
 /* dW of some output rows of some images, one panel. */
 static void add_rows(const DirectState *state, const Panel *panel, Outer *outer, const float *x,
                      const float *dy, float *dpacked)
@@ -556,15 +609,16 @@ static void add_rows(const DirectState *state, const Panel *panel, Outer *outer,
     const Direct *forward = &state->forward;
     float *dw = dpacked + panel->start;
     outer->panel_blocks = panel->out_blocks;
+    outer->offsets = state->offsets + panel->first_in * CHANNEL_BLOCK * forward->tap_count;
+    outer->K = forward->tap_count * panel->channels;
     if (forward->depthwise) {
         outer->K = forward->tap_count;
         outer->offsets = state->offsets + panel->first_in * forward->tap_count;
         depthwise_add(outer, x, dy, dw);
-        return;
-    }
-    outer->K = forward->tap_count * panel->channels;
-    outer->offsets = state->offsets + panel->first_in * CHANNEL_BLOCK * forward->tap_count;
-    outer_add(outer, x, dy, dw);
+    } else if (forward->run * panel->channels >= ENOUGH_ROWS)
+        add_taps(forward, panel, outer, x + (size_t)panel->first_in * forward->x_block, dy, dw);
+    else
+        outer_add(outer, x, dy, dw);
 }
 
 static void weight_gradient(void *any, int batch, const float *x, const float *dy, float *dw,
@@ -576,13 +630,14 @@ static void weight_gradient(void *any, int batch, const float *x, const float *d
     Outer outer = { .pixels = state->OW,
                     .x_image = forward->x_image,
                     .x_row = forward->x_row,
+                    .x_step = (size_t)forward->pixel,
                     .dy_image = forward->y_image,
                     .dy_row = (size_t)state->OW * CHANNEL_BLOCK,
                     .dy_block = forward->y_block };
     for (int n = 0; n < batch; n += state->images) {
         outer.images = least(state->images, batch - n);
-        const float *padded =
-            pad_images(forward, outer.images, x + (size_t)n * source_image(forward), scratch);
+        const float *padded = pad_images(forward, outer.images, n == 0,
+                                         x + (size_t)n * source_image(forward), scratch);
         for (int r = 0; r < state->OH; r += state->rows) {
             outer.rows = least(state->rows, state->OH - r);
             outer.overwrite = n == 0 && r == 0;

@@ -249,6 +249,7 @@ static void multiply_panel(const Winograd *pass, int block, int xi, int count, P
 {
     static const size_t no_offset = 0;
     const Product product = { .channels = pass->C,
+                              .x_step = CHANNEL_BLOCK,
                               .x_block = x.block,
                               .taps = &no_offset,
                               .tap_count = 1,
@@ -302,6 +303,7 @@ static void multiply_gradient(int channels, int blocks, int count, Planes x, Pla
                           .images = 1,
                           .rows = 1,
                           .pixels = count,
+                          .x_step = CHANNEL_BLOCK,
                           .dy_block = y.block,
                           .panel_blocks = blocks,
                           .overwrite = true,

@@ -22,19 +22,21 @@
         .ndim = 2, .dim = { T, F, 1 }                                                              \
     }
 
-/* The convolutions of ResNet-20, ResNet-9 and a LeNet. */
+/* The convolutions of ResNet-20, ResNet-9, a LeNet and airbench94's first. */
 static const struct {
     const char *net;
     int C, OC, H, kernel, stride;
     bool winograd; /* measured with this method too */
 } convolutions[] = {
-    { "r20", 3, 16, 32, 3, 1, false },   { "r20", 16, 16, 32, 3, 1, true },
-    { "r20", 16, 32, 32, 3, 2, false },  { "r20", 32, 32, 16, 3, 1, true },
-    { "r20", 32, 64, 16, 3, 2, false },  { "r20", 64, 64, 8, 3, 1, true },
-    { "r9", 3, 64, 32, 3, 1, false },    { "r9", 64, 128, 32, 3, 1, true },
-    { "r9", 128, 128, 16, 3, 1, true },  { "r9", 128, 256, 16, 3, 1, true },
-    { "r9", 256, 512, 8, 3, 1, true },   { "r9", 512, 512, 4, 3, 1, true },
-    { "LeNet", 1, 32, 28, 5, 1, false }, { "LeNet", 32, 64, 14, 5, 1, true },
+    { "r20", 3, 16, 32, 3, 1, false },      { "r20", 16, 16, 32, 3, 1, true },
+    { "r20", 16, 32, 32, 3, 2, false },     { "r20", 32, 32, 16, 3, 1, true },
+    { "r20", 32, 64, 16, 3, 2, false },     { "r20", 64, 64, 8, 3, 1, true },
+    { "r9", 3, 64, 32, 3, 1, false },       { "r9", 64, 128, 32, 3, 1, true },
+    { "r9", 128, 128, 16, 3, 1, true },     { "r9", 128, 256, 16, 3, 1, true },
+    { "r9", 256, 512, 8, 3, 1, true },      { "r9", 512, 512, 4, 3, 1, true },
+    { "LeNet", 1, 32, 28, 5, 1, false },    { "LeNet", 32, 64, 14, 5, 1, true },
+    { "r20", 16, 32, 32, 1, 2, false },     { "r20", 32, 64, 16, 1, 2, false },
+    { "airbench", 3, 24, 32, 2, 1, false },
 };
 enum { CONV_BATCH = 64, FIRST_CHANNELS = 3 /* an input image: no data gradient */ };
 
@@ -232,7 +234,7 @@ static void measure_convolution(KernelBench *bench, size_t i, const char *method
         return;
     snprintf(options, sizeof options,
              "channels: %d, kernel: %d, stride: %d, padding: %d, bias: false, method: %s",
-             convolutions[i].OC, kernel, stride, kernel / 2, method);
+             convolutions[i].OC, kernel, stride, (kernel - 1) / 2, method);
     LayerBench layer;
     LayerCase c = { "", "conv2d", options, IMAGE(C, convolutions[i].H), CONV_BATCH };
     open_layer(&layer, &c, C <= FIRST_CHANNELS);
