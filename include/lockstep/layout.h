@@ -92,8 +92,20 @@ uint64_t layout_digest(const Layout *layout, const uint64_t *digests);
 /* Digest of names and shapes alone: equal for equal networks. */
 uint64_t layout_names_digest(const Layout *layout);
 
+/* The gradient of a slice, block by block: a sum over lanes may be finished only when somebody asks
+ * for it, while it is in the cache for whoever uses it. */
+typedef struct Gradient {
+    float *sums; /* whole arena, inside the slice */
+    /* NULL: `sums` is complete. Otherwise finishes one block of the slice and returns it: written
+     * to its place in `sums` if `keep`, else anywhere, and valid until the next call. */
+    const float *(*finish)(void *context, LayoutBlock block, bool keep);
+    void *context;
+} Gradient;
+Gradient gradient_at(float *sums); /* that is complete */
+const float *gradient_block(Gradient gradient, LayoutBlock block, bool keep);
+
 /* Statistics inside the slice: w = keep * w + increment. */
-void layout_update_statistics(const Layout *layout, Slice slice, float *w, const float *increment);
+void layout_update_statistics(const Layout *layout, Slice slice, float *w, Gradient increment);
 
 /* Completes an array with one element of `bytes` per block: on entry each rank has filled the
  * elements of its own slice, on return every rank has all of them. Collective. A NULL function

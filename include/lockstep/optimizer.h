@@ -102,11 +102,11 @@ bool optimizer_init(Optimizer *optimizer, const Config *config, ConfigNode *node
                     const Layout *layout, Slice slice, Err *err);
 void optimizer_free(Optimizer *optimizer);
 
-/* One update of the slice: w by the mean gradient g (both whole arenas; the slice of g is changed
- * by clip_value only). False, on every rank alike, if the gradient's norm is not finite: training
- * has diverged and the weights are not to be used. No allocation. Collective if exchange has a
- * function. */
-bool optimizer_step(Optimizer *optimizer, const Rates *rates, float *w, float *g,
+/* One update of the slice: w (whole arena) by the mean gradient g. Methods of one pass ask for
+ * every block of g once; others keep it in g.sums, where clip_value changes it. False, on every
+ * rank alike, if the gradient's norm is not finite: training has diverged and the weights are not
+ * to be used. No allocation. Collective if exchange has a function. */
+bool optimizer_step(Optimizer *optimizer, const Rates *rates, float *w, Gradient g,
                     Exchange exchange);
 
 const OptimizerType *optimizer_find(const char *name);

@@ -165,13 +165,24 @@ uint64_t layout_names_digest(const Layout *layout)
     return digest;
 }
 
-void layout_update_statistics(const Layout *layout, Slice slice, float *w, const float *increment)
+Gradient gradient_at(float *sums)
+{
+    return (Gradient){ .sums = sums };
+}
+
+const float *gradient_block(Gradient gradient, LayoutBlock block, bool keep)
+{
+    return gradient.finish ? gradient.finish(gradient.context, block, keep)
+                           : gradient.sums + block.offset;
+}
+
+void layout_update_statistics(const Layout *layout, Slice slice, float *w, Gradient increment)
 {
     for (int block = slice.first_block; block < slice.last_block; block++) {
         LayoutBlock b = layout_block(layout, block);
         const LayoutTensor *t = &layout->tensors[b.tensor];
         if (t->flags & LAYOUT_STATISTIC)
-            kernels()->keep_add(w + b.offset, t->keep, increment + b.offset, b.n);
+            kernels()->keep_add(w + b.offset, t->keep, gradient_block(increment, b, false), b.n);
     }
 }
 

@@ -271,10 +271,21 @@ static double clip_factor(const Optimizer *o, double norm)
 
 static OptimizerRange block_range(const Optimizer *o, LayoutBlock block, float *w, const float *g)
 {
-    OptimizerRange range = { .w = w + block.offset, .g = g + block.offset, .n = block.n };
+    OptimizerRange range = { .w = w + block.offset, .g = g, .n = block.n };
     for (int i = 0; i < o->type->states; i++)
         range.state[i] = o->state[i] + (block.offset - o->slice.lo);
     return range;
+}
+
+/* Squares of the slice of g, which is complete in its arena from now on. */
+static void square_gradient(Optimizer *o, Gradient *g)
+{
+    for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
+        LayoutBlock b = layout_block(o->layout, block);
+        if (!is_left_alone(o->layout, b.tensor))
+            o->squares_g[block] = kernels()->squares(gradient_block(*g, b, true), b.n);
+    }
+    *g = gradient_at(g->sums);
 }
 
 static void clamp(Optimizer *o, float *g)
@@ -298,10 +309,10 @@ static void begin_steps(Optimizer *o, const Rates *rates)
 }
 
 /* Global norm and clip factor; norms of g, and of w for methods without a direction pass. */
-static void measure(Optimizer *o, const float *w, const float *g, Exchange exchange)
+static void measure(Optimizer *o, const float *w, Gradient *g, Exchange exchange)
 {
     bool with_w = o->needs & OPTIMIZER_NORM_W && !(o->needs & OPTIMIZER_NORM_U);
-    layout_block_squares(o->layout, o->slice, g, o->squares_g);
+    square_gradient(o, g);
     if (with_w) {
         layout_block_squares(o->layout, o->slice, w, o->squares_w);
         complete_pair(o, exchange, o->squares_g, o->squares_w);
@@ -320,18 +331,19 @@ static void measure(Optimizer *o, const float *w, const float *g, Exchange excha
 }
 
 /* Moments and the norms of direction and weights, block by block while they are in cache. */
-static void direct(Optimizer *o, float *w, const float *g, bool measured, Exchange exchange)
+static void direct(Optimizer *o, float *w, Gradient *g, bool measured, Exchange exchange)
 {
     for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
         LayoutBlock b = layout_block(o->layout, block);
         if (is_left_alone(o->layout, b.tensor))
             continue;
-        OptimizerRange range = block_range(o, b, w, g);
+        OptimizerRange range = block_range(o, b, w, gradient_block(*g, b, true));
         if (!measured)
             o->squares_g[block] = kernels()->squares(range.g, range.n);
         o->squares_w[block] = kernels()->squares(range.w, range.n);
         o->squares_u[block] = o->type->direction(o->options, &o->steps[b.tensor], &range);
     }
+    *g = gradient_at(g->sums);
     complete_pair(o, exchange, o->squares_w, o->squares_u);
     for (int i = 0; i < o->layout->count; i++) {
         o->steps[i].norm_w = tensor_norm(o->layout, i, o->squares_w);
@@ -349,20 +361,20 @@ static void trust_ratios(Optimizer *o)
     }
 }
 
-static void update(Optimizer *o, float *w, const float *g, bool measured)
+static void update(Optimizer *o, float *w, Gradient g, bool measured)
 {
     for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
         LayoutBlock b = layout_block(o->layout, block);
         if (is_left_alone(o->layout, b.tensor))
             continue;
-        OptimizerRange range = block_range(o, b, w, g);
+        OptimizerRange range = block_range(o, b, w, gradient_block(g, b, false));
         if (!measured)
             o->squares_g[block] = kernels()->squares(range.g, range.n);
         o->type->update(o->options, &o->steps[b.tensor], &range);
     }
 }
 
-bool optimizer_step(Optimizer *o, const Rates *rates, float *w, float *g, Exchange exchange)
+bool optimizer_step(Optimizer *o, const Rates *rates, float *w, Gradient g, Exchange exchange)
 {
     bool has_direction = o->needs & OPTIMIZER_NORM_U;
     bool clips_value = o->clip_value > 0;
@@ -372,15 +384,15 @@ bool optimizer_step(Optimizer *o, const Rates *rates, float *w, float *g, Exchan
     begin_steps(o, rates);
     o->clip_factor = 1;
     if (clips_value) { /* the norm that is reported is the one before any clipping */
-        layout_block_squares(o->layout, o->slice, g, o->squares_g);
+        square_gradient(o, &g);
         exchange_complete(exchange, o->squares_g, sizeof *o->squares_g);
         o->grad_norm = global_norm(o->layout, o->squares_g);
-        clamp(o, g);
+        clamp(o, g.sums);
     }
     if (early)
-        measure(o, w, g, exchange);
+        measure(o, w, &g, exchange);
     if (has_direction)
-        direct(o, w, g, measured, exchange);
+        direct(o, w, &g, measured, exchange);
     trust_ratios(o);
     update(o, w, g, measured || has_direction);
     if (!measured) {

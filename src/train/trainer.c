@@ -114,7 +114,7 @@ StepOutcome trainer_step(Trainer *t)
         reducer_add_lane(t->reducer, lane); /* lane gradient -> subtree sums of this rank */
         lap(t, PHASE_FOLD);
     }
-    float *gradient = reducer_reduce(t->reducer); /* -> global mean gradient, my slice */
+    Gradient gradient = gradient_at(reducer_reduce(t->reducer)); /* -> mean gradient, my slice */
     gather_reports(t);
     lap(t, PHASE_EXCHANGE);
     if (!isfinite(t->tally.loss))

@@ -493,7 +493,8 @@ static void compute(LayerRun *run)
     layer->type->forward(layer, &pass, run->x, run->y);
     layer->type->backward(layer, &pass, run->x, run->y, run->dy, run->dx);
     if (run->train)
-        layout_update_statistics(&run->layout, layout_slice(&run->layout, 0, 1), run->w, run->dw);
+        layout_update_statistics(&run->layout, layout_slice(&run->layout, 0, 1), run->w,
+                                 gradient_at(run->dw));
 }
 
 static bool compare_activation(LayerRun *run, const json_t *entry, Shape shape, const float *stored)

@@ -488,8 +488,9 @@ static bool train(ModelRun *run, int lanes)
         if (t == 0 && !compare_flat(run, "first gradient", "grad_step1_f64.npy", run->sum, 0, 1e-5))
             return false;
         Rates rates = { .lr = run->optimizer.lr, .step = t };
-        optimizer_step(&run->optimizer, &rates, run->w, run->sum, (Exchange){ NULL, NULL });
-        layout_update_statistics(layout, layout_slice(layout, 0, 1), run->w, run->sum);
+        optimizer_step(&run->optimizer, &rates, run->w, gradient_at(run->sum),
+                       (Exchange){ NULL, NULL });
+        layout_update_statistics(layout, layout_slice(layout, 0, 1), run->w, gradient_at(run->sum));
     }
     return compare_flat(run, "final weights", "final_params_f64.npy", run->w, weight_error, 1e-6) &&
            compare_statistics(run);

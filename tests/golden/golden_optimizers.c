@@ -410,7 +410,7 @@ static bool run_steps(Run *run, const json_t *recorded)
         double lr = rates ? json_number_value(json_array_get(rates, t - 1)) : run->optimizer.lr;
         flat_to_arena(&run->flat, run->grads.values + (t - 1) * total, run->g);
         optimizer_step(&run->optimizer, &(Rates){ .lr = lr, .step = (int64_t)t - 1 }, run->w,
-                       run->g, (Exchange){ NULL, NULL });
+                       gradient_at(run->g), (Exchange){ NULL, NULL });
         if (run->norms.count)
             case_compare(run->c, "gradient norm before clipping", t, run->optimizer.grad_norm,
                          run->norms.values[t - 1], 1e-6 * run->norms.values[t - 1]);

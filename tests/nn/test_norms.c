@@ -157,7 +157,8 @@ static void spectral_step(ImageCase *test, int lanes)
         for (size_t k = 0; k < units; k++)
             u[k] += test->layer.tensors[1].dw[k];
     }
-    layout_update_statistics(&test->layout, layout_slice(&test->layout, 0, 1), test->w, sum);
+    layout_update_statistics(&test->layout, layout_slice(&test->layout, 0, 1), test->w,
+                             gradient_at(sum));
     mem_free(sum);
 }
 

@@ -158,7 +158,7 @@ static void take_steps(Ranks *ranks, int rank)
         if (ranks->parts > 1)
             pthread_barrier_wait(&ranks->barrier);
         Rates rates = { .lr = 0.05 / (t + 1), .step = t };
-        optimizer_step(&ranks->optimizers[rank], &rates, bench->w, bench->g, exchange);
+        optimizer_step(&ranks->optimizers[rank], &rates, bench->w, gradient_at(bench->g), exchange);
         if (ranks->parts > 1)
             pthread_barrier_wait(&ranks->barrier);
     }
@@ -283,7 +283,8 @@ static void law_rest(const char *options)
     for (int i = 0; i < bench.layout.count; i++)
         optimizer.tensor_decay[i] = 0;
     for (int t = 0; t < STEPS; t++)
-        optimizer_step(&optimizer, &(Rates){ .lr = 0.1, .step = t }, bench.w, bench.g, alone);
+        optimizer_step(&optimizer, &(Rates){ .lr = 0.1, .step = t }, bench.w, gradient_at(bench.g),
+                       alone);
     ck_assert_msg(same_bits(bench.w, before, bench.layout.n), "%s: weights moved", options);
     ck_assert_double_eq(optimizer.grad_norm, 0);
     ck_assert_double_eq(optimizer.clip_factor, 1);
@@ -316,8 +317,8 @@ static void law_statistics(const char *options)
         memcpy(without.g, with.g, with.layout.n * sizeof *with.g);
         memset(without.g + tensor->offset, 0, tensor->n * sizeof *without.g);
         Rates rates = { .lr = 0.05, .step = t };
-        optimizer_step(&a, &rates, with.w, with.g, alone);
-        optimizer_step(&b, &rates, without.w, without.g, alone);
+        optimizer_step(&a, &rates, with.w, gradient_at(with.g), alone);
+        optimizer_step(&b, &rates, without.w, gradient_at(without.g), alone);
     }
     ck_assert_msg(same_bits(with.w, without.w, with.layout.n), "%s: statistics leak", options);
     same_reports(&a, &b, options);
@@ -362,8 +363,9 @@ static void law_frozen(const char *options)
             zero.g[tensor->offset + k] = 0;
         }
         Rates rates = { .lr = 0.05, .step = t };
-        ck_assert_msg(optimizer_step(&a, &rates, bench.w, bench.g, alone), "%s", options);
-        optimizer_step(&b, &rates, zero.w, zero.g, alone);
+        ck_assert_msg(optimizer_step(&a, &rates, bench.w, gradient_at(bench.g), alone), "%s",
+                      options);
+        optimizer_step(&b, &rates, zero.w, gradient_at(zero.g), alone);
     }
     ck_assert_msg(same_bits(bench.w + tensor->offset, before, tensor->n), "%s: it moved", options);
     ck_assert_msg(same_bits(bench.w, zero.w, bench.layout.n), "%s: it leaks", options);
@@ -397,7 +399,7 @@ START_TEST(test_lr_factors)
         bench.w[layout->tensors[i].offset] = 1;
         bench.g[layout->tensors[i].offset] = 2;
     }
-    optimizer_step(&optimizer, &(Rates){ .lr = 0.125 }, bench.w, bench.g, alone);
+    optimizer_step(&optimizer, &(Rates){ .lr = 0.125 }, bench.w, gradient_at(bench.g), alone);
     for (int i = 0; i < layout->count; i++) {
         float wanted = i == gain   ? 1 - 0.125f * 0.25f * (2 + 0.5f)
                        : i == bias ? 1 - 0.125f * 16 * (2 + 0.5f / 16)
@@ -433,7 +435,7 @@ static void law_quadratic(const char *options)
         if (t == 0)
             first = last;
         Rates rates = { .lr = lars ? 0.5 : 0.01, .step = t };
-        optimizer_step(&optimizer, &rates, bench.w, bench.g, alone);
+        optimizer_step(&optimizer, &rates, bench.w, gradient_at(bench.g), alone);
     }
     if (optimizer.maximize)
         ck_assert_msg(last > 1.01 * first, "%s: from %g to %g", options, first, last);
@@ -489,7 +491,7 @@ static void law_no_allocation(const char *options)
     bench_init(&bench, options);
     start(&bench, &optimizer, layout_slice(&bench.layout, 0, 1));
     MemUse before = mem_use();
-    optimizer_step(&optimizer, &(Rates){ .lr = 0.1 }, bench.w, bench.g, alone);
+    optimizer_step(&optimizer, &(Rates){ .lr = 0.1 }, bench.w, gradient_at(bench.g), alone);
     MemUse after = mem_use();
     ck_assert_uint_eq(before.blocks, after.blocks);
     ck_assert_uint_eq(before.peak_bytes, after.peak_bytes);
@@ -512,9 +514,10 @@ static void law_divergence(const char *options)
         bench_init(&bench, options);
         start(&bench, &optimizer, layout_slice(&bench.layout, 0, 1));
         Rates rates = { .lr = 0.1 };
-        ck_assert(optimizer_step(&optimizer, &rates, bench.w, bench.g, alone));
+        ck_assert(optimizer_step(&optimizer, &rates, bench.w, gradient_at(bench.g), alone));
         bench.g[bench.layout.tensors[3].offset + 5] = bad[i];
-        ck_assert_msg(!optimizer_step(&optimizer, &rates, bench.w, bench.g, alone), "%s", options);
+        ck_assert_msg(!optimizer_step(&optimizer, &rates, bench.w, gradient_at(bench.g), alone),
+                      "%s", options);
         optimizer_free(&optimizer);
         bench_free(&bench);
     }
@@ -535,7 +538,7 @@ START_TEST(test_clip_norm)
     bench_init(&bench, "type: sgd, momentum: 0, lr: 1, clip_norm: 0.25");
     start(&bench, &optimizer, layout_slice(&bench.layout, 0, 1));
     fill(&bench.layout, 1, 0, 1, bench.g);
-    optimizer_step(&optimizer, &(Rates){ .lr = 1 }, bench.w, bench.g, alone);
+    optimizer_step(&optimizer, &(Rates){ .lr = 1 }, bench.w, gradient_at(bench.g), alone);
     double sum = 0, moved = 0;
     for (int i = 0; i < bench.layout.count; i++) {
         const LayoutTensor *tensor = &bench.layout.tensors[i];
@@ -561,7 +564,7 @@ START_TEST(test_clip_value_reports_the_norm_before)
     start(&bench, &optimizer, layout_slice(&bench.layout, 0, 1));
     bench.g[bench.layout.tensors[0].offset] = 3;
     bench.g[bench.layout.tensors[3].offset] = -4;
-    optimizer_step(&optimizer, &(Rates){ .lr = 1 }, bench.w, bench.g, alone);
+    optimizer_step(&optimizer, &(Rates){ .lr = 1 }, bench.w, gradient_at(bench.g), alone);
     ck_assert_double_eq(optimizer.grad_norm, 5);
     ck_assert_double_eq(optimizer.clip_factor, 1);
     ck_assert_double_eq((double)bench.w[bench.layout.tensors[0].offset], -0.5);
