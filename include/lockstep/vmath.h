@@ -148,12 +148,12 @@ VMATH_INLINE float vmath_softplus(float x)
     float e = vmath_exp(-vmath_abs(x));
     float s = e / (2.0f + e), s2 = s * s;
     float p = 2.0f / 15.0f;
-    p = p * s2 + 2.0f / 13.0f;
-    p = p * s2 + 2.0f / 11.0f;
-    p = p * s2 + 2.0f / 9.0f;
-    p = p * s2 + 2.0f / 7.0f;
-    p = p * s2 + 2.0f / 5.0f;
-    p = p * s2 + 2.0f / 3.0f;
+    p = fused(p, s2, 2.0f / 13.0f);
+    p = fused(p, s2, 2.0f / 11.0f);
+    p = fused(p, s2, 2.0f / 9.0f);
+    p = fused(p, s2, 2.0f / 7.0f);
+    p = fused(p, s2, 2.0f / 5.0f);
+    p = fused(p, s2, 2.0f / 3.0f);
     float log = fused(p, s2 * s, 2.0f * s);
     return (x < 0.0f ? 0.0f : x) + log;
 }
