@@ -110,6 +110,7 @@ void comm_free(Comm *comm)
 {
     bool is_part = comm->is_part;
     expect(comm->request_count == 0);
+    board_free(comm->board);
     MPI_Comm_free(&comm->world);
     mem_free(comm->requests);
     mem_free(comm);
@@ -158,7 +159,10 @@ const char *comm_library(void)
 
 void comm_barrier(Comm *comm)
 {
-    MPI_Barrier(comm->world);
+    if (comm_shares(comm) && board_takes(comm->board, 0))
+        board_barrier(comm->board);
+    else
+        MPI_Barrier(comm->world);
 }
 
 void comm_broadcast(Comm *comm, void *data, size_t bytes, int root)
@@ -186,16 +190,21 @@ void comm_broadcast_text(Comm *comm, char **data, size_t *bytes)
  *   rank 2  .....cc       aaabbcc
  *
  * Everybody sends to everybody, rank r to r + 1 first, so that not all of them write to rank 0 at
- * once. A rank receives what it lacks once, as in any all-gather. */
+ * once. A rank receives what it lacks once, as in any all-gather. Small arrays of ranks that share
+ * memory go through the board. */
 void comm_allgather(Comm *comm, void *array, const size_t *bounds, size_t bytes)
 {
     char *all = array;
+    size_t mine = bounds[comm->rank], total = bounds[comm->size] * bytes;
+    if (comm_shares(comm) && board_takes(comm->board, total)) {
+        board_allgather(comm->board, array, mine * bytes, bounds[comm->rank + 1] * bytes, total);
+        return;
+    }
     for (int k = 1; k < comm->size; k++) {
         int from = (comm->rank + comm->size - k) % comm->size;
         messages_receive(comm, all + bounds[from] * bytes,
                          (bounds[from + 1] - bounds[from]) * bytes, from, TAG_ALLGATHER);
     }
-    size_t mine = bounds[comm->rank];
     for (int k = 1; k < comm->size; k++)
         messages_send(comm, all + mine * bytes, (bounds[comm->rank + 1] - mine) * bytes,
                       (comm->rank + k) % comm->size, TAG_ALLGATHER);

@@ -9,6 +9,8 @@
 
 #define HOST_BYTES 256
 
+typedef struct Board Board;
+
 struct Comm {
     MPI_Comm world; /* our own duplicate: no message of anybody else can match ours */
     int rank, size, hosts;
@@ -18,6 +20,7 @@ struct Comm {
     size_t message_bytes;  /* longest single message; MPI counts are ints */
     MPI_Request *requests; /* posted and not finished */
     size_t request_count, request_capacity;
+    Board *board; /* NULL: none was asked for, or there is no shared memory */
 };
 
 /* Tags of messages. Messages of one sender and one tag arrive in the order they were posted in, so
@@ -32,6 +35,13 @@ void messages_finish(Comm *comm);
 
 /* Room for `count` posted messages, so that no step has to allocate. */
 void messages_reserve(Comm *comm, size_t count);
+
+/* Barrier and all-gather through shared memory (board.c). Each rank brings bytes [lo, hi) of an
+ * array of `bytes`, which board_takes. Collective. */
+bool board_takes(const Board *board, size_t bytes); /* is there one, and is it large enough? */
+void board_barrier(Board *board);
+void board_allgather(Board *board, void *array, size_t lo, size_t hi, size_t bytes);
+void board_free(Board *board);
 
 /* For tests: cut messages at `bytes` instead of 2^30. All ranks alike. */
 void comm_set_message_bytes(Comm *comm, size_t bytes);

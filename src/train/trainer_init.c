@@ -14,6 +14,8 @@
 #include <string.h>
 #include <xxhash.h>
 
+#define BLOCK_REPORT (4 * sizeof(double)) /* bytes that ranks tell each other of a block at once */
+
 /* Compares lines of "key: value" across ranks. */
 static bool same(Trainer *t, const char *text, int *exit_code, Err *err)
 {
@@ -87,9 +89,11 @@ static bool init_weights(Trainer *t, Err *err)
     } answer = { .ok = true };
     bool first = comm_rank(t->comm) == 0;
     size_t n = t->model.layout.n;
-    t->shared = shared_alloc(t->comm, first ? n * sizeof *t->w : 0);
-    if (!t->shared)
-        comm_set_share(t->comm, false); /* the gradients need not ask again */
+    if (t->settings->comm.update == UPDATE_SHARDED) {
+        t->shared = shared_alloc_one(t->comm, n * sizeof *t->w);
+        if (!t->shared)
+            comm_set_share(t->comm, false); /* the gradients need not ask again */
+    }
     t->w = t->shared ? shared_part(t->shared, 0) : mem_array(float, n);
     t->model.samples = (SampleSource){ read_sample, &t->loader, t->loader.train.count };
     if (!t->settings->dry_run && (first || !t->shared))
@@ -131,7 +135,11 @@ static bool init_optimizer(Trainer *t, Err *err)
 {
     const Settings *s = t->settings;
     slice_exchange_init(&t->slices, t->comm, &t->model.layout);
-    t->slice = layout_slice(&t->model.layout, comm_rank(t->comm), comm_size(t->comm));
+    bool replicated = s->comm.update == UPDATE_REPLICATED;
+    t->slice = layout_slice(&t->model.layout, replicated ? 0 : comm_rank(t->comm),
+                            replicated ? 1 : comm_size(t->comm));
+    if (!replicated)
+        t->exchange = slice_exchange(&t->slices);
     if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, t->slice, err))
         return false;
     t->steps = training_steps(t);
@@ -162,6 +170,13 @@ static void allocate_scratch(Trainer *t)
     growth_set_bounds(t);
     for (int rank = 0; rank <= ranks; rank++)
         t->chunk_bounds[rank] = (size_t)(chunks * rank / ranks);
+    size_t longest[] = { (size_t)last.count * sizeof *t->reports,
+                         (size_t)chunks * sizeof *t->chunk_tallies,
+                         (size_t)t->model.layout.blocks * BLOCK_REPORT };
+    size_t most = 0;
+    for (int i = 0; i < 3; i++)
+        most = longest[i] > most ? longest[i] : most;
+    comm_reserve_board(t->comm, most);
 }
 
 /* Everything that a step needs. A dry run comes here too, and reserves what a run allocates. */
@@ -192,6 +207,7 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
 
 void trainer_free(Trainer *t)
 {
+    comm_reserve_board(t->comm, 0);
     reducer_free(t->reducer);
     optimizer_free(&t->optimizer);
     schedule_free(&t->schedule);

@@ -1,7 +1,8 @@
 #!/bin/sh
 # The promise: the same digest and trajectory for every number of ranks, for a perceptron with
 # spectral norm, a convolutional network with batch and group norm, dropout and augmentation, and a
-# transformer, with each optimizer, in fp32 and bf16, in shared memory and by messages.
+# transformer, with each optimizer, in fp32 and bf16, in shared memory and by messages, sharded
+# and replicated.
 . "$(dirname "$0")/common.sh"
 
 cat > mlp.yaml <<'YAML'
@@ -79,7 +80,8 @@ train()
     [ ${#bits} -eq 33 ] || fail "no digest in summary.json: '$bits'"
 }
 
-# same NETWORK "RANK COUNTS" OPTION...: all of them give the same bits, also by messages.
+# same NETWORK "RANK COUNTS" OPTION...: all of them give the same bits, also by messages, and if
+# every rank updates all weights.
 same()
 {
     network=$1 counts=$2 first=
@@ -89,8 +91,12 @@ same()
         first=${first:-$bits}
         [ "$bits" = "$first" ] || fail "$network, $*: $ranks ranks give $bits, 1 rank $first"
     done
-    train "$network" 3 "$@" comm.memory=private
-    [ "$bits" = "$first" ] || fail "$network, $*: messages give $bits, not $first"
+    for other in comm.memory=private comm.update=replicated \
+        "comm.memory=private comm.update=replicated"; do
+        # shellcheck disable=SC2086
+        train "$network" 3 "$@" $other
+        [ "$bits" = "$first" ] || fail "$network, $*: $other gives $bits, not $first"
+    done
     echo "$network, $*: $first for $counts ranks"
 }
 
