@@ -52,24 +52,6 @@ static void prepare_single_process(void)
     setenv("HWLOC_HIDE_ERRORS", "2", 0);  /* no complaints without /sys */
 }
 
-static int compare_hosts(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
-static void learn_hosts(Comm *comm)
-{
-    gethostname(comm->host, sizeof comm->host - 1);
-    char(*all)[HOST_BYTES] = mem_alloc((size_t)comm->size * HOST_BYTES);
-    MPI_Allgather(comm->host, HOST_BYTES, MPI_CHAR, all, HOST_BYTES, MPI_CHAR, comm->world);
-    memcpy(comm->root_host, all[0], HOST_BYTES);
-    qsort(all, (size_t)comm->size, HOST_BYTES, compare_hosts);
-    comm->hosts = 1;
-    for (int i = 1; i < comm->size; i++)
-        comm->hosts += strcmp(all[i - 1], all[i]) != 0;
-    mem_free(all);
-}
-
 /* Takes over `world`, a communicator of our own. */
 static Comm *comm_of(MPI_Comm world)
 {
@@ -80,7 +62,7 @@ static Comm *comm_of(MPI_Comm world)
     comm->share = true;
     comm_set_message_bytes(comm, (size_t)1 << 30);
     messages_reserve(comm, 2 * (size_t)comm->size);
-    learn_hosts(comm);
+    hosts_learn(comm);
     return comm;
 }
 
@@ -103,6 +85,7 @@ Comm *comm_split(Comm *comm, int group)
     MPI_Comm_split(comm->world, group, comm->rank, &part);
     Comm *split = comm_of(part);
     split->is_part = true;
+    hosts_inherit(split, comm);
     return split;
 }
 
@@ -112,6 +95,7 @@ void comm_free(Comm *comm)
     expect(comm->request_count == 0);
     MPI_Comm_free(&comm->world);
     mem_free(comm->requests);
+    mem_free(comm->host_of);
     mem_free(comm);
     if (is_part)
         return;
@@ -132,11 +116,6 @@ int comm_size(const Comm *comm)
 const char *comm_host(const Comm *comm)
 {
     return comm->host;
-}
-
-int comm_hosts(const Comm *comm)
-{
-    return comm->hosts;
 }
 
 /* "Open MPI v4.1.4, package: Debian OpenMPI, ident: ..." becomes "Open MPI 4.1.4". */

@@ -12,13 +12,19 @@
 struct Comm {
     MPI_Comm world; /* our own duplicate: no message of anybody else can match ours */
     int rank, size, hosts;
-    bool is_part; /* made by comm_split: MPI goes on when it is freed */
-    bool share;   /* use shared memory where the ranks have any */
+    int *host_of;  /* (size) host index of each rank */
+    bool pretends; /* the hosts are make-believe */
+    bool is_part;  /* made by comm_split: MPI goes on when it is freed */
+    bool share;    /* use shared memory where the ranks have any */
     char host[HOST_BYTES], root_host[HOST_BYTES];
     size_t message_bytes;  /* longest single message; MPI counts are ints */
     MPI_Request *requests; /* posted and not finished */
     size_t request_count, request_capacity;
 };
+
+/* hosts.c: who is on which host; what a part of `whole` takes over from it. */
+void hosts_learn(Comm *comm);
+void hosts_inherit(Comm *part, const Comm *whole);
 
 /* Tags of messages. Messages of one sender and one tag arrive in the order they were posted in, so
  * neither the parts of a long message nor the next call of a rank ahead of us can be confused. */
