@@ -35,8 +35,8 @@ typedef struct CollectiveShape {
     int members, me;
     const size_t *bounds;    /* (members + 1) floats: member g owns [bounds[g], bounds[g + 1]) */
     const int *counts;       /* (members) how many sums each member brings; not for all-gather */
-    const Subtree *subtrees; /* which: member 0's from left to right, member 1's, ...; together they
-                                are all lanes, each once */
+    const Subtree *subtrees; /* which: member 0's from left to right, member 1's, ...; no two of a
+                                member are siblings; together they are all lanes, each once */
 } CollectiveShape;
 
 /* ---- plans ---- */

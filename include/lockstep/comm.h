@@ -34,6 +34,23 @@ int comm_host_index(const Comm *comm, int rank);
 bool comm_pretend_hosts(Comm *comm, const char *hosts, Err *err);
 const char *comm_library(void); /* "Open MPI 4.1.4" */
 
+/* A slower network between hosts than there is, to study a cluster on one machine. Zeros: none. */
+typedef struct Injection {
+    double delay_us, gbit, jitter_us; /* one way; of a host, each way; 0 to that, at random */
+    int slow_rank;                    /* takes slow_factor times as long to compute; -1: none */
+    double slow_factor;
+} Injection;
+
+/* From now on messages between hosts arrive as on that network; barriers, broadcasts and agreements
+ * do not notice. The clocks of all ranks have to be one machine's. All ranks alike, after
+ * comm_pretend_hosts. */
+bool comm_inject(Comm *comm, const Injection *injection, Err *err);
+
+/* Around a rank's work: comm_computes begins it, comm_computed ends it, and the slow rank takes
+ * its time there. Nothing without one. */
+void comm_computes(Comm *comm);
+void comm_computed(Comm *comm);
+
 void comm_barrier(Comm *comm);                                       /* collective */
 void comm_broadcast(Comm *comm, void *data, size_t bytes, int root); /* collective */
 

@@ -60,6 +60,7 @@ static Comm *comm_of(MPI_Comm world)
     MPI_Comm_rank(comm->world, &comm->rank);
     MPI_Comm_size(comm->world, &comm->size);
     comm->share = true;
+    comm->inject.slow_rank = -1;
     comm_set_message_bytes(comm, (size_t)1 << 30);
     messages_reserve(comm, 2 * (size_t)comm->size);
     hosts_learn(comm);
@@ -92,9 +93,8 @@ Comm *comm_split(Comm *comm, int group)
 void comm_free(Comm *comm)
 {
     bool is_part = comm->is_part;
-    expect(comm->request_count == 0);
+    messages_release(&comm->messages);
     MPI_Comm_free(&comm->world);
-    mem_free(comm->requests);
     mem_free(comm->host_of);
     mem_free(comm);
     if (is_part)
