@@ -129,7 +129,10 @@ void collective_start(Collective *collective, float *const *inputs, float *outpu
 /* Does what can be done without waiting; true when everything is done, which a later call of any of
  * the two may rely on. Messages move while somebody polls: call it between layers. */
 bool collective_poll(Collective *collective);
-void collective_finish(Collective *collective); /* waits to the end */
+
+/* Waits to the end of this one, while others do not move: of several that are under way, all members
+ * finish the same one first. */
+void collective_finish(Collective *collective);
 
 /* ---- which algorithm ---- */
 
