@@ -139,8 +139,9 @@ void collective_finish(Collective *collective);
 /* By measured table, or a rule of thumb where nothing was measured; `bytes` of the group's whole
  * range. Speed only. collective_set_algorithm: a name, or "auto". collective_set_table: text of a
  * table that `lockstep bench comm --tune` has written (docs/collectives.md). All ranks alike. */
-const CollectiveAlgorithm *collective_choose(CollectiveKind kind, int members, size_t bytes);
-bool collective_set_algorithm(const char *name, Err *err);
-bool collective_set_table(const char *text, Err *err);
+const CollectiveAlgorithm *collective_choose(const Comm *comm, CollectiveKind kind, int members,
+                                             size_t bytes);
+bool collective_set_algorithm(Comm *comm, const char *name, Err *err);
+bool collective_set_table(Comm *comm, const char *text, Err *err);
 
 #endif

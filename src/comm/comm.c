@@ -95,6 +95,7 @@ void comm_free(Comm *comm)
     bool is_part = comm->is_part;
     messages_release(&comm->messages);
     MPI_Comm_free(&comm->world);
+    mem_free(comm->measured);
     mem_free(comm->host_of);
     mem_free(comm);
     if (is_part)

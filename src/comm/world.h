@@ -3,6 +3,7 @@
 #ifndef LOCKSTEP_COMM_WORLD_H
 #define LOCKSTEP_COMM_WORLD_H
 
+#include "lockstep/collective.h"
 #include "lockstep/comm.h"
 
 #include <mpi.h>
@@ -23,6 +24,8 @@ typedef struct Messages {
     size_t count, capacity;
 } Messages;
 
+typedef struct Measured Measured; /* choose.c */
+
 struct Comm {
     MPI_Comm world; /* our own duplicate: no message of anybody else can match ours */
     int rank, size, hosts;
@@ -39,6 +42,10 @@ struct Comm {
     double inject_seconds_per_byte, inject_left;
     double inject_out, inject_in; /* when the network card will have sent, received everything */
     uint64_t inject_count;        /* messages sent so far */
+
+    const CollectiveAlgorithm *algorithm; /* for everything, or NULL */
+    Measured *measured;
+    size_t measured_count, measured_room;
 };
 
 /* hosts.c: who is on which host; what a part of `whole` takes over from it. */

@@ -241,6 +241,47 @@ START_TEST(test_slow_rank)
 }
 END_TEST
 
+static bool chosen(int members, size_t bytes, const char *wanted)
+{
+    return strcmp(collective_choose(comm, COLLECTIVE_ALL_GATHER, members, bytes)->name, wanted) ==
+           0;
+}
+
+static bool refused(const char *table, const char *wanted)
+{
+    Err err = { "" };
+    return !collective_set_table(comm, table, &err) && strcmp(err.text, wanted) == 0;
+}
+
+START_TEST(test_choice)
+{
+    Err err = { "" };
+    assert_all(chosen(2, 1000000, "direct") && chosen(1000, 1000000, "halving"));
+    assert_all(collective_set_table(comm,
+                                    "# measured\n"
+                                    "all-gather 4 1000 direct\n"
+                                    "all-gather 4 1000000 ring # long\n\n"
+                                    "all-gather 16 1000 halving",
+                                    &err));
+    assert_all(chosen(4, 500, "direct") && chosen(4, 900000, "ring") && chosen(5, 2000, "direct"));
+    assert_all(chosen(12, 1000000, "halving") && chosen(4, (size_t)1 << 40, "ring"));
+    assert_all(collective_set_algorithm(comm, "ring", &err) && chosen(16, 1000, "ring"));
+    assert_all(collective_set_algorithm(comm, "auto", &err) && chosen(16, 1000, "halving"));
+    assert_all(!collective_set_algorithm(comm, "rinq", &err));
+    assert_all(strcmp(err.text,
+                      "comm.algorithm: unknown algorithm \"rinq\"; did you mean \"ring\"? "
+                      "(algorithms: auto, direct, halving, ring)") == 0);
+    assert_all(refused("#\nall-gather 4", "line 2: \"all-gather 4\" found, wanted: kind members "
+                                          "bytes algorithm"));
+    assert_all(refused("gather 4 1 ring",
+                       "line 1: gather: reduce-scatter, all-gather or all-reduce wanted"));
+    assert_all(
+        refused("all-gather 4 1 ring 7",
+                "line 1: \"all-gather 4 1 ring 7\" found, wanted: kind members bytes algorithm"));
+    assert_all(collective_set_table(comm, "", &err) && chosen(2, 1000000, "direct"));
+}
+END_TEST
+
 START_TEST(test_fast_sum)
 {
     float x[100];
@@ -265,6 +306,7 @@ int main(int argc, char **argv)
     add_test(suite, test_hosts);
     add_test(suite, test_injected_network);
     add_test(suite, test_slow_rank);
+    add_test(suite, test_choice);
     add_test(suite, test_fast_sum);
     int result = run_suite(suite);
     comm_free(comm);
