@@ -66,9 +66,9 @@ static const struct {
     { "pool_positions", "{take: last}", 0 },
     { "positional", "{type: sinusoidal}", 0 },
     { "rnn", "{units: 5, initial: learned, bias: false}", 0 },
-    { "gru", "{units: 17, initial: learned, reverse: true}", 0 },
+    { "gru", "{units: 7, initial: learned, reverse: true}", 0 },
     { "gru", "{units: 5, return: last, bias: false}", 0 },
-    { "lstm", "{units: 17, initial: learned, reverse: true}", 0 },
+    { "lstm", "{units: 7, initial: learned, reverse: true}", 0 },
     { "lstm", "{units: 5, return: last, bias: false}", 0 },
 };
 
