@@ -12,6 +12,8 @@
 
 #include "lockstep/layer.h"
 
+#include <string.h>
+
 /* One step: B samples, U units; gates are G rows of U side by side. No two arrays overlap. */
 typedef struct RecurrentStep {
     size_t B, U;
@@ -41,6 +43,37 @@ typedef struct RecurrentCell {
     void (*forward)(const RecurrentStep *step);
     void (*backward)(const RecurrentStep *step);
 } RecurrentCell;
+
+/* Some units of a row, in registers: compilers do not see that a dozen arrays do not overlap. Units
+ * beyond `part` are zeros. */
+enum { UNITS = 16 };
+typedef struct Units {
+    float at[UNITS];
+} Units;
+
+static inline Units units_load(const float *x, size_t part)
+{
+    Units units = { { 0 } };
+    if (part == UNITS)
+        memcpy(units.at, x, sizeof units.at);
+    else
+        memcpy(units.at, x, part * sizeof *x);
+    return units;
+}
+
+static inline void units_store(float *x, const Units *units, size_t part)
+{
+    if (part == UNITS)
+        memcpy(x, units->at, sizeof units->at);
+    else
+        memcpy(x, units->at, part * sizeof *x);
+}
+
+/* Units [k, k + units_part(step, k)) of a row. */
+static inline size_t units_part(const RecurrentStep *step, size_t k)
+{
+    return step->U - k < UNITS ? step->U - k : UNITS;
+}
 
 typedef struct RecurrentOptions {
     int units, result, initial;

@@ -15,62 +15,69 @@ static const Option options[] = {
     OPTION_END,
 };
 
-/* h = (1 - z) n + z h', n = tanh(xn + r hn). hn, the candidate's recurrent product, is kept. */
-static void forward_sample(const RecurrentStep *step, size_t b)
+/* h = (1 - z) n + z h', n = tanh(xn + r hn), for units [k, k + part) of sample b. hn, the
+ * candidate's recurrent product, is kept. */
+static void units_forward(const RecurrentStep *step, size_t b, size_t k, size_t part)
 {
-    size_t U = step->U;
-    float *gates = step->gates + b * 3 * U;
-    const float *recurrent = step->recurrent + b * 3 * U;
-    float *restrict r = gates, *restrict z = gates + U, *restrict n = gates + 2 * U,
-                    *restrict hn = step->kept + b * U, *restrict h = step->h + b * U;
-    const float *restrict rr = recurrent, *restrict rz = recurrent + U,
-                          *restrict rn = recurrent + 2 * U,
-                          *restrict h_before = step->h_before + b * U;
-    for (size_t k = 0; k < U; k++) {
-        r[k] = vmath_sigmoid(r[k] + rr[k]);
-        z[k] = vmath_sigmoid(z[k] + rz[k]);
-        n[k] = vmath_tanh(n[k] + r[k] * rn[k]);
-        hn[k] = rn[k];
-        h[k] = (1 - z[k]) * n[k] + z[k] * h_before[k];
+    const size_t U = step->U, at = b * U + k;
+    float *gates = step->gates + 3 * b * U + k;
+    const float *recurrent = step->recurrent + 3 * b * U + k;
+    Units r = units_load(gates, part), rr = units_load(recurrent, part),
+          z = units_load(gates + U, part), rz = units_load(recurrent + U, part),
+          n = units_load(gates + 2 * U, part), hn = units_load(recurrent + 2 * U, part),
+          h = units_load(step->h_before + at, part);
+    for (int j = 0; j < UNITS; j++) {
+        r.at[j] = vmath_sigmoid(r.at[j] + rr.at[j]);
+        z.at[j] = vmath_sigmoid(z.at[j] + rz.at[j]);
+        n.at[j] = vmath_tanh(n.at[j] + r.at[j] * hn.at[j]);
+        h.at[j] = (1 - z.at[j]) * n.at[j] + z.at[j] * h.at[j];
     }
+    units_store(gates, &r, part);
+    units_store(gates + U, &z, part);
+    units_store(gates + 2 * U, &n, part);
+    units_store(step->kept + at, &hn, part);
+    units_store(step->h + at, &h, part);
 }
 
 static void cell_forward(const RecurrentStep *step)
 {
     for (size_t b = 0; b < step->B; b++)
-        forward_sample(step, b);
+        for (size_t k = 0; k < step->U; k += UNITS)
+            units_forward(step, b, k, units_part(step, k));
 }
 
-/* The candidate's part of the recurrent product is behind the reset gate: its gradient is r times
- * that of the input product. */
-static void backward_sample(const RecurrentStep *step, size_t b)
+/* The candidate's recurrent product is behind the reset gate: its gradient is r times that of the
+ * input product. */
+static void units_backward(const RecurrentStep *step, size_t b, size_t k, size_t part)
 {
-    size_t U = step->U;
-    const float *gates = step->gates + b * 3 * U;
-    const float *restrict r = gates, *restrict z = gates + U, *restrict n = gates + 2 * U,
-                          *restrict hn = step->kept + b * U,
-                          *restrict h_before = step->h_before + b * U,
-                          *restrict dh = step->dh + b * U;
-    float *dgates = step->dgates + b * 3 * U, *drecurrent = step->drecurrent + b * 3 * U;
-    float *restrict dr = dgates, *restrict dz = dgates + U, *restrict dn = dgates + 2 * U,
-                    *restrict drr = drecurrent, *restrict drz = drecurrent + U,
-                    *restrict drn = drecurrent + 2 * U, *restrict carry = step->carry + b * U;
-    for (size_t k = 0; k < U; k++) {
-        float candidate = dh[k] * (1 - z[k]) * (1 - n[k] * n[k]);
-        float reset = candidate * hn[k] * (r[k] * (1 - r[k]));
-        float update = dh[k] * (h_before[k] - n[k]) * (z[k] * (1 - z[k]));
-        dr[k] = drr[k] = reset;
-        dz[k] = drz[k] = update;
-        dn[k] = candidate;
-        drn[k] = candidate * r[k];
-        carry[k] = dh[k] * z[k];
+    const size_t U = step->U, at = b * U + k;
+    const float *gates = step->gates + 3 * b * U + k;
+    float *dgates = step->dgates + 3 * b * U + k, *drecurrent = step->drecurrent + 3 * b * U + k;
+    Units r = units_load(gates, part), z = units_load(gates + U, part),
+          n = units_load(gates + 2 * U, part), hn = units_load(step->kept + at, part),
+          before = units_load(step->h_before + at, part), dh = units_load(step->dh + at, part),
+          carry, dn;
+    for (int j = 0; j < UNITS; j++) {
+        dn.at[j] = dh.at[j] * (1 - z.at[j]) * (1 - n.at[j] * n.at[j]);
+        carry.at[j] = dh.at[j] * z.at[j];
+        z.at[j] = dh.at[j] * (before.at[j] - n.at[j]) * (z.at[j] * (1 - z.at[j]));
+        n.at[j] = dn.at[j] * r.at[j];
+        r.at[j] = dn.at[j] * hn.at[j] * (r.at[j] * (1 - r.at[j]));
     }
+    units_store(dgates, &r, part);
+    units_store(dgates + U, &z, part);
+    units_store(dgates + 2 * U, &dn, part);
+    units_store(drecurrent, &r, part);
+    units_store(drecurrent + U, &z, part);
+    units_store(drecurrent + 2 * U, &n, part);
+    units_store(step->carry + at, &carry, part);
 }
 
 static void cell_backward(const RecurrentStep *step)
 {
     for (size_t b = 0; b < step->B; b++)
-        backward_sample(step, b);
+        for (size_t k = 0; k < step->U; k += UNITS)
+            units_backward(step, b, k, units_part(step, k));
 }
 
 static const RecurrentCell cell = {

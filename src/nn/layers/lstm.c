@@ -14,58 +14,71 @@ static const Option options[] = {
     OPTION_END,
 };
 
-/* c = f c' + i g, h = o tanh(c) */
-static void forward_sample(size_t U, float *gates, const float *recurrent,
-                           const float *restrict c_before, float *restrict c, float *restrict h)
+/* c = f c' + i g, h = o tanh(c), for units [k, k + part) of sample b */
+static void units_forward(const RecurrentStep *step, size_t b, size_t k, size_t part)
 {
-    float *restrict i = gates, *restrict f = gates + U, *restrict g = gates + 2 * U,
-                    *restrict o = gates + 3 * U;
-    const float *restrict ri = recurrent, *restrict rf = recurrent + U,
-                          *restrict rg = recurrent + 2 * U, *restrict ro = recurrent + 3 * U;
-    for (size_t k = 0; k < U; k++) {
-        i[k] = vmath_sigmoid(i[k] + ri[k]);
-        f[k] = vmath_sigmoid(f[k] + rf[k]);
-        g[k] = vmath_tanh(g[k] + rg[k]);
-        o[k] = vmath_sigmoid(o[k] + ro[k]);
-        c[k] = f[k] * c_before[k] + i[k] * g[k];
-        h[k] = o[k] * vmath_tanh(c[k]);
+    const size_t U = step->U, at = b * U + k;
+    float *gates = step->gates + 4 * b * U + k;
+    const float *recurrent = step->recurrent + 4 * b * U + k;
+    Units i = units_load(gates, part), ri = units_load(recurrent, part),
+          f = units_load(gates + U, part), rf = units_load(recurrent + U, part),
+          g = units_load(gates + 2 * U, part), rg = units_load(recurrent + 2 * U, part),
+          o = units_load(gates + 3 * U, part), ro = units_load(recurrent + 3 * U, part),
+          c = units_load(step->kept_before + at, part), h;
+    for (int j = 0; j < UNITS; j++) {
+        i.at[j] = vmath_sigmoid(i.at[j] + ri.at[j]);
+        f.at[j] = vmath_sigmoid(f.at[j] + rf.at[j]);
+        g.at[j] = vmath_tanh(g.at[j] + rg.at[j]);
+        o.at[j] = vmath_sigmoid(o.at[j] + ro.at[j]);
+        c.at[j] = f.at[j] * c.at[j] + i.at[j] * g.at[j];
+        h.at[j] = o.at[j] * vmath_tanh(c.at[j]);
     }
+    units_store(gates, &i, part);
+    units_store(gates + U, &f, part);
+    units_store(gates + 2 * U, &g, part);
+    units_store(gates + 3 * U, &o, part);
+    units_store(step->kept + at, &c, part);
+    units_store(step->h + at, &h, part);
 }
 
 static void cell_forward(const RecurrentStep *step)
 {
-    size_t U = step->U;
     for (size_t b = 0; b < step->B; b++)
-        forward_sample(U, step->gates + b * 4 * U, step->recurrent + b * 4 * U,
-                       step->kept_before + b * U, step->kept + b * U, step->h + b * U);
+        for (size_t k = 0; k < step->U; k += UNITS)
+            units_forward(step, b, k, units_part(step, k));
 }
 
 /* With t = tanh(c): dc += dh o (1 - t^2), and what each gate's function makes of its gradient. */
-static void backward_sample(const RecurrentStep *step, size_t b)
+static void units_backward(const RecurrentStep *step, size_t b, size_t k, size_t part)
 {
-    size_t U = step->U;
-    const float *gates = step->gates + b * 4 * U;
-    const float *restrict i = gates, *restrict f = gates + U, *restrict g = gates + 2 * U,
-                          *restrict o = gates + 3 * U, *restrict c = step->kept + b * U,
-                          *restrict c_before = step->kept_before + b * U,
-                          *restrict dh = step->dh + b * U;
-    float *dgates = step->dgates + b * 4 * U;
-    float *restrict di = dgates, *restrict df = dgates + U, *restrict dg = dgates + 2 * U,
-                    *restrict d_o = dgates + 3 * U, *restrict carry = step->carry + b * U;
-    for (size_t k = 0; k < U; k++) {
-        float t = vmath_tanh(c[k]), dc = carry[k] + dh[k] * o[k] * (1 - t * t);
-        di[k] = dc * g[k] * (i[k] * (1 - i[k]));
-        df[k] = dc * c_before[k] * (f[k] * (1 - f[k]));
-        dg[k] = dc * i[k] * (1 - g[k] * g[k]);
-        d_o[k] = dh[k] * t * (o[k] * (1 - o[k]));
-        carry[k] = dc * f[k];
+    const size_t U = step->U, at = b * U + k;
+    const float *gates = step->gates + 4 * b * U + k;
+    float *dgates = step->dgates + 4 * b * U + k;
+    Units i = units_load(gates, part), f = units_load(gates + U, part),
+          g = units_load(gates + 2 * U, part), o = units_load(gates + 3 * U, part),
+          c = units_load(step->kept + at, part), before = units_load(step->kept_before + at, part),
+          dh = units_load(step->dh + at, part), carry = units_load(step->carry + at, part);
+    for (int j = 0; j < UNITS; j++) {
+        float t = vmath_tanh(c.at[j]), dc = carry.at[j] + dh.at[j] * o.at[j] * (1 - t * t);
+        carry.at[j] = dc * f.at[j];
+        f.at[j] = dc * before.at[j] * (f.at[j] * (1 - f.at[j]));
+        o.at[j] = dh.at[j] * t * (o.at[j] * (1 - o.at[j]));
+        float di = dc * g.at[j] * (i.at[j] * (1 - i.at[j]));
+        g.at[j] = dc * i.at[j] * (1 - g.at[j] * g.at[j]);
+        i.at[j] = di;
     }
+    units_store(dgates, &i, part);
+    units_store(dgates + U, &f, part);
+    units_store(dgates + 2 * U, &g, part);
+    units_store(dgates + 3 * U, &o, part);
+    units_store(step->carry + at, &carry, part);
 }
 
 static void cell_backward(const RecurrentStep *step)
 {
     for (size_t b = 0; b < step->B; b++)
-        backward_sample(step, b);
+        for (size_t k = 0; k < step->U; k += UNITS)
+            units_backward(step, b, k, units_part(step, k));
 }
 
 static const RecurrentCell cell = {
