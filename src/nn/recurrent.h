@@ -84,7 +84,10 @@ typedef struct RecurrentOptions {
 
 /* Lines of an option table whose struct Type has RecurrentOptions as its first member, `base`. */
 #define RECURRENT_OPTIONS(Type)                                                                    \
-    { "units", OPTION_INT, OPTION_AT(Type, base.units), 1, 1 << 20, NULL, NULL, "U" },             \
+    {                                                                                              \
+        "units", OPTION_INT, OPTION_AT(Type, base.units), 1, 1 << 20,                              \
+        NULL,    NULL,       "size of the state"                                                   \
+    },                                                                                             \
         { "return",                                                                                \
           OPTION_CHOICE,                                                                           \
           OPTION_AT(Type, base.result),                                                            \
