@@ -92,8 +92,9 @@ static void start(Bench *bench, Optimizer *optimizer, Slice slice)
 {
     Err err = { "" };
     ConfigNode *node = config_get(bench->config.root, "optimizer");
-    bool ok = optimizer_init(optimizer, &bench->config, node, &bench->layout, slice, &err);
+    bool ok = optimizer_init(optimizer, &bench->config, node, &bench->layout, &err);
     ck_assert_msg(ok, "%s", err.text);
+    optimizer_own(optimizer, slice);
 }
 
 static const Exchange alone = { NULL, NULL };
@@ -654,8 +655,7 @@ START_TEST(test_messages)
         Err err = { "" };
         bench_init(&bench, cases[i].options);
         ConfigNode *node = config_get(bench.config.root, "optimizer");
-        Slice all = layout_slice(&bench.layout, 0, 1);
-        ck_assert(!optimizer_init(&optimizer, &bench.config, node, &bench.layout, all, &err));
+        ck_assert(!optimizer_init(&optimizer, &bench.config, node, &bench.layout, &err));
         ck_assert_str_eq(err.text, cases[i].message);
         optimizer_free(&optimizer);
         bench_free(&bench);
