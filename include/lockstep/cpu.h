@@ -2,9 +2,9 @@
  * Both decide bits, so both are part of a run's identity and are compared across ranks at start.
  *
  * Every file below src/base/kernels, src/nn/kernels, src/nn/layers, src/nn/losses, src/opt/methods
- * and src/opt/wrappers is compiled once per level with -DLOCKSTEP_ISA=v2|v3|v4 (x86-64-v2/v3/v4; only
- * `v2` elsewhere, meaning portable C). Its public objects are named with ISA_NAME, and the family's
- * registry picks by cpu_isa(). */
+ * and src/opt/wrappers is compiled once per level with -DLOCKSTEP_ISA=v2|v3|v4 (x86-64-v2/v3/v4;
+ * only `v2` elsewhere, meaning portable C). Its public objects are named with ISA_NAME, and the
+ * family's registry picks by cpu_isa(). */
 #ifndef LOCKSTEP_CPU_H
 #define LOCKSTEP_CPU_H
 

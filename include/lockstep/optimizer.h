@@ -1,11 +1,12 @@
 /* Optimizers: one file in src/opt/methods, one line in src/opt/optimizers.def. Wrappers, which work
  * around any of them: one file in src/opt/wrappers, one line in src/opt/wrappers.def.
  *
- * A method works on ranges of a tensor, so that replicated, node-sharded and cluster-sharded updates
- * are the same code: only the slice differs. Methods that need whole tensors (Muon, Shampoo) say so
- * by having update_tensor; the cut into slices then leaves their tensors whole. What they need to
- * know about more than a range are block sums completed by an Exchange and added in block order, so
- * they are the same bits for every slice cut. All scalar coefficients are doubles.
+ * A method works on ranges of a tensor, so that replicated, node-sharded and cluster-sharded
+ * updates are the same code: only the slice differs. Methods that need whole tensors (Muon,
+ * Shampoo) say so by having update_tensor; the cut into slices then leaves their tensors whole.
+ * What they need to know about more than a range are block sums completed by an Exchange and added
+ * in block order, so they are the same bits for every slice cut. All scalar coefficients are
+ * doubles.
  *
  * One step (optimizer_step), for every method and wrapper that is in use:
  *   1. `begin`: scalars of this step.
@@ -217,14 +218,14 @@ typedef struct Optimizer {
     int *tensor_method;   /* per tensor: index in methods; owned */
 
     /* From optimizer_own. */
-    Slice slice;                           /* what this rank updates */
-    float *state[OPTIMIZER_MAX_STATES];    /* owned; element i of the arena is at [i - slice.lo] if
+    Slice slice;                            /* what this rank updates */
+    float *state[OPTIMIZER_MAX_STATES];     /* owned; element i of the arena is at [i - slice.lo] if
                                               all tensors have the same method; see state_at */
     size_t *state_at[OPTIMIZER_MAX_STATES]; /* per block of the arena: its place in state; owned */
-    void **buffers;                        /* (tensors, OPTIMIZER_MAX_BUFFERS); owned */
-    double *tensor_scalars;                /* (tensors, OPTIMIZER_MAX_SCALARS); owned */
-    void *scratch;                         /* for update_tensor and lazy rows; owned */
-    float *before;                         /* w of a tensor before its step; owned */
+    void **buffers;                         /* (tensors, OPTIMIZER_MAX_BUFFERS); owned */
+    double *tensor_scalars;                 /* (tensors, OPTIMIZER_MAX_SCALARS); owned */
+    void *scratch;                          /* for update_tensor and lazy rows; owned */
+    float *before;                          /* w of a tensor before its step; owned */
     double *squares_w, *squares_g, *squares_u, *sums[OPTIMIZER_MAX_SUMS]; /* per block; owned */
     double *exchanged;  /* scratch of the exchange; owned */
     TensorStep *steps;  /* per tensor, of the last step; owned */
@@ -235,9 +236,9 @@ typedef struct Optimizer {
 
 /* Reads {type, lr, weight_decay, clip_norm, clip_value, decay_all, adapt_all, norm_bias_lr_factor,
  * maximize, groups, wrap, method options}. layout must outlive the optimizer. Statistics and frozen
- * tensors of the layout are passed over by everything here. Afterwards the caller may set tensor_lr,
- * tensor_decay and tensor_adapt one by one. Always optimizer_free, also after an error. Not
- * collective. */
+ * tensors of the layout are passed over by everything here. Afterwards the caller may set
+ * tensor_lr, tensor_decay and tensor_adapt one by one. Always optimizer_free, also after an error.
+ * Not collective. */
 bool optimizer_init(Optimizer *optimizer, const Config *config, ConfigNode *node,
                     const Layout *layout, Err *err);
 void optimizer_free(Optimizer *optimizer);
@@ -269,9 +270,9 @@ static inline double optimizer_momentum(const TensorStep *step, double own)
 }
 
 /* Everything that has to be saved to go on bit for bit, as a list that is the same on every rank:
- * of each piece the rank holds the elements [first, first + count), none of them or all. Pieces that
- * every rank holds whole and alike are `replicated`. Another cut gives other ranges of the same
- * pieces. The same list takes the values in again: data points into the optimizer. */
+ * of each piece the rank holds the elements [first, first + count), none of them or all. Pieces
+ * that every rank holds whole and alike are `replicated`. Another cut gives other ranges of the
+ * same pieces. The same list takes the values in again: data points into the optimizer. */
 typedef struct OptimizerPiece {
     char name[192]; /* "dense.weight/mean", "method0/d", "wrap1.ema/steps", "steps" */
     BufferType type;

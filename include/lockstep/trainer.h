@@ -83,7 +83,8 @@ StepOutcome trainer_step(Trainer *trainer);
 Tally trainer_evaluate(Trainer *trainer);
 Tally trainer_test(Trainer *trainer);
 
-/* The weights to evaluate and to keep: w, or what the optimizer has as their average. Collective. */
+/* The weights to evaluate and to keep: w, or what the optimizer has as their average.
+ * Collective. */
 float *trainer_final_weights(Trainer *trainer);
 
 /* Is the loss a mean over positions of sequences, each with a label of its own? Then e^loss is a

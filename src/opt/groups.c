@@ -113,7 +113,8 @@ static bool read_method(Optimizer *o, const Config *config, ConfigNode *node,
         return true;
     group->method = o->method_count;
     options_names(optimizer_group_options, other);
-    bool ok = optimizer_add_method(o, type, config, node, other, group->has_type ? NULL : main, err);
+    bool ok =
+        optimizer_add_method(o, type, config, node, other, group->has_type ? NULL : main, err);
     if (ok)
         o->methods[group->method].lr = group->has_type ? type->default_lr : o->lr;
     return ok;

@@ -12,10 +12,9 @@
 OptimizerRange optimizer_range(const Optimizer *o, int block, float *w, const float *g)
 {
     LayoutBlock b = layout_block(o->layout, block);
-    OptimizerRange range = { .w = w + b.offset,
-                             .g = g,
-                             .n = b.n,
-                             .first = b.offset - o->layout->tensors[b.tensor].offset };
+    OptimizerRange range = {
+        .w = w + b.offset, .g = g, .n = b.n, .first = b.offset - o->layout->tensors[b.tensor].offset
+    };
     for (int i = 0; i < method_of(o, b.tensor)->type->states; i++)
         range.state[i] = o->state[i] + o->state_at[i][block];
     return range;
@@ -24,10 +23,9 @@ OptimizerRange optimizer_range(const Optimizer *o, int block, float *w, const fl
 static OptimizerTensor whole_tensor(const Optimizer *o, int tensor, float *w, const float *g)
 {
     const LayoutTensor *shape = &o->layout->tensors[tensor];
-    OptimizerTensor view = { .shape = shape,
-                             .w = w + shape->offset,
-                             .g = g + shape->offset,
-                             .scratch = o->scratch };
+    OptimizerTensor view = {
+        .shape = shape, .w = w + shape->offset, .g = g + shape->offset, .scratch = o->scratch
+    };
     for (int i = 0; i < method_of(o, tensor)->type->states; i++)
         view.state[i] = o->state[i] + o->state_at[i][shape->first_block];
     for (int i = 0; i < OPTIMIZER_MAX_BUFFERS; i++)
@@ -221,8 +219,7 @@ static void measure(Optimizer *o, unsigned needs, const float *w, Gradient *g, E
     square_gradient(o, g);
     if (with_w)
         layout_block_squares(o->layout, o->slice, w, o->squares_w);
-    complete(o, exchange, (double *const[]){ o->squares_g, o->squares_w },
-             with_w ? 2 : 1);
+    complete(o, exchange, (double *const[]){ o->squares_g, o->squares_w }, with_w ? 2 : 1);
     double norm = global_norm(o->layout, o->squares_g);
     if (!changes_gradient(o))
         o->grad_norm = norm;

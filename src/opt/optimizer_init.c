@@ -214,10 +214,10 @@ void optimizer_free(Optimizer *o)
     }
     for (int i = 0; o->buffers && i < o->layout->count * OPTIMIZER_MAX_BUFFERS; i++)
         mem_free(o->buffers[i]);
-    void *const arrays[] = { o->tensor_lr,   o->tensor_decay, o->tensor_adapt, o->tensor_lazy,
-                             o->tensor_method, o->buffers,    o->tensor_scalars, o->scratch,
-                             o->before,      o->squares_w,    o->squares_g,    o->squares_u,
-                             o->sums[0],     o->sums[1],      o->exchanged,    o->steps,
+    void *const arrays[] = { o->tensor_lr,     o->tensor_decay, o->tensor_adapt,   o->tensor_lazy,
+                             o->tensor_method, o->buffers,      o->tensor_scalars, o->scratch,
+                             o->before,        o->squares_w,    o->squares_g,      o->squares_u,
+                             o->sums[0],       o->sums[1],      o->exchanged,      o->steps,
                              o->trust };
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         mem_free(arrays[i]);

@@ -146,21 +146,21 @@ static void allocate_wrapper(const Optimizer *o, OptimizerWrapper *wrapper)
     for (int i = 0; i < wrapper->type->states; i++)
         wrapper->state[i] = mem_array(float, o->slice.hi - o->slice.lo);
     wrapper->tensor_scalars =
-        mem_array(double, o->layout->count * scalar_count(wrapper->type->tensor_scalars));
+        mem_array(double, o->layout->count *scalar_count(wrapper->type->tensor_scalars));
 }
 
 void optimizer_own(Optimizer *o, Slice slice)
 {
     int blocks = o->layout->blocks, count = o->layout->count;
     o->slice = slice;
-    o->buffers = mem_array(void *, count * OPTIMIZER_MAX_BUFFERS);
-    o->tensor_scalars = mem_array(double, count * OPTIMIZER_MAX_SCALARS);
+    o->buffers = mem_array(void *, count *OPTIMIZER_MAX_BUFFERS);
+    o->tensor_scalars = mem_array(double, count *OPTIMIZER_MAX_SCALARS);
     o->squares_w = mem_array(double, blocks);
     o->squares_g = mem_array(double, blocks);
     o->squares_u = mem_array(double, blocks);
     for (int i = 0; i < OPTIMIZER_MAX_SUMS; i++)
         o->sums[i] = mem_array(double, blocks);
-    o->exchanged = mem_array(double, blocks * (2 + OPTIMIZER_MAX_SUMS));
+    o->exchanged = mem_array(double, blocks *(2 + OPTIMIZER_MAX_SUMS));
     o->steps = mem_array(TensorStep, count);
     place_states(o);
     allocate_whole(o);

@@ -64,7 +64,8 @@ void wrappers_weights(const Optimizer *optimizer, int block, float *w, const flo
 OptimizerRange wrapper_range(const Optimizer *optimizer, const OptimizerWrapper *wrapper, int block,
                              float *w);
 
-/* Reading {groups, wrap}: which method, lr and decay each tensor has; what is around all of them. */
+/* Reading {groups, wrap}: which method, lr and decay each tensor has; what is around all of
+ * them. */
 bool groups_read(Optimizer *optimizer, const Config *config, ConfigNode *groups,
                  const ConfigNode *main, Err *err);
 bool wrappers_read(Optimizer *optimizer, const Config *config, ConfigNode *wrap, Err *err);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 OptimizerRange wrapper_range(const Optimizer *o, const OptimizerWrapper *wrapper, int block,
-                                    float *w)
+                             float *w)
 {
     LayoutBlock b = layout_block(o->layout, block);
     OptimizerRange range = { .w = w + b.offset,
