@@ -74,8 +74,8 @@ typedef struct TensorStep {
 
 enum OptimizerNorms { OPTIMIZER_NORM_W = 1, OPTIMIZER_NORM_G = 2, OPTIMIZER_NORM_U = 4 };
 
-/* A range of one tensor, at most a block: 64-byte aligned, n a multiple of 16 (padding is zero in
- * and has to be zero out). */
+/* A range of one tensor, at most a block: 64-byte aligned, n a multiple of 16. The padding is zero,
+ * and made zero again after `start` and `update`. */
 typedef struct OptimizerRange {
     float *w;
     const float *g;
@@ -93,7 +93,7 @@ typedef struct OptimizerBuffer {
     size_t count;
 } OptimizerBuffer;
 
-/* A whole tensor, row-major, with padding behind it that has to stay zero. */
+/* A whole tensor, row-major, with padding behind it. */
 typedef struct OptimizerTensor {
     const LayoutTensor *shape;
     float *w;
@@ -121,6 +121,8 @@ typedef struct OptimizerType {
     bool (*check)(const void *options, Err *err);
     /* Which norms these options make the method need. NULL: none. */
     unsigned (*needs)(const void *options);
+    /* Bit i: state i is used with these options; others are NULL. NULL: all are. */
+    unsigned (*state_mask)(const void *options);
     /* Before the first step: states that do not start at zero, from w. */
     void (*start)(const void *options, const OptimizerRange *range);
     /* On every rank alike: at the start of a step; when norms and sums are known. */
@@ -184,9 +186,9 @@ typedef struct WrapperType {
 /* A method with its options; tensors point to theirs. */
 typedef struct OptimizerMethod {
     const OptimizerType *type;
-    void *options; /* owned */
-    double lr;     /* the config's */
-    unsigned needs;
+    void *options;          /* owned */
+    double lr;              /* the config's */
+    unsigned needs, states; /* of these options: norms; bit i: state i is used */
     MethodStep step;
 } OptimizerMethod;
 

@@ -22,14 +22,15 @@ static void mark_rows(const LayoutTensor *tensor, const float *g, unsigned char 
     }
 }
 
-static void copy_block(const OptimizerRange *range, int states, float *saved)
+static void copy_block(const OptimizerRange *range, float *saved)
 {
     memcpy(saved, range->w, range->n * sizeof *saved);
-    for (int s = 0; s < states; s++)
-        memcpy(saved + (s + 1) * LAYOUT_BLOCK, range->state[s], range->n * sizeof *saved);
+    for (int s = 0; s < OPTIMIZER_MAX_STATES; s++)
+        if (range->state[s])
+            memcpy(saved + (s + 1) * LAYOUT_BLOCK, range->state[s], range->n * sizeof *saved);
 }
 
-static void restore_rows(const LayoutTensor *tensor, const OptimizerRange *range, int states,
+static void restore_rows(const LayoutTensor *tensor, const OptimizerRange *range,
                          const float *saved, const unsigned char *used)
 {
     size_t rows = (size_t)tensor->shape[0], length = tensor->n / rows;
@@ -40,26 +41,28 @@ static void restore_rows(const LayoutTensor *tensor, const OptimizerRange *range
         if (used[r])
             continue;
         memcpy(range->w + from, saved + from, (to - from) * sizeof *saved);
-        for (int s = 0; s < states; s++)
-            memcpy(range->state[s] + from, saved + (s + 1) * LAYOUT_BLOCK + from,
-                   (to - from) * sizeof *saved);
+        for (int s = 0; s < OPTIMIZER_MAX_STATES; s++)
+            if (range->state[s])
+                memcpy(range->state[s] + from, saved + (s + 1) * LAYOUT_BLOCK + from,
+                       (to - from) * sizeof *saved);
     }
 }
 
-void lazy_update(Optimizer *o, int tensor, float *w, const float *g)
+void lazy_update(Optimizer *o, int tensor, float *w, Gradient g)
 {
     const LayoutTensor *t = &o->layout->tensors[tensor];
     const OptimizerMethod *method = method_of(o, tensor);
-    int states = method->type->states;
     float *saved = o->scratch; /* (1 + states, LAYOUT_BLOCK) */
     unsigned char *used = (unsigned char *)(saved + (1 + OPTIMIZER_MAX_STATES) * LAYOUT_BLOCK);
-    mark_rows(t, g + t->offset, used);
+    mark_rows(t, g.sums + t->offset, used);
     for (int block = t->first_block; block < t->first_block + t->blocks; block++) {
-        const float *g_block = g + layout_block(o->layout, block).offset;
-        OptimizerRange range = optimizer_range(o, block, w, g_block);
-        copy_block(&range, states, saved);
+        LayoutBlock b = layout_block(o->layout, block);
+        OptimizerRange range = optimizer_range(o, block, w, g.sums + b.offset);
+        copy_block(&range, saved);
         method->type->update(method->options, &o->steps[tensor], &range);
-        restore_rows(t, &range, states, saved, used);
+        optimizer_clear_padding(o, block, &range);
+        restore_rows(t, &range, saved, used);
         wrappers_weights(o, block, w, saved);
+        gradient_updated(g, b);
     }
 }

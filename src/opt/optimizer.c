@@ -15,9 +15,23 @@ OptimizerRange optimizer_range(const Optimizer *o, int block, float *w, const fl
     OptimizerRange range = {
         .w = w + b.offset, .g = g, .n = b.n, .first = b.offset - o->layout->tensors[b.tensor].offset
     };
-    for (int i = 0; i < method_of(o, b.tensor)->type->states; i++)
-        range.state[i] = o->state[i] + o->state_at[i][block];
+    for (int i = 0; i < OPTIMIZER_MAX_STATES; i++)
+        if (has_state(method_of(o, b.tensor), i))
+            range.state[i] = o->state[i] + o->state_at[i][block];
     return range;
+}
+
+/* Whatever a method has done to the padding behind a tensor, at most 15 floats. */
+void optimizer_clear_padding(const Optimizer *o, int block, const OptimizerRange *range)
+{
+    const LayoutTensor *tensor = &o->layout->tensors[o->layout->block_tensor[block]];
+    if (range->first + range->n <= tensor->n)
+        return;
+    size_t used = tensor->n - range->first, left = range->n - used;
+    memset(range->w + used, 0, left * sizeof(float));
+    for (int s = 0; s < OPTIMIZER_MAX_STATES; s++)
+        if (range->state[s])
+            memset(range->state[s] + used, 0, left * sizeof(float));
 }
 
 static OptimizerTensor whole_tensor(const Optimizer *o, int tensor, float *w, const float *g)
@@ -26,8 +40,9 @@ static OptimizerTensor whole_tensor(const Optimizer *o, int tensor, float *w, co
     OptimizerTensor view = {
         .shape = shape, .w = w + shape->offset, .g = g + shape->offset, .scratch = o->scratch
     };
-    for (int i = 0; i < method_of(o, tensor)->type->states; i++)
-        view.state[i] = o->state[i] + o->state_at[i][shape->first_block];
+    for (int i = 0; i < OPTIMIZER_MAX_STATES; i++)
+        if (has_state(method_of(o, tensor), i))
+            view.state[i] = o->state[i] + o->state_at[i][shape->first_block];
     for (int i = 0; i < OPTIMIZER_MAX_BUFFERS; i++)
         view.buffer[i] = o->buffers[tensor * OPTIMIZER_MAX_BUFFERS + i];
     return view;
@@ -83,15 +98,12 @@ static double clip_factor(const Optimizer *o, double norm)
 /* States that do not start at zero; their padding does. */
 static void start_block(Optimizer *o, int block, float *w)
 {
-    LayoutBlock b = layout_block(o->layout, block);
-    const LayoutTensor *tensor = &o->layout->tensors[b.tensor];
-    const OptimizerMethod *method = method_of(o, b.tensor);
-    size_t end = tensor->offset + tensor->n, used = end - b.offset < b.n ? end - b.offset : b.n;
+    const OptimizerMethod *method = method_of(o, o->layout->block_tensor[block]);
     OptimizerRange range = optimizer_range(o, block, w, NULL);
-    if (method->type->start)
+    if (method->type->start) {
         method->type->start(method->options, &range);
-    for (int i = 0; i < method->type->states; i++)
-        memset(range.state[i] + used, 0, (b.n - used) * sizeof(float));
+        optimizer_clear_padding(o, block, &range);
+    }
     for (int k = 0; k < o->wrapper_count; k++) {
         const OptimizerWrapper *wrapper = &o->wrappers[k];
         range = wrapper_range(o, wrapper, block, w);
@@ -175,7 +187,7 @@ static void square_gradient(Optimizer *o, Gradient *g)
             LayoutBlock b = layout_block(o->layout, block);
             o->squares_g[block] = kernels()->squares(gradient_block(*g, b, true), b.n);
         }
-    *g = gradient_at(g->sums);
+    g->finish = NULL;
 }
 
 static void change_gradient(Optimizer *o, float *w, float *g)
@@ -332,16 +344,20 @@ static void update_whole(Optimizer *o, int tensor, float *w, Gradient g, bool me
     expect(owns(o, tensor));
     complete_tensor(o, t, g, measured);
     if (o->tensor_lazy[tensor]) {
-        lazy_update(o, tensor, w, g.sums);
+        lazy_update(o, tensor, w, g);
         return;
     }
     if (o->before)
         memcpy(o->before, w + t->offset, t->padded * sizeof *w);
     OptimizerTensor view = whole_tensor(o, tensor, w, g.sums);
     method->type->update_tensor(method->options, &o->steps[tensor], &view);
-    for (int block = t->first_block; block < t->first_block + t->blocks; block++) {
+    int last = t->first_block + t->blocks - 1;
+    OptimizerRange end = optimizer_range(o, last, w, NULL);
+    optimizer_clear_padding(o, last, &end);
+    for (int block = t->first_block; block <= last; block++) {
         size_t at = layout_block(o->layout, block).offset - t->offset;
         wrappers_weights(o, block, w, o->before ? o->before + at : NULL);
+        gradient_updated(g, layout_block(o->layout, block));
     }
 }
 
@@ -356,7 +372,9 @@ static void update_block(Optimizer *o, int block, float *w, Gradient g, bool mea
     if (o->before)
         memcpy(o->before, range.w, range.n * sizeof *w);
     method->type->update(method->options, &o->steps[b.tensor], &range);
+    optimizer_clear_padding(o, block, &range);
     wrappers_weights(o, block, w, o->before);
+    gradient_updated(g, b);
 }
 
 static void update(Optimizer *o, float *w, Gradient g, bool measured)

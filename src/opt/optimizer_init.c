@@ -114,6 +114,7 @@ bool optimizer_add_method(Optimizer *o, const OptimizerType *type, const Config 
     OptimizerMethod *method = &o->methods[o->method_count++];
     *method = (OptimizerMethod){ .type = type, .options = options };
     method->needs = type->needs ? type->needs(options) : 0;
+    method->states = type->state_mask ? type->state_mask(options) : ~0U;
     o->needs |= method->needs;
     Err problem;
     if (type->check && !type->check(options, &problem))

@@ -87,7 +87,7 @@ static void place_states(Optimizer *o)
         for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
             LayoutBlock b = layout_block(o->layout, block);
             o->state_at[s][block] = n;
-            if (method_of(o, b.tensor)->type->states > s)
+            if (has_state(method_of(o, b.tensor), s))
                 n += b.n;
         }
         if (n > 0)

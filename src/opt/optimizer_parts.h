@@ -15,6 +15,12 @@ static inline const OptimizerMethod *method_of(const Optimizer *o, int tensor)
     return &o->methods[o->tensor_method[tensor]];
 }
 
+/* Does the method use this state, with its options? */
+static inline bool has_state(const OptimizerMethod *method, int state)
+{
+    return state < method->type->states && method->states & 1U << state;
+}
+
 /* Has the tensor to belong to one rank? */
 static inline bool is_whole(const Optimizer *o, int tensor)
 {
@@ -49,11 +55,13 @@ int optimizer_buffers(const Optimizer *optimizer, int tensor, OptimizerBuffer *b
 
 /* A tensor's `update` that leaves rows without gradient as they are. g is complete. Bytes of
  * scratch memory that it wants. */
-void lazy_update(Optimizer *optimizer, int tensor, float *w, const float *g);
+void lazy_update(Optimizer *optimizer, int tensor, float *w, Gradient g);
 size_t lazy_scratch(const LayoutTensor *tensor);
 
 /* A block as its method sees it. */
 OptimizerRange optimizer_range(const Optimizer *optimizer, int block, float *w, const float *g);
+
+void optimizer_clear_padding(const Optimizer *optimizer, int block, const OptimizerRange *range);
 
 /* Around the method: wrappers on the slice of g, their scalars once norms are known, and what they
  * do with the new weights of a block (`before` may be NULL). */

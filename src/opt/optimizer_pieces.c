@@ -90,6 +90,8 @@ static bool search_method(Search *search, int tensor)
                   "%s/%s", name, type->tensor_scalars[k]))
             return true;
     for (int s = 0; s < type->states; s++) {
+        if (!has_state(method_of(o, tensor), s))
+            continue;
         float *at = o->state[s] ? o->state[s] + o->state_at[s][first_here(o, tensor)] : NULL;
         if (found(search, floats(o, tensor, at), "%s/%s", name, type->state_names[s]))
             return true;
