@@ -131,17 +131,41 @@ static int64_t training_steps(const Trainer *t)
     return batch_plan_step(&t->loader.plan, (Span){ train->epochs, SPAN_EPOCHS });
 }
 
+/* Weights to evaluate that differ from the trained ones: one copy a host, as those are. */
+static void allocate_average(Trainer *t)
+{
+    size_t n = t->model.layout.n, mine = comm_rank(t->comm) == 0 ? n : 0;
+    if (!optimizer_averages(&t->optimizer))
+        return;
+    if (t->shared)
+        t->shared_average = shared_alloc(t->comm, mine * sizeof *t->average);
+    t->average = t->shared_average ? shared_part(t->shared_average, 0) : mem_array(float, n);
+}
+
+/* Who sums up and who updates which part of the arena. */
+static void share_out(Trainer *t)
+{
+    int rank = comm_rank(t->comm), ranks = comm_size(t->comm);
+    bool replicated = t->settings->comm.update == UPDATE_REPLICATED;
+    const Layout *layout = &t->model.layout;
+    size_t *bounds = mem_array(size_t, ranks + 1);
+    optimizer_cut(&t->optimizer, ranks, bounds);
+    slice_exchange_init(&t->slices, t->comm, layout, bounds);
+    if (!replicated)
+        t->exchange = slice_exchange(&t->slices);
+    t->slice = replicated ? layout_blocks(layout, 0, layout->blocks)
+                          : layout_blocks(layout, (int)bounds[rank], (int)bounds[rank + 1]);
+    mem_free(bounds);
+    optimizer_own(&t->optimizer, t->slice);
+    allocate_average(t);
+}
+
 static bool init_optimizer(Trainer *t, Err *err)
 {
     const Settings *s = t->settings;
-    slice_exchange_init(&t->slices, t->comm, &t->model.layout);
-    bool replicated = s->comm.update == UPDATE_REPLICATED;
-    t->slice = layout_slice(&t->model.layout, replicated ? 0 : comm_rank(t->comm),
-                            replicated ? 1 : comm_size(t->comm));
-    if (!replicated)
-        t->exchange = slice_exchange(&t->slices);
-    if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, t->slice, err))
+    if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, err))
         return false;
+    share_out(t);
     t->steps = training_steps(t);
     ScheduleRun run = { .steps = t->steps,
                         .steps_per_epoch = t->loader.steps_per_epoch,
@@ -216,6 +240,9 @@ void trainer_free(Trainer *t)
     loader_free(&t->loader);
     if (!t->shared)
         mem_free(t->w);
+    if (!t->shared_average)
+        mem_free(t->average);
+    shared_free(t->shared_average);
     shared_free(t->shared);
     mem_free(t->reports);
     mem_free(t->lane_values);
