@@ -86,13 +86,23 @@ static void extend_trajectory(Trainer *t)
     t->trajectory = XXH3_64bits_withSeed(link, sizeof link, t->trajectory);
 }
 
-/* Each rank's slice of the weights to all ranks; a shared copy has it already. */
-static void publish(Trainer *t)
+/* Each rank's slice of an arena to all ranks; a shared copy has it already. */
+static void publish(Trainer *t, const SharedMemory *shared, float *arena)
 {
-    if (t->shared)
+    if (shared)
         comm_barrier(t->comm);
     else
-        comm_publish(&t->slices, t->w);
+        comm_publish(&t->slices, arena);
+}
+
+float *trainer_final_weights(Trainer *t)
+{
+    if (!t->average)
+        return t->w;
+    comm_barrier(t->comm); /* nobody is evaluating the last ones any more */
+    optimizer_evaluated(&t->optimizer, t->w, t->average);
+    publish(t, t->shared_average, t->average);
+    return t->average;
 }
 
 void trainer_send_weights(Trainer *t)
@@ -138,7 +148,11 @@ StepOutcome trainer_step(Trainer *t)
     if (!isfinite(t->tally.loss))
         return STEP_DIVERGED;
 
-    t->rates = (Rates){ .lr = schedule_lr(&t->schedule, t->step), .step = t->step };
+    t->rates = (Rates){ .lr = schedule_lr(&t->schedule, t->step),
+                        .step = t->step,
+                        .momentum = schedule_momentum(&t->schedule, t->step),
+                        .loss = t->tally.loss / t->tally.count,
+                        .seed = (uint64_t)t->settings->seed };
     if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, slice_exchange(&t->slices)))
         return STEP_DIVERGED; /* norms, clip, trust ratios, update of my slice */
     layout_update_statistics(&t->model.layout, t->slice, t->w, gradient);
@@ -149,7 +163,7 @@ StepOutcome trainer_step(Trainer *t)
     t->digest = trainer_digest(t);
     extend_trajectory(t);
     lap(t, PHASE_DIGEST);
-    publish(t); /* every rank sees the new weights */
+    publish(t, t->shared, t->w); /* every rank sees the new weights */
     lap(t, PHASE_EXCHANGE);
     return STEP_OK;
 }

@@ -127,13 +127,30 @@ static int64_t training_steps(const Trainer *t)
     return batch_plan_step(&t->loader.plan, (Span){ train->epochs, SPAN_EPOCHS });
 }
 
+/* Who owns which part of the arena. */
+static void share_out(Trainer *t)
+{
+    int rank = comm_rank(t->comm), ranks = comm_size(t->comm);
+    size_t *bounds = mem_array(size_t, ranks + 1);
+    optimizer_cut(&t->optimizer, ranks, bounds);
+    slice_exchange_init(&t->slices, t->comm, &t->model.layout, bounds);
+    t->slice = layout_blocks(&t->model.layout, (int)bounds[rank], (int)bounds[rank + 1]);
+    optimizer_own(&t->optimizer, t->slice);
+    mem_free(bounds);
+    if (optimizer_averages(&t->optimizer)) {
+        size_t n = t->model.layout.n;
+        bool first = rank == 0;
+        t->shared_average = shared_alloc(t->comm, first ? n * sizeof *t->average : 0);
+        t->average = t->shared_average ? shared_part(t->shared_average, 0) : mem_array(float, n);
+    }
+}
+
 static bool init_optimizer(Trainer *t, Err *err)
 {
     const Settings *s = t->settings;
-    slice_exchange_init(&t->slices, t->comm, &t->model.layout);
-    t->slice = layout_slice(&t->model.layout, comm_rank(t->comm), comm_size(t->comm));
-    if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, t->slice, err))
+    if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, err))
         return false;
+    share_out(t);
     t->steps = training_steps(t);
     ScheduleRun run = { .steps = t->steps,
                         .steps_per_epoch = t->loader.steps_per_epoch,
@@ -200,6 +217,9 @@ void trainer_free(Trainer *t)
     loader_free(&t->loader);
     if (!t->shared)
         mem_free(t->w);
+    if (!t->shared_average)
+        mem_free(t->average);
+    shared_free(t->shared_average);
     shared_free(t->shared);
     mem_free(t->reports);
     mem_free(t->lane_values);
