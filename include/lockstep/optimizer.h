@@ -30,6 +30,7 @@ typedef struct Rates {
  * from the moment that the table above says. */
 typedef struct TensorStep {
     double lr;           /* of this tensor */
+    double base_lr;      /* the same before the schedule: the config's lr */
     int64_t t;           /* 1-based step number */
     double weight_decay; /* of this tensor */
     bool adapt;          /* trust ratio applies to this tensor */
@@ -42,8 +43,8 @@ typedef struct TensorStep {
 
 enum OptimizerNorms { OPTIMIZER_NORM_W = 1, OPTIMIZER_NORM_G = 2, OPTIMIZER_NORM_U = 4 };
 
-/* A range of one tensor, at most a block: 64-byte aligned, n a multiple of 16 (padding is zero in
- * and has to be zero out). */
+/* A range of one tensor, at most a block: 64-byte aligned, n a multiple of 16. Padding is zero when
+ * it comes in; `update` may leave anything there. */
 typedef struct OptimizerRange {
     float *w;
     const float *g;
@@ -63,6 +64,9 @@ typedef struct OptimizerType {
 
     /* Cross-checks options. NULL: nothing to check. */
     bool (*check)(const void *options, Err *err);
+    /* Which states these options use: bit i for state i. The others are not allocated and NULL in
+     * every range. NULL: all. */
+    unsigned (*state_mask)(const void *options);
     /* Which norms these options make the method need. NULL: none. */
     unsigned (*needs)(const void *options);
     /* First pass over a range, if OPTIMIZER_NORM_U is needed: updates moments, returns the sum of
@@ -82,7 +86,8 @@ typedef struct Optimizer {
     unsigned needs;                     /* enum OptimizerNorms */
     const Layout *layout;               /* borrowed */
     Slice slice;                        /* what this rank updates */
-    float *state[OPTIMIZER_MAX_STATES]; /* owned; element i of the arena is at [i - slice.lo] */
+    float *state[OPTIMIZER_MAX_STATES]; /* owned, NULL if unused; element i of the arena is at
+                                           [i - slice.lo] */
     double *tensor_lr;                  /* per tensor: factor of the lr; owned */
     double *tensor_decay;               /* per tensor; owned */
     bool *tensor_adapt;                 /* per tensor; owned */
@@ -108,6 +113,9 @@ void optimizer_free(Optimizer *optimizer);
  * to be used. No allocation. Collective if exchange has a function. */
 bool optimizer_step(Optimizer *optimizer, const Rates *rates, float *w, Gradient g,
                     Exchange exchange);
+
+/* Floats of state per parameter that these options use. */
+int optimizer_states(const Optimizer *optimizer);
 
 const OptimizerType *optimizer_find(const char *name);
 const OptimizerType *const *optimizer_all(int *count);

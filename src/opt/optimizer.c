@@ -152,8 +152,11 @@ static bool read_options(Optimizer *optimizer, const Config *config, ConfigNode 
 static void allocate(Optimizer *optimizer)
 {
     const Layout *layout = optimizer->layout;
-    for (int i = 0; i < optimizer->type->states; i++)
-        optimizer->state[i] = mem_array(float, optimizer->slice.hi - optimizer->slice.lo);
+    const OptimizerType *type = optimizer->type;
+    unsigned mask = type->state_mask ? type->state_mask(optimizer->options) : ~0u;
+    for (int i = 0; i < type->states; i++)
+        if (mask >> i & 1)
+            optimizer->state[i] = mem_array(float, optimizer->slice.hi - optimizer->slice.lo);
     optimizer->squares_w = mem_array(double, layout->blocks);
     optimizer->squares_g = mem_array(double, layout->blocks);
     optimizer->squares_u = mem_array(double, layout->blocks);
@@ -216,6 +219,14 @@ void optimizer_free(Optimizer *optimizer)
     *optimizer = (Optimizer){ 0 };
 }
 
+int optimizer_states(const Optimizer *optimizer)
+{
+    int count = 0;
+    for (int i = 0; i < OPTIMIZER_MAX_STATES; i++)
+        count += optimizer->state[i] != NULL;
+    return count;
+}
+
 /* ---- norms ---- */
 
 /* Running statistics and frozen tensors: no part of any norm, no update. */
@@ -273,8 +284,22 @@ static OptimizerRange block_range(const Optimizer *o, LayoutBlock block, float *
 {
     OptimizerRange range = { .w = w + block.offset, .g = g, .n = block.n };
     for (int i = 0; i < o->type->states; i++)
-        range.state[i] = o->state[i] + (block.offset - o->slice.lo);
+        if (o->state[i])
+            range.state[i] = o->state[i] + (block.offset - o->slice.lo);
     return range;
+}
+
+/* A method may leave anything in the padding behind a tensor. */
+static void clear_padding(const LayoutTensor *tensor, LayoutBlock block,
+                          const OptimizerRange *range)
+{
+    size_t used = tensor->offset + tensor->n - block.offset;
+    for (size_t i = used; i < range->n; i++) {
+        range->w[i] = 0;
+        for (int k = 0; k < OPTIMIZER_MAX_STATES; k++)
+            if (range->state[k])
+                range->state[k][i] = 0;
+    }
 }
 
 /* Squares of the slice of g, which is complete in its arena from now on. */
@@ -301,6 +326,7 @@ static void begin_steps(Optimizer *o, const Rates *rates)
 {
     for (int i = 0; i < o->layout->count; i++)
         o->steps[i] = (TensorStep){ .lr = rates->lr * o->tensor_lr[i],
+                                    .base_lr = o->lr * o->tensor_lr[i],
                                     .t = rates->step + 1,
                                     .weight_decay = o->tensor_decay[i],
                                     .adapt = o->tensor_adapt[i],
@@ -371,6 +397,7 @@ static void update(Optimizer *o, float *w, Gradient g, bool measured)
         if (!measured)
             o->squares_g[block] = kernels()->squares(range.g, range.n);
         o->type->update(o->options, &o->steps[b.tensor], &range);
+        clear_padding(&o->layout->tensors[b.tensor], b, &range);
     }
 }
 
