@@ -33,11 +33,12 @@ static bool check(const void *options_pointer, Err *err)
 static void update(const void *options_pointer, const TensorStep *step, const OptimizerRange *range)
 {
     const SgdOptions *o = options_pointer;
-    bool damped = step->t > 1 && o->momentum > 0;
+    double mu = optimizer_momentum(step, o->momentum);
+    bool damped = step->t > 1 && mu > 0;
     MomentumStep momentum = { .scale = step->scale,
                               .decay = decay_l2(o->decay, step),
                               .shrink = decay_shrink(o->decay, step),
-                              .momentum = o->momentum,
+                              .momentum = mu,
                               .in = damped ? 1 - o->dampening : 1,
                               .out = step->lr,
                               .nesterov = o->nesterov };
