@@ -34,6 +34,7 @@ typedef enum StepOutcome { STEP_OK, STEP_DIVERGED } StepOutcome;
 typedef struct Trainer {
     const Settings *settings; /* borrowed, as is comm */
     Comm *comm;
+    Comm *group; /* ranks among which weights and update are shared out: those of a host, or all */
     Lanes lanes;
     Loader loader;
     Model model;
@@ -43,7 +44,7 @@ typedef struct Trainer {
     SliceExchange slices;
     Slice slice;                        /* the part of the arena that this rank updates */
     Exchange exchange;                  /* completes what slices make */
-    SharedMemory *shared;               /* the host's one copy of w, on rank 0; or NULL */
+    SharedMemory *shared;               /* the group's one copy of w, or NULL */
     float *w;                           /* weights and running statistics, layout.n floats; owned
                                            unless shared */
     LaneReport *reports;                /* one per lane */

@@ -63,7 +63,12 @@ static Comm *comm_of(MPI_Comm world)
     comm->inject.slow_rank = -1;
     comm_set_message_bytes(comm, (size_t)1 << 30);
     messages_reserve(comm, 2 * (size_t)comm->size);
+    comm_set_bucket(comm, (size_t)4 << 20);
     hosts_learn(comm);
+    int neighbours = 0;
+    for (int rank = 0; rank < comm->size; rank++)
+        neighbours += comm->host_of[rank] == comm->host_of[comm->rank];
+    comm->crowded = board_crowded(neighbours);
     return comm;
 }
 
@@ -86,6 +91,7 @@ Comm *comm_split(Comm *comm, int group)
     MPI_Comm_split(comm->world, group, comm->rank, &part);
     Comm *split = comm_of(part);
     split->is_part = true;
+    split->crowded = comm->crowded;
     hosts_inherit(split, comm);
     return split;
 }
@@ -135,6 +141,11 @@ const char *comm_library(void)
     else
         snprintf(name, sizeof name, "%.*s", end, text);
     return name;
+}
+
+void comm_set_bucket(Comm *comm, size_t bytes)
+{
+    comm->bucket_bytes = bytes;
 }
 
 void comm_barrier(Comm *comm)

@@ -93,15 +93,9 @@ static void digest_block(void *trainer, LayoutBlock block)
  * everything. */
 static Gradient reduce(Trainer *t)
 {
-    Gradient gradient = reducer_reduce(t->reducer);
-    if (t->settings->comm.update == UPDATE_REPLICATED) {
-        const Layout *layout = &t->model.layout;
-        Slice mine = layout_slice(layout, comm_rank(t->comm), comm_size(t->comm));
-        for (int block = mine.first_block; block < mine.last_block; block++)
-            gradient_block(gradient, layout_block(layout, block), true);
-        comm_publish(&t->slices, gradient.sums);
-        gradient = gradient_at(gradient.sums);
-    }
+    Gradient gradient = t->settings->comm.update == UPDATE_REPLICATED
+                            ? reducer_reduce_all(t->reducer)
+                            : reducer_reduce(t->reducer);
     gradient.updated = digest_block; /* while the new weights are in the cache */
     gradient.listener = t;
     return gradient;
@@ -115,21 +109,24 @@ static void extend_trajectory(Trainer *t)
     t->trajectory = XXH3_64bits_withSeed(link, sizeof link, t->trajectory);
 }
 
-/* Each rank's slice of the weights to all ranks; a shared copy has it already. */
+/* Each rank's slice of the weights to all ranks of its group; a shared copy has it already. */
 static void publish(Trainer *t)
 {
     if (t->shared)
-        comm_barrier(t->comm);
+        comm_barrier(t->group);
     else if (t->settings->comm.update == UPDATE_SHARDED)
         comm_publish(&t->slices, t->w);
 }
 
+/* To one rank of each copy. */
 void trainer_send_weights(Trainer *t)
 {
-    if (t->shared)
-        comm_barrier(t->comm);
-    else
-        comm_broadcast(t->comm, t->w, t->model.layout.n * sizeof *t->w, 0);
+    bool has_copy = !t->shared || comm_rank(t->group) == 0;
+    Comm *copies = comm_split(t->comm, has_copy ? 0 : 1);
+    if (has_copy)
+        comm_broadcast(copies, t->w, t->model.layout.n * sizeof *t->w, 0);
+    comm_free(copies);
+    comm_barrier(t->comm);
 }
 
 StepOutcome trainer_step(Trainer *t)

@@ -79,25 +79,50 @@ static void read_sample(void *loader, int64_t sample, float *x)
     loader_train_sample(loader, sample, x);
 }
 
-/* Ranks that share memory have one copy of the weights, which rank 0 fills. */
+/* On several hosts the ranks of each are a group, if they may share memory. */
+static void find_group(Trainer *t)
+{
+    t->group = t->comm;
+    if (t->settings->comm.memory == MEMORY_AUTO && comm_hosts(t->comm) > 1)
+        t->group = comm_split(t->comm, comm_host_index(t->comm, comm_rank(t->comm)));
+}
+
+static void leave_group(Trainer *t)
+{
+    if (t->group && t->group != t->comm)
+        comm_free(t->group);
+    t->group = t->comm;
+}
+
+/* The group's one copy; or everybody's own, if there is too little room on some host, and then the
+ * group is everybody. */
+static void allocate_weights(Trainer *t)
+{
+    size_t n = t->model.layout.n;
+    if (t->settings->comm.update == UPDATE_SHARDED) {
+        t->shared = shared_alloc_one(t->group, n * sizeof *t->w);
+        if (comm_any(t->comm, !t->shared && comm_size(t->group) > 1)) {
+            shared_free(t->shared);
+            t->shared = NULL;
+            leave_group(t);
+            comm_set_share(t->comm, false); /* the gradients need not ask again */
+        }
+    }
+    t->w = t->shared ? shared_part(t->shared, 0) : mem_array(float, n);
+}
+
+/* Ranks that share memory have one copy of the weights, which the first of them fills. */
 static bool init_weights(Trainer *t, Err *err)
 {
     struct {
         bool ok;
         Err err;
     } answer = { .ok = true };
-    bool first = comm_rank(t->comm) == 0;
-    size_t n = t->model.layout.n;
-    if (t->settings->comm.update == UPDATE_SHARDED) {
-        t->shared = shared_alloc_one(t->comm, n * sizeof *t->w);
-        if (!t->shared)
-            comm_set_share(t->comm, false); /* the gradients need not ask again */
-    }
-    t->w = t->shared ? shared_part(t->shared, 0) : mem_array(float, n);
+    allocate_weights(t);
     t->model.samples = (SampleSource){ read_sample, &t->loader, t->loader.train.count };
-    if (!t->settings->dry_run && (first || !t->shared))
+    if (!t->settings->dry_run && (!t->shared || comm_rank(t->group) == 0))
         answer.ok = model_initialize(&t->model, (uint64_t)t->settings->seed, t->w, &answer.err);
-    comm_broadcast(t->comm, &answer, sizeof answer, 0);
+    comm_broadcast(t->group, &answer, sizeof answer, 0);
     comm_barrier(t->comm); /* nobody reads them before they are there */
     return answer.ok || err_set(err, "%s", answer.err.text);
 }
@@ -134,10 +159,10 @@ static int64_t training_steps(const Trainer *t)
 static bool init_optimizer(Trainer *t, Err *err)
 {
     const Settings *s = t->settings;
-    slice_exchange_init(&t->slices, t->comm, &t->model.layout);
+    slice_exchange_init(&t->slices, t->group, &t->model.layout);
     bool replicated = s->comm.update == UPDATE_REPLICATED;
-    t->slice = layout_slice(&t->model.layout, replicated ? 0 : comm_rank(t->comm),
-                            replicated ? 1 : comm_size(t->comm));
+    t->slice = layout_slice(&t->model.layout, replicated ? 0 : comm_rank(t->group),
+                            replicated ? 1 : comm_size(t->group));
     if (!replicated)
         t->exchange = slice_exchange(&t->slices);
     if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, t->slice, err))
@@ -173,13 +198,14 @@ static void allocate_scratch(Trainer *t)
     size_t most = 0;
     for (int i = 0; i < 3; i++)
         most = longest[i] > most ? longest[i] : most;
-    comm_reserve_board(t->comm, most);
+    comm_reserve_board(t->group, most);
 }
 
 /* Everything that a step needs. A dry run comes here too, and reserves what a run allocates. */
 static bool init_training(Trainer *t, Err *err)
 {
     mem_reserve(t->settings->dry_run);
+    find_group(t);
     bool ok = init_model(t, err) && init_optimizer(t, err);
     if (ok)
         allocate_scratch(t);
@@ -190,7 +216,7 @@ static bool init_training(Trainer *t, Err *err)
 
 bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Err *err)
 {
-    *t = (Trainer){ .settings = settings, .comm = comm };
+    *t = (Trainer){ .settings = settings, .comm = comm, .group = comm };
     *exit_code = EXIT_USAGE;
     comm_set_share(comm, settings->comm.memory == MEMORY_AUTO);
     if (!same_start(t, exit_code, err) || !init_data(t, exit_code, err) || !init_training(t, err))
@@ -204,7 +230,7 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
 
 void trainer_free(Trainer *t)
 {
-    comm_reserve_board(t->comm, 0);
+    comm_reserve_board(t->group, 0);
     reducer_free(t->reducer);
     optimizer_free(&t->optimizer);
     schedule_free(&t->schedule);
@@ -214,6 +240,7 @@ void trainer_free(Trainer *t)
     if (!t->shared)
         mem_free(t->w);
     shared_free(t->shared);
+    leave_group(t);
     mem_free(t->reports);
     mem_free(t->lane_values);
     mem_free(t->chunk_tallies);
