@@ -106,6 +106,7 @@ StepOutcome trainer_step(Trainer *t)
 {
     int global_batch = loader_batch_size(&t->loader, t->step);
     t->lap = clock_seconds();
+    comm_computes(t->comm);
     model_bind(&t->model, t->w, NULL);
     model_begin_step(&t->model, global_batch); /* the weights are new */
     lap(t, PHASE_FORWARD);
@@ -114,6 +115,7 @@ StepOutcome trainer_step(Trainer *t)
         reducer_add_lane(t->reducer, lane); /* lane gradient -> subtree sums of this rank */
         lap(t, PHASE_FOLD);
     }
+    comm_computed(t->comm);
     Gradient gradient = gradient_at(reducer_reduce(t->reducer)); /* -> mean gradient, my slice */
     gather_reports(t);
     lap(t, PHASE_EXCHANGE);

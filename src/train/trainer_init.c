@@ -178,6 +178,8 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
     *t = (Trainer){ .settings = settings, .comm = comm };
     *exit_code = EXIT_USAGE;
     comm_set_share(comm, settings->comm.memory == MEMORY_AUTO);
+    if (!settings_apply_comm(&settings->comm, comm, err))
+        return false;
     if (!same_start(t, exit_code, err) || !init_data(t, exit_code, err) || !init_training(t, err))
         return false;
     if (settings->dry_run)
