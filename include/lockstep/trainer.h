@@ -86,6 +86,9 @@ Tally trainer_test(Trainer *trainer);
  * perplexity. */
 bool trainer_per_token(const Trainer *trainer);
 
+/* The model's watcher: lets sums travel while backward goes on. */
+void trainer_passed(void *trainer, int node);
+
 /* Digest of weights and running statistics, from every rank's slice. */
 uint64_t trainer_digest(Trainer *trainer);
 

@@ -25,6 +25,14 @@ static void lap(Trainer *t, Phase phase)
     t->lap = now;
 }
 
+void trainer_passed(void *trainer, int node)
+{
+    Trainer *t = trainer;
+    lap(t, PHASE_BACKWARD);
+    reducer_final(t->reducer, node);
+    lap(t, PHASE_FOLD);
+}
+
 /* samples -> loss -> gradient of one lane, in a buffer of the reducer. */
 static void run_lane(Trainer *t, int lane, int global_batch)
 {
@@ -133,6 +141,7 @@ StepOutcome trainer_step(Trainer *t)
 {
     int global_batch = loader_batch_size(&t->loader, t->step);
     t->lap = clock_seconds();
+    comm_computes(t->comm);
     model_bind(&t->model, t->w, NULL);
     model_begin_step(&t->model, global_batch); /* the weights are new */
     lap(t, PHASE_FORWARD);
@@ -141,6 +150,7 @@ StepOutcome trainer_step(Trainer *t)
         reducer_add_lane(t->reducer, lane); /* lane gradient -> subtree sums of this rank */
         lap(t, PHASE_FOLD);
     }
+    comm_computed(t->comm);
     Gradient gradient = reduce(t); /* -> mean gradient, my slice */
     gather_reports(t);
     lap(t, PHASE_EXCHANGE);

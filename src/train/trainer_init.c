@@ -175,11 +175,26 @@ static bool init_optimizer(Trainer *t, Err *err)
     return schedule_init(&t->schedule, &s->config, s->schedule, &run, err);
 }
 
+/* Between hosts a bucket may leave when backward has passed the layers that write to it. */
+static void init_reducer(Trainer *t)
+{
+    const Settings *s = t->settings;
+    comm_set_bucket(t->comm, (size_t)(s->comm.bucket * 1024 * 1024));
+    t->reducer = reducer_init(t->comm, &t->lanes, &t->model.layout, &t->slices);
+    if (s->comm.overlap == OVERLAP_OFF || t->group == t->comm)
+        return;
+    int *nodes = mem_array(int, t->model.layout.count);
+    model_last_nodes(&t->model, nodes);
+    reducer_set_stages(t->reducer, nodes);
+    mem_free(nodes);
+    t->model.watcher = (ModelWatcher){ trainer_passed, t };
+}
+
 static void allocate_scratch(Trainer *t)
 {
     int ranks = comm_size(t->comm);
     int64_t chunks = loader_chunks(&t->loader);
-    t->reducer = reducer_init(t->comm, &t->lanes, &t->model.layout, &t->slices);
+    init_reducer(t);
     t->reports = mem_array(LaneReport, t->lanes.count);
     t->lane_values = mem_array(double, t->lanes.count);
     t->chunk_tallies = mem_array(Tally, chunks);
@@ -219,6 +234,8 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
     *t = (Trainer){ .settings = settings, .comm = comm, .group = comm };
     *exit_code = EXIT_USAGE;
     comm_set_share(comm, settings->comm.memory == MEMORY_AUTO);
+    if (!settings_apply_comm(&settings->comm, comm, err))
+        return false;
     if (!same_start(t, exit_code, err) || !init_data(t, exit_code, err) || !init_training(t, err))
         return false;
     if (settings->dry_run)
