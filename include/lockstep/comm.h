@@ -103,8 +103,8 @@ void comm_reserve_board(Comm *comm, size_t bytes);
 bool comm_shares(const Comm *comm);
 void comm_set_share(Comm *comm, bool share);
 
-/* Between hosts a sum travels in buckets of so many bytes; 4 MiB unless somebody says otherwise. Bits
- * do not depend on it. All ranks alike, before a reducer is made. */
+/* Between hosts a sum travels in buckets of so many bytes; 4 MiB unless somebody says otherwise.
+ * Bits do not depend on it. All ranks alike, before a reducer is made. */
 void comm_set_bucket(Comm *comm, size_t bytes);
 
 /* An Exchange over slices: rank r owns layout_slice(layout, r, size). Borrows comm and layout. */

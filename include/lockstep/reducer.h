@@ -22,8 +22,8 @@
 typedef struct Reducer Reducer;
 
 /* The slice exchange decides who owns which slice: over all ranks of comm, or over those of a host
- * (a comm_split by comm_host_index); then every host gets the whole sum, and shares it out among its
- * ranks. All arguments are borrowed. Collective. */
+ * (a comm_split by comm_host_index); then every host gets the whole sum, and shares it out among
+ * its ranks. All arguments are borrowed. Collective. */
 Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
                       const SliceExchange *exchange);
 void reducer_free(Reducer *reducer);

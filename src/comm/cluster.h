@@ -1,4 +1,5 @@
-/* The sum over hosts, for ranks that share memory with the other ranks of their host (cluster.c). */
+/* The sum over hosts, for ranks that share memory with the other ranks of their host
+ * (cluster.c). */
 #ifndef LOCKSTEP_COMM_CLUSTER_H
 #define LOCKSTEP_COMM_CLUSTER_H
 
