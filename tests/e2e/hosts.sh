@@ -47,7 +47,7 @@ same()
 same "--host node0:2" ""
 same "--host node0:1,node1:1" ""
 same "--host node0:2,node1:2" "comm.overlap=off"
-same "--host node0:3,node1:1" "comm.bucket=0.002"
+same "--host node0:3,node1:1" "comm.bucket=0.002 comm.overlap=polling"
 same "--host node0:2,node1:2,node2:1 --map-by node" "comm.bucket=0.01"
 same "--host node0:2,node1:3,node2:1,node3:2 --map-by node" "comm.update=replicated"
 same "--host node0:3,node1:2,node2:1" "comm.memory=private"
