@@ -11,7 +11,7 @@
 
 typedef struct Comm Comm;
 
-/* Starts MPI (FUNNELED), duplicates the world, installs the error exits and the log's rank.
+/* Starts MPI (SERIALIZED), duplicates the world, installs the error exits and the log's rank.
  * Collective. Never fails: without mpirun it is one rank. */
 Comm *comm_init(int *argc, char ***argv);
 void comm_free(Comm *comm); /* collective; finalizes MPI, unless comm was made by comm_split */
@@ -102,6 +102,10 @@ void comm_reserve_board(Comm *comm, size_t bytes);
  * alike, before anything is allocated. */
 bool comm_shares(const Comm *comm);
 void comm_set_share(Comm *comm, bool share);
+
+/* Between hosts a sum travels in buckets of so many bytes; 4 MiB unless somebody says otherwise.
+ * Bits do not depend on it. All ranks alike, before a reducer is made. */
+void comm_set_bucket(Comm *comm, size_t bytes);
 
 /* An Exchange over slices: rank r owns the blocks [bounds[r], bounds[r + 1]), or with bounds NULL
  * layout_slice(layout, r, size). Borrows comm and layout. */

@@ -34,6 +34,7 @@ typedef enum StepOutcome { STEP_OK, STEP_DIVERGED } StepOutcome;
 typedef struct Trainer {
     const Settings *settings; /* borrowed, as is comm */
     Comm *comm;
+    Comm *group; /* ranks among which weights and update are shared out: those of a host, or all */
     Lanes lanes;
     Loader loader;
     Model model;
@@ -43,7 +44,7 @@ typedef struct Trainer {
     SliceExchange slices;
     Slice slice;                        /* the part of the arena that this rank updates */
     Exchange exchange;                  /* completes what slices make */
-    SharedMemory *shared;               /* the host's one copy of w, on rank 0; or NULL */
+    SharedMemory *shared;               /* the group's one copy of w, or NULL */
     float *w;                           /* weights and running statistics, layout.n floats; owned
                                            unless shared */
     float *average;                     /* weights to evaluate, where they are not w, like w; or
@@ -74,6 +75,9 @@ typedef struct Trainer {
 bool trainer_init(Trainer *trainer, Settings *settings, Comm *comm, int *exit_code, Err *err);
 void trainer_free(Trainer *trainer);
 
+/* A reducer for the lanes as they are. */
+void trainer_init_reducer(Trainer *trainer);
+
 /* One optimizer step on the next global batch. STEP_DIVERGED: the loss or the gradient is not
  * finite; step, digest and trajectory stay those of the step before, the weights are not to be
  * used. */
@@ -91,6 +95,9 @@ float *trainer_final_weights(Trainer *trainer);
 /* Is the loss a mean over positions of sequences, each with a label of its own? Then e^loss is a
  * perplexity. */
 bool trainer_per_token(const Trainer *trainer);
+
+/* The model's watcher: lets sums travel while backward goes on. */
+void trainer_passed(void *trainer, int node);
 
 /* Digest of weights and running statistics, from every rank's slice. */
 uint64_t trainer_digest(Trainer *trainer);

@@ -81,6 +81,29 @@ static const Option comm_options[] = {
       "sharded",
       "sharded: every rank updates its slice of the weights and has the optimizer state of that; "
       "replicated: every rank updates a copy of all weights; the bits are the same" },
+    { "overlap", OPTION_CHOICE, OPTION_AT(CommSettings, overlap), 0, 0, "off|polling|thread",
+      "thread",
+      "between hosts the sum travels while backward is at earlier layers, moved by a thread of its "
+      "own or by polling between layers; on one host nothing travels; the bits are the same" },
+    { "bucket", OPTION_FLOAT, OPTION_AT(CommSettings, bucket), 1e-3, 1024, NULL, "4",
+      "MiB of gradient that travel between hosts at once; the bits are the same" },
+    { "algorithm", OPTION_STRING, OPTION_AT(CommSettings, algorithm), 0, 0, NULL, "auto",
+      "of collectives between hosts: auto (measured, or a rule of thumb) or a name, see `lockstep "
+      "list collectives`; the bits are the same" },
+    { "table", OPTION_STRING, OPTION_AT(CommSettings, table), 0, 0, NULL, "",
+      "file of measurements that auto goes by, written by `lockstep bench comm --tune FILE`" },
+    { "virtual_hosts", OPTION_STRING, OPTION_AT(CommSettings, virtual_hosts), 0, 0, NULL, "",
+      "pretend that the ranks are on this many hosts, or on hosts of so many ranks (2+1+1)" },
+    { "inject_delay_us", OPTION_FLOAT, OPTION_AT(CommSettings, inject_delay_us), 0, 1e9, NULL, "0",
+      "injected network: a message between hosts takes so many microseconds longer" },
+    { "inject_gbit", OPTION_FLOAT, OPTION_AT(CommSettings, inject_gbit), 0, 1e6, NULL, "0",
+      "injected network: Gbit/s of a host's network card, each way; 0: no limit" },
+    { "inject_jitter_us", OPTION_FLOAT, OPTION_AT(CommSettings, inject_jitter_us), 0, 1e9, NULL,
+      "0", "injected network: up to so many microseconds more for each message, at random" },
+    { "inject_slow_rank", OPTION_INT, OPTION_AT(CommSettings, inject_slow_rank), -1, 1e6, NULL,
+      "-1", "a rank that computes inject_slow_factor times as long; -1: none" },
+    { "inject_slow_factor", OPTION_FLOAT, OPTION_AT(CommSettings, inject_slow_factor), 1, 1000,
+      NULL, "2", "see inject_slow_rank" },
     OPTION_END,
 };
 
@@ -268,6 +291,19 @@ bool settings_read(Settings *settings, Err *err)
     return true;
 }
 
+bool settings_read_comm(const Config *config, CommSettings *comm, Err *err)
+{
+    ConfigNode *node = config_section(config->root, "comm");
+    if (node->kind == CONFIG_SCALAR)
+        return config_error(config, node, err, "a map of options is wanted (memory: ...)");
+    return options_read(config, node, comm_options, NULL, comm, err);
+}
+
+void settings_free_comm(CommSettings *comm)
+{
+    options_free(comm_options, comm);
+}
+
 const char *settings_bf16_kernel(const Settings *settings)
 {
     static const char *const names[] = { "auto", "amx", "avx512", "portable" };
@@ -279,6 +315,7 @@ void settings_free(Settings *settings)
     options_free(top_options, settings);
     options_free(train_options, &settings->train);
     options_free(compute_options, &settings->compute);
+    settings_free_comm(&settings->comm);
     config_free(&settings->config);
     *settings = (Settings){ 0 };
 }
