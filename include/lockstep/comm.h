@@ -87,15 +87,26 @@ typedef struct SharedMemory SharedMemory;
 
 /* `bytes` of this rank, zeroed, 64-byte aligned. NULL on every rank if the ranks do not share
  * memory: a single rank, more than one host, too little room in /dev/shm (rank 0 warns), or
- * switched off. Both functions are collective; NULL is fine to free. */
+ * switched off. shared_alloc_one: one piece for all, part 0; rank r puts the r-th share of it into
+ * the memory next to its core. These functions are collective; NULL is fine to free. */
 SharedMemory *shared_alloc(Comm *comm, size_t bytes);
+SharedMemory *shared_alloc_one(Comm *comm, size_t bytes);
 void shared_free(SharedMemory *memory);
 void *shared_part(const SharedMemory *memory, int rank);
+
+/* Makes room for barriers and for all-gathers of up to `bytes` in shared memory, where the ranks
+ * have any: from then on comm_barrier and comm_allgather take that way, which orders what ranks
+ * write to and read from each other's shared parts. 0: no longer. Collective. */
+void comm_reserve_board(Comm *comm, size_t bytes);
 
 /* May the ranks share memory, room permitting? comm_set_share(false): they shall not. All ranks
  * alike, before anything is allocated. */
 bool comm_shares(const Comm *comm);
 void comm_set_share(Comm *comm, bool share);
+
+/* Between hosts a sum travels in buckets of so many bytes; 4 MiB unless somebody says otherwise. Bits
+ * do not depend on it. All ranks alike, before a reducer is made. */
+void comm_set_bucket(Comm *comm, size_t bytes);
 
 /* An Exchange over slices: rank r owns layout_slice(layout, r, size). Borrows comm and layout. */
 typedef struct SliceExchange {

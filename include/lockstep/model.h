@@ -75,6 +75,12 @@ typedef struct SampleSource {
     int64_t count; /* 0: there are none */
 } SampleSource;
 
+/* Somebody who is told of every node that backward has come past. */
+typedef struct ModelWatcher {
+    void (*passed)(void *context, int node); /* NULL: nobody */
+    void *context;
+} ModelWatcher;
+
 typedef struct Model {
     ModelOptions options;
     ModelNode *nodes;
@@ -94,6 +100,7 @@ typedef struct Model {
     float **slots;     /* slot -> memory */
     const float *x;    /* buffer 0 of the last forward */
     ModelTimes *times; /* per node, if somebody wants them; borrowed */
+    ModelWatcher watcher;
     size_t activation_bytes;
 } Model;
 
@@ -143,6 +150,10 @@ Tally model_forward(Model *model, const Batch *batch, const Pass *pass);
  * padding is left alone. Where two nodes read a buffer, the later node's gradient is the left
  * summand. */
 void model_backward(Model *model, const Batch *batch, const Pass *pass);
+
+/* nodes[t] of each tensor of the layout: when backward has passed this node, its gradient or
+ * increment is complete. */
+void model_last_nodes(const Model *model, int *nodes);
 
 /* The outputs of the last forward: (B, F), (B, T, F) or stored images. Valid until the next forward
  * or backward: a training forward with labels may have left the loss gradient there. */

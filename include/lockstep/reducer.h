@@ -11,7 +11,8 @@
  * Inside a rank a carry stack works like a binary counter: after lane i, as many pairs of
  * neighbouring subtrees are merged as i + 1 has trailing zero bits, so at most log2 L + 1 buffers
  * are alive. Across ranks, slice s of every subtree sum goes to the owner of slice s, who adds them
- * in tree order; where ranks share memory, the owner reads it where it is. */
+ * in tree order, block by block when the optimizer wants the block; where ranks share memory, the
+ * owner reads them where they are. */
 #ifndef LOCKSTEP_REDUCER_H
 #define LOCKSTEP_REDUCER_H
 
@@ -20,7 +21,9 @@
 
 typedef struct Reducer Reducer;
 
-/* The slice exchange decides who owns which slice. All arguments are borrowed. */
+/* The slice exchange decides who owns which slice: over all ranks of comm, or over those of a host
+ * (a comm_split by comm_host_index); then every host gets the whole sum, and shares it out among its
+ * ranks. All arguments are borrowed. Collective. */
 Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
                       const SliceExchange *exchange);
 void reducer_free(Reducer *reducer);
@@ -36,11 +39,21 @@ void reducer_set_order(Reducer *reducer, ReducerOrder order);
 float *reducer_lane(Reducer *reducer);
 void reducer_add_lane(Reducer *reducer, int lane);
 
-/* After this rank's last lane: the sum over all lanes, valid inside this rank's slice. The buffer
- * belongs to the reducer until the next reducer_lane. Collective. Other ranks may still be reading
- * this rank's sums: a barrier, such as publishing the weights is, has to come before the next
- * reducer_lane. */
-float *reducer_reduce(Reducer *reducer);
+/* After this rank's last lane: the sum over all lanes, inside this rank's slice, to be asked for
+ * block by block, each block once. Valid until the next reducer_lane. Other ranks may still be
+ * reading this rank's sums: a barrier, such as publishing the weights is, has to come before the
+ * next reducer_lane. Collective; asking for blocks is not. */
+Gradient reducer_reduce(Reducer *reducer);
+
+/* The same, whole and complete, in memory of this rank alone. */
+Gradient reducer_reduce_all(Reducer *reducer);
+
+/* To let sums travel to other hosts while the last lane's backward is under way: stages[t] says of
+ * each tensor of the layout when it is final, 0 is last; reducer_final tells that those of `stage`
+ * and above are (outside the last lane, and where nothing travels, it does nothing), and moves
+ * messages. Without either everything is final in reducer_reduce. Not collective. */
+void reducer_set_stages(Reducer *reducer, const int *stages);
+void reducer_final(Reducer *reducer, int stage);
 
 /* What reducer_init would allocate; not collective. */
 size_t reducer_plan_bytes(Comm *comm, const Lanes *lanes, const Layout *layout,

@@ -40,9 +40,12 @@ typedef struct ComputeSettings {
 } ComputeSettings;
 
 enum { MEMORY_AUTO, MEMORY_PRIVATE };
+enum { UPDATE_SHARDED, UPDATE_REPLICATED };
+enum { OVERLAP_OFF, OVERLAP_ON };
 
 typedef struct CommSettings {
-    int memory;
+    int memory, update, overlap;
+    double bucket;           /* MiB */
     char *algorithm, *table; /* collective_set_algorithm; a file for collective_set_table, or "" */
     char *virtual_hosts;     /* comm_pretend_hosts */
     double inject_delay_us, inject_gbit, inject_jitter_us, inject_slow_factor; /* Injection */

@@ -34,6 +34,7 @@ typedef enum StepOutcome { STEP_OK, STEP_DIVERGED } StepOutcome;
 typedef struct Trainer {
     const Settings *settings; /* borrowed, as is comm */
     Comm *comm;
+    Comm *group; /* ranks among which weights and update are shared out: those of a host, or all */
     Lanes lanes;
     Loader loader;
     Model model;
@@ -41,8 +42,9 @@ typedef struct Trainer {
     Schedule schedule;
     Reducer *reducer;
     SliceExchange slices;
-    Slice slice;                        /* this rank's part of the arena */
-    SharedMemory *shared;               /* the host's one copy of w, on rank 0; or NULL */
+    Slice slice;                        /* the part of the arena that this rank updates */
+    Exchange exchange;                  /* completes what slices make */
+    SharedMemory *shared;               /* the group's one copy of w, or NULL */
     float *w;                           /* weights and running statistics, layout.n floats; owned
                                            unless shared */
     LaneReport *reports;                /* one per lane */
@@ -83,6 +85,9 @@ Tally trainer_test(Trainer *trainer);
 /* Is the loss a mean over positions of sequences, each with a label of its own? Then e^loss is a
  * perplexity. */
 bool trainer_per_token(const Trainer *trainer);
+
+/* The model's watcher: lets sums travel while backward goes on. */
+void trainer_passed(void *trainer, int node);
 
 /* Digest of weights and running statistics, from every rank's slice. */
 uint64_t trainer_digest(Trainer *trainer);

@@ -79,7 +79,8 @@ LayoutBlock layout_block(const Layout *layout, int block)
     const LayoutTensor *tensor = &layout->tensors[index];
     size_t from = (size_t)(block - tensor->first_block) * LAYOUT_BLOCK;
     size_t left = tensor->padded - from;
-    return (LayoutBlock){ .tensor = index,
+    return (LayoutBlock){ .index = block,
+                          .tensor = index,
                           .offset = tensor->offset + from,
                           .n = left < LAYOUT_BLOCK ? left : LAYOUT_BLOCK };
 }
@@ -138,14 +139,17 @@ double layout_tensor_sum(const Layout *layout, int tensor, const double *sums)
     return sum;
 }
 
+uint64_t layout_block_digest(const Layout *layout, LayoutBlock block, const float *x)
+{
+    const LayoutTensor *t = &layout->tensors[block.tensor];
+    size_t left = t->offset + t->n - block.offset;
+    return kernels()->digest(x + block.offset, (left < block.n ? left : block.n) * sizeof *x);
+}
+
 void layout_block_digests(const Layout *layout, Slice slice, const float *x, uint64_t *digests)
 {
-    for (int block = slice.first_block; block < slice.last_block; block++) {
-        LayoutBlock b = layout_block(layout, block);
-        const LayoutTensor *t = &layout->tensors[b.tensor];
-        size_t left = t->offset + t->n - b.offset;
-        digests[block] = XXH3_64bits(x + b.offset, (left < b.n ? left : b.n) * sizeof *x);
-    }
+    for (int block = slice.first_block; block < slice.last_block; block++)
+        digests[block] = layout_block_digest(layout, layout_block(layout, block), x);
 }
 
 uint64_t layout_digest(const Layout *layout, const uint64_t *digests)
@@ -176,13 +180,21 @@ const float *gradient_block(Gradient gradient, LayoutBlock block, bool keep)
                            : gradient.sums + block.offset;
 }
 
+void gradient_updated(Gradient gradient, LayoutBlock block)
+{
+    if (gradient.updated)
+        gradient.updated(gradient.listener, block);
+}
+
 void layout_update_statistics(const Layout *layout, Slice slice, float *w, Gradient increment)
 {
     for (int block = slice.first_block; block < slice.last_block; block++) {
         LayoutBlock b = layout_block(layout, block);
         const LayoutTensor *t = &layout->tensors[b.tensor];
-        if (t->flags & LAYOUT_STATISTIC)
-            kernels()->keep_add(w + b.offset, t->keep, gradient_block(increment, b, false), b.n);
+        if (!(t->flags & LAYOUT_STATISTIC))
+            continue;
+        kernels()->keep_add(w + b.offset, t->keep, gradient_block(increment, b, false), b.n);
+        gradient_updated(increment, b);
     }
 }
 

@@ -63,7 +63,12 @@ static Comm *comm_of(MPI_Comm world)
     comm->inject.slow_rank = -1;
     comm_set_message_bytes(comm, (size_t)1 << 30);
     messages_reserve(comm, 2 * (size_t)comm->size);
+    comm_set_bucket(comm, (size_t)4 << 20);
     hosts_learn(comm);
+    int neighbours = 0;
+    for (int rank = 0; rank < comm->size; rank++)
+        neighbours += comm->host_of[rank] == comm->host_of[comm->rank];
+    comm->crowded = board_crowded(neighbours);
     return comm;
 }
 
@@ -86,6 +91,7 @@ Comm *comm_split(Comm *comm, int group)
     MPI_Comm_split(comm->world, group, comm->rank, &part);
     Comm *split = comm_of(part);
     split->is_part = true;
+    split->crowded = comm->crowded;
     hosts_inherit(split, comm);
     return split;
 }
@@ -93,6 +99,7 @@ Comm *comm_split(Comm *comm, int group)
 void comm_free(Comm *comm)
 {
     bool is_part = comm->is_part;
+    board_free(comm->board);
     messages_release(&comm->messages);
     MPI_Comm_free(&comm->world);
     mem_free(comm->measured);
@@ -136,9 +143,17 @@ const char *comm_library(void)
     return name;
 }
 
+void comm_set_bucket(Comm *comm, size_t bytes)
+{
+    comm->bucket_bytes = bytes;
+}
+
 void comm_barrier(Comm *comm)
 {
-    MPI_Barrier(comm->world);
+    if (comm_shares(comm) && board_takes(comm->board, 0))
+        board_barrier(comm->board);
+    else
+        MPI_Barrier(comm->world);
 }
 
 void comm_broadcast(Comm *comm, void *data, size_t bytes, int root)
@@ -166,16 +181,21 @@ void comm_broadcast_text(Comm *comm, char **data, size_t *bytes)
  *   rank 2  .....cc       aaabbcc
  *
  * Everybody sends to everybody, rank r to r + 1 first, so that not all of them write to rank 0 at
- * once. A rank receives what it lacks once, as in any all-gather. */
+ * once. A rank receives what it lacks once, as in any all-gather. Small arrays of ranks that share
+ * memory go through the board. */
 void comm_allgather(Comm *comm, void *array, const size_t *bounds, size_t bytes)
 {
     char *all = array;
+    size_t mine = bounds[comm->rank], total = bounds[comm->size] * bytes;
+    if (comm_shares(comm) && board_takes(comm->board, total)) {
+        board_allgather(comm->board, array, mine * bytes, bounds[comm->rank + 1] * bytes, total);
+        return;
+    }
     for (int k = 1; k < comm->size; k++) {
         int from = (comm->rank + comm->size - k) % comm->size;
         messages_receive(comm, all + bounds[from] * bytes,
                          (bounds[from + 1] - bounds[from]) * bytes, from, TAG_ALLGATHER);
     }
-    size_t mine = bounds[comm->rank];
     for (int k = 1; k < comm->size; k++)
         messages_send(comm, all + mine * bytes, (bounds[comm->rank + 1] - mine) * bytes,
                       (comm->rank + k) % comm->size, TAG_ALLGATHER);

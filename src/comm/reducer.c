@@ -6,6 +6,10 @@
  * operand order, and one float addition has one result. Everything is added in tiles that stay in
  * the L1 cache, so a run of additions reads each sum once and writes one.
  *
+ * The additions across ranks are done block by block when the optimizer asks for a block, so the
+ * sum goes from the caches into the update and is never written to memory. What a rank's last lane
+ * would carry is left for that moment too, where nothing has to travel.
+ *
  * Between ranks, all at once and without a middle stage (slice s of rank r's subtree t is r.t[s]):
  *
  *   rank 0 {01}     has 01[0],        gets 23[0] 4[0] 5[0] 67[0]: (01 + 23) + ((4 + 5) + 67)
@@ -18,10 +22,13 @@
  * With S subtrees in all and n floats a rank receives at most (S - 1) n / P floats: n (P - 1) / P,
  * the least possible, when P is a power of two. */
 #include "lockstep/reducer.h"
+#include "cluster.h"
 #include "world.h"
 
 #include "lockstep/kernels.h"
 #include "lockstep/memory.h"
+
+#include <string.h>
 
 #define TILE 1024 /* floats; a handful of tiles fit in 32 KB */
 #define MAX_SUBTREES 64
@@ -30,21 +37,24 @@
 /* A sum over the lanes of `node`. */
 typedef struct Sum {
     Subtree node;
-    float *x; /* (layout->n) in a rank's stack, (slice) among the sources */
+    float *x; /* (layout->n), or (slice) if it was sent to us */
 } Sum;
 
 typedef struct Source {
     int rank, number; /* whose, and which of its subtrees */
-    Sum sum;          /* of our slice; x is in shared memory, or borrowed from `received`, or NULL
-                         for our own */
+    Sum sum;          /* x is in shared memory, or borrowed from `received`, or NULL for our own */
+    size_t origin;    /* x[0] is this float of the arena */
 } Source;
 
 struct Reducer {
-    Comm *comm;
+    Comm *comm, *group; /* group: the ranks among which slices are cut */
     const Lanes *lanes;
     const Layout *layout;
-    size_t *bounds; /* floats; of the slice exchange, borrowed */
-    bool shares;    /* the ranks' stacks are in shared memory */
+    const SliceExchange *exchange; /* borrowed */
+    const size_t *bounds;          /* its floats */
+    bool shares;                   /* the group's stacks are in shared memory */
+    Cluster *cluster;              /* what is between groups; NULL: the group is everybody */
+    bool lazy;                     /* the last lane is not added to its siblings before the fold */
     ReducerOrder order;
 
     SharedMemory *shared; /* the buffers of all ranks, or NULL */
@@ -55,9 +65,9 @@ struct Reducer {
     int depth, added; /* sums alive, lanes added */
 
     Source *sources; /* the subtrees of all ranks, left to right */
-    int source_count;
-    float *received, *tiles;
-    size_t received_floats, tile_floats;
+    int source_count, source_capacity;
+    float *received, *tiles, *block;
+    size_t received_floats, tile_floats; /* of tiles and block */
 };
 
 static bool joins(ReducerOrder order, Subtree left, Subtree right)
@@ -75,6 +85,11 @@ static int rank_subtrees(const Reducer *reducer, int rank, Subtree subtrees[MAX_
 {
     int first = lanes_first(reducer->lanes->count, rank, reducer->lanes->ranks);
     int last = lanes_first(reducer->lanes->count, rank + 1, reducer->lanes->ranks);
+    if (reducer->lazy) {
+        int count = lanes_subtrees(first, last - 1, subtrees);
+        subtrees[count] = (Subtree){ .first = last - 1, .width = 1 };
+        return count + 1;
+    }
     if (reducer->order == REDUCER_ORDER_TREE)
         return lanes_subtrees(first, last, subtrees);
     subtrees[0] = (Subtree){ .first = first, .width = last - first };
@@ -93,12 +108,22 @@ static int deepest_stack(const Lanes *lanes)
     return deepest;
 }
 
-/* Slice `rank` of another rank's subtree, in that rank's memory. */
-static float *peer_slice(const Reducer *reducer, const Source *source)
+/* Ranks of the group have the world's order, but not its numbers. */
+static int world_rank(const Reducer *reducer, int group_rank)
+{
+    int rank = 0, host = comm_host_index(reducer->comm, reducer->comm->rank);
+    if (reducer->group == reducer->comm)
+        return group_rank;
+    while (comm_host_index(reducer->comm, rank) != host || group_rank-- > 0)
+        rank++;
+    return rank;
+}
+
+/* Another rank's sum, in that rank's memory. */
+static float *peer_sum(const Reducer *reducer, const Source *source)
 {
     float *buffers = shared_part(reducer->shared, source->rank);
-    return buffers + (size_t)source->number * reducer->layout->n +
-           reducer->bounds[reducer->comm->rank];
+    return buffers + (size_t)source->number * reducer->layout->n;
 }
 
 /* Lists every rank's subtrees and gives each one of another rank room for our slice of it, unless
@@ -106,20 +131,24 @@ static float *peer_slice(const Reducer *reducer, const Source *source)
 static void plan_sources(Reducer *reducer)
 {
     Subtree subtrees[MAX_SUBTREES];
-    int rank = reducer->comm->rank;
-    size_t slice = reducer->bounds[rank + 1] - reducer->bounds[rank];
+    int rank = reducer->group->rank;
+    size_t lo = reducer->bounds[rank], slice = reducer->bounds[rank + 1] - lo;
     size_t used = 0;
+    reducer->lazy =
+        reducer->order == REDUCER_ORDER_TREE && (reducer->shared || reducer->group->size == 1);
     reducer->source_count = 0;
-    for (int r = 0; r < reducer->comm->size; r++) {
-        int count = rank_subtrees(reducer, r, subtrees);
+    for (int r = 0; r < reducer->group->size; r++) {
+        int count = rank_subtrees(reducer, world_rank(reducer, r), subtrees);
         for (int i = 0; i < count; i++) {
             Source source = { .rank = r, .number = i, .sum.node = subtrees[i] };
             if (r != rank && reducer->shared) {
-                source.sum.x = peer_slice(reducer, &source);
+                source.sum.x = peer_sum(reducer, &source);
             } else if (r != rank) {
                 source.sum.x = reducer->received + used;
+                source.origin = lo;
                 used += slice;
             }
+            expect(reducer->source_count < reducer->source_capacity);
             reducer->sources[reducer->source_count++] = source;
         }
     }
@@ -130,9 +159,9 @@ static int count_subtrees(const Reducer *reducer, bool others_only)
 {
     Subtree subtrees[MAX_SUBTREES];
     int count = 0;
-    for (int r = 0; r < reducer->comm->size; r++)
-        if (!others_only || r != reducer->comm->rank)
-            count += rank_subtrees(reducer, r, subtrees);
+    for (int r = 0; r < reducer->group->size; r++)
+        if (!others_only || r != reducer->group->rank)
+            count += rank_subtrees(reducer, world_rank(reducer, r), subtrees);
     return count;
 }
 
@@ -142,13 +171,18 @@ static Reducer plan(Comm *comm, const Lanes *lanes, const Layout *layout,
 {
     expect(lanes->rank == comm->rank && lanes->ranks == comm->size);
     Reducer reducer = { .comm = comm,
+                        .group = exchange->comm,
                         .lanes = lanes,
                         .layout = layout,
+                        .exchange = exchange,
                         .bounds = exchange->float_bounds,
-                        .shares = comm_shares(comm),
-                        .buffer_count = deepest_stack(lanes),
-                        .tile_floats = (size_t)MAX_DEPTH * TILE };
-    size_t slice = reducer.bounds[comm->rank + 1] - reducer.bounds[comm->rank];
+                        .shares = comm_shares(exchange->comm),
+                        .buffer_count = deepest_stack(lanes) };
+    for (int64_t width = 1; width < lanes->count; width *= 2) /* a tile for each level */
+        reducer.tile_floats += TILE;
+    reducer.tile_floats += LAYOUT_BLOCK;
+    int rank = exchange->comm->rank;
+    size_t slice = reducer.bounds[rank + 1] - reducer.bounds[rank];
     if (!reducer.shares)
         reducer.received_floats = (size_t)count_subtrees(&reducer, true) * slice;
     return reducer;
@@ -157,12 +191,27 @@ static Reducer plan(Comm *comm, const Lanes *lanes, const Layout *layout,
 static void allocate_buffers(Reducer *reducer)
 {
     size_t n = reducer->layout->n, floats = (size_t)reducer->buffer_count * n;
-    reducer->shared = shared_alloc(reducer->comm, floats * sizeof(float));
-    reducer->memory = reducer->shared ? shared_part(reducer->shared, reducer->comm->rank)
+    reducer->shared = shared_alloc(reducer->group, floats * sizeof(float));
+    reducer->memory = reducer->shared ? shared_part(reducer->shared, reducer->group->rank)
                                       : mem_array(float, floats);
     reducer->buffers = mem_array(float *, reducer->buffer_count);
     for (int i = 0; i < reducer->buffer_count; i++)
         reducer->buffers[i] = reducer->memory + (size_t)i * n;
+}
+
+/* All sums of the group in the order of lanes, for the exchange between groups. */
+static void join_cluster(Reducer *reducer)
+{
+    HostSum *sums = mem_array(HostSum, reducer->source_count);
+    for (int i = 0; i < reducer->source_count; i++) {
+        const Source *source = &reducer->sources[i];
+        sums[i] = (HostSum){ source->sum.node, source->rank == reducer->group->rank
+                                                   ? reducer->buffers[source->number]
+                                                   : source->sum.x };
+    }
+    reducer->cluster = cluster_init(reducer->comm, reducer->group, reducer->lanes, reducer->layout,
+                                    sums, reducer->source_count);
+    mem_free(sums);
 }
 
 Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
@@ -172,15 +221,22 @@ Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
     *reducer = plan(comm, lanes, layout, exchange);
     allocate_buffers(reducer);
     if (reducer->shares && !reducer->shared) { /* no room: as if they had never shared */
+        if (exchange->comm != comm)
+            die(EXIT_USAGE, "no shared memory for the gradients: set comm.memory=private");
         comm_set_share(comm, false);
         reducer->received_floats = plan(comm, lanes, layout, exchange).received_floats;
     }
     reducer->received = mem_array(float, reducer->received_floats);
-    reducer->tiles = mem_array(float, reducer->tile_floats);
-    reducer->sources = mem_array(Source, count_subtrees(reducer, false));
+    reducer->block = mem_array(float, reducer->tile_floats);
+    reducer->tiles = reducer->block + LAYOUT_BLOCK;
+    reducer->lazy = true; /* which makes most */
+    reducer->source_capacity = count_subtrees(reducer, false);
+    reducer->sources = mem_array(Source, reducer->source_capacity);
     plan_sources(reducer);
     messages_reserve(comm, (size_t)reducer->source_count +
                                (size_t)reducer->buffer_count * (size_t)comm->size);
+    if (exchange->comm != comm)
+        join_cluster(reducer);
     return reducer;
 }
 
@@ -188,19 +244,20 @@ void reducer_free(Reducer *reducer)
 {
     if (!reducer)
         return;
+    cluster_free(reducer->cluster);
     if (!reducer->shared)
         mem_free(reducer->memory);
     shared_free(reducer->shared);
     mem_free(reducer->buffers);
     mem_free(reducer->received);
-    mem_free(reducer->tiles);
+    mem_free(reducer->block);
     mem_free(reducer->sources);
     mem_free(reducer);
 }
 
 void reducer_set_order(Reducer *reducer, ReducerOrder order)
 {
-    expect(reducer->depth == 0);
+    expect(reducer->depth == 0 && !reducer->cluster);
     reducer->order = order;
     plan_sources(reducer);
 }
@@ -247,7 +304,8 @@ void reducer_add_lane(Reducer *reducer, int lane)
         (Sum){ .node = { .first = lane, .width = 1 }, .x = reducer->buffers[reducer->depth] };
     reducer->depth++;
     reducer->added++;
-    carry(reducer);
+    if (!reducer->lazy || lane + 1 < reducer->lanes->last)
+        carry(reducer);
 }
 
 /* Every rank sends slice s of each of its sums to rank s. */
@@ -271,7 +329,7 @@ static void exchange_subtrees(Reducer *reducer)
     messages_finish(comm);
 }
 
-/* The carry stack over the sources of one tile of our slice, `at` floats from its start. The last
+/* The carry stack over the sources of one tile, `at` floats from the start of the arena. The last
  * sum goes to `result`, which may be one of the sources: all are read by then. */
 static void fold_tile(Reducer *reducer, size_t at, size_t n, float *result)
 {
@@ -279,9 +337,9 @@ static void fold_tile(Reducer *reducer, size_t at, size_t n, float *result)
     Sum stack[MAX_DEPTH];
     int depth = 0;
     for (int i = 0; i < reducer->source_count; i++) {
-        Sum sum = reducer->sources[i].sum;
-        sum.x += at;
-        stack[depth++] = sum;
+        const Source *source = &reducer->sources[i];
+        stack[depth++] =
+            (Sum){ .node = source->sum.node, .x = source->sum.x + (at - source->origin) };
         while (depth > 1 && joins(reducer->order, stack[depth - 2].node, stack[depth - 1].node)) {
             Sum *left = &stack[depth - 2];
             bool last = depth == 2 && i + 1 == reducer->source_count;
@@ -294,35 +352,83 @@ static void fold_tile(Reducer *reducer, size_t at, size_t n, float *result)
     expect(depth == 1);
 }
 
-float *reducer_reduce(Reducer *reducer)
+/* Gradient.finish */
+static const float *fold_block(void *context, LayoutBlock block, bool keep)
 {
-    int rank = reducer->comm->rank;
-    expect(reducer->added == reducer->lanes->last - reducer->lanes->first);
-    if (reducer->comm->size == 1)
-        return reducer->stack[0].x;
+    Reducer *reducer = context;
+    float *result = keep ? reducer->stack[0].x + block.offset : reducer->block;
+    for (size_t at = 0; at < block.n; at += TILE)
+        fold_tile(reducer, block.offset + at, block.n - at < TILE ? block.n - at : TILE,
+                  result + at);
+    return result;
+}
+
+/* This rank's sums have their places in the stack only now. */
+static void find_own_sources(Reducer *reducer)
+{
     for (int i = 0; i < reducer->source_count; i++) {
         Source *source = &reducer->sources[i];
-        if (source->rank != rank)
+        if (source->rank != reducer->group->rank)
             continue;
-        expect(source->number < reducer->depth &&
-               source->sum.node.width == reducer->stack[source->number].node.width);
-        source->sum.x = reducer->stack[source->number].x + reducer->bounds[rank];
+        const Sum *sum = &reducer->stack[source->number];
+        expect(source->number < reducer->depth && source->sum.node.width == sum->node.width);
+        source->sum.x = sum->x;
     }
+}
+
+void reducer_set_stages(Reducer *reducer, const int *stages)
+{
+    if (reducer->cluster)
+        cluster_set_stages(reducer->cluster, stages);
+}
+
+void reducer_final(Reducer *reducer, int stage)
+{
+    int lanes = reducer->lanes->last - reducer->lanes->first;
+    if (reducer->cluster && reducer->added % lanes == lanes - 1)
+        cluster_final(reducer->cluster, stage);
+}
+
+Gradient reducer_reduce(Reducer *reducer)
+{
+    expect(reducer->added == reducer->lanes->last - reducer->lanes->first);
+    if (reducer->cluster)
+        return gradient_at(cluster_finish(reducer->cluster));
+    find_own_sources(reducer);
     if (reducer->shared)
         comm_barrier(reducer->comm); /* everybody's subtree sums are there */
-    else
+    else if (reducer->comm->size > 1)
         exchange_subtrees(reducer);
-    size_t slice = reducer->bounds[rank + 1] - reducer->bounds[rank];
-    float *result = reducer->stack[0].x + reducer->bounds[rank];
-    for (size_t at = 0; at < slice; at += TILE)
-        fold_tile(reducer, at, slice - at < TILE ? slice - at : TILE, result + at);
-    return reducer->stack[0].x;
+    Gradient gradient = gradient_at(reducer->stack[0].x);
+    if (reducer->source_count > 1) {
+        gradient.finish = fold_block;
+        gradient.context = reducer;
+    }
+    return gradient;
+}
+
+Gradient reducer_reduce_all(Reducer *reducer)
+{
+    const size_t *blocks = reducer->exchange->block_bounds;
+    const Layout *layout = reducer->layout;
+    float *all = reducer->buffers[0];
+    Gradient gradient = reducer_reduce(reducer);
+    if (reducer->cluster) {
+        memcpy(all, gradient.sums, layout->n * sizeof *all);
+        return gradient_at(all);
+    }
+    int first = (int)blocks[reducer->comm->rank], last = (int)blocks[reducer->comm->rank + 1];
+    for (int block = first; block < last; block++)
+        gradient_block(gradient, layout_block(layout, block), true);
+    comm_allgather(reducer->comm, all, reducer->bounds, sizeof *all);
+    return gradient_at(all);
 }
 
 size_t reducer_bytes(const Reducer *reducer)
 {
     size_t floats = (size_t)reducer->buffer_count * reducer->layout->n;
-    return (floats + reducer->received_floats + reducer->tile_floats) * sizeof(float);
+    size_t between = reducer->cluster ? cluster_bytes(reducer->cluster) : 0;
+    return between + (floats + reducer->received_floats + reducer->tile_floats) * sizeof(float);
 }
 
 size_t reducer_plan_bytes(Comm *comm, const Lanes *lanes, const Layout *layout,
@@ -334,6 +440,8 @@ size_t reducer_plan_bytes(Comm *comm, const Lanes *lanes, const Layout *layout,
 
 double reducer_step_bytes(const Reducer *reducer)
 {
+    if (reducer->cluster)
+        return cluster_step_bytes(reducer->cluster);
     if (reducer->shared)
         return 0;
     Subtree subtrees[MAX_SUBTREES];

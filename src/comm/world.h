@@ -25,6 +25,7 @@ typedef struct Messages {
 } Messages;
 
 typedef struct Measured Measured; /* choose.c */
+typedef struct Board Board;       /* board.c */
 
 struct Comm {
     MPI_Comm world; /* our own duplicate: no message of anybody else can match ours */
@@ -49,6 +50,10 @@ struct Comm {
     const CollectiveAlgorithm *algorithm; /* for everything, or NULL */
     Measured *measured;
     size_t measured_count, measured_room;
+
+    size_t bucket_bytes; /* see comm_set_bucket */
+    bool crowded;        /* there are more ranks than cores: who waits lets others go first */
+    Board *board;        /* NULL: none was asked for, or there is no shared memory */
 };
 
 /* hosts.c: who is on which host; what a part of `whole` takes over from it. */
@@ -93,6 +98,17 @@ bool inject_arrived(Comm *comm, Stamp *stamp);
 
 /* Room for `count` posted messages, so that no step has to allocate. */
 void messages_reserve(Comm *comm, size_t count);
+
+/* Barrier and all-gather through shared memory (board.c). Each rank brings bytes [lo, hi) of an
+ * array of `bytes`, which board_takes. Collective. */
+bool board_takes(const Board *board, size_t bytes); /* is there one, and is it large enough? */
+void board_barrier(Board *board);
+void board_allgather(Board *board, void *array, size_t lo, size_t hi, size_t bytes);
+void board_free(Board *board);
+bool board_crowded(int ranks); /* so many on this host */
+
+/* For loops that wait: a pause of the core, or giving it up. */
+void comm_relax(const Comm *comm);
 
 /* For tests: cut messages at `bytes` instead of 2^30. All ranks alike. */
 void comm_set_message_bytes(Comm *comm, size_t bytes);

@@ -123,6 +123,7 @@ bool model_initialize(const Model *model, uint64_t seed, float *w, Err *err)
     memset(w, 0, model->layout.n * sizeof *w);
     for (int i = 0; i < model->count; i++) {
         const Layer *layer = model->nodes[i].layer;
+        expect(!layer || !model->nodes[i].fused || layer->tensor_count == 0);
         for (int k = 0; layer && k < layer->tensor_count; k++)
             if (!layer->tensors[k].tied &&
                 !initialize_tensor(model, &model->nodes[i], &layer->tensors[k], seed, w, err))
@@ -261,6 +262,19 @@ void model_backward(Model *model, const Batch *batch, const Pass *pass)
             node_backward(model, i, pass);
         if (model->times)
             model->times[i].backward += clock_seconds() - start;
+        if (model->watcher.passed)
+            model->watcher.passed(model->watcher.context, i);
+    }
+}
+
+/* Backward goes from the last node to the first; tied tensors belong to several. */
+void model_last_nodes(const Model *model, int *nodes)
+{
+    for (int i = model->count - 1; i >= 0; i--) {
+        const Layer *layer = model->nodes[i].layer;
+        expect(!layer || !model->nodes[i].fused || layer->tensor_count == 0);
+        for (int k = 0; layer && k < layer->tensor_count; k++)
+            nodes[layer->tensors[k].index] = i;
     }
 }
 

@@ -285,7 +285,7 @@ static void square_gradient(Optimizer *o, Gradient *g)
         if (!is_left_alone(o->layout, b.tensor))
             o->squares_g[block] = kernels()->squares(gradient_block(*g, b, true), b.n);
     }
-    *g = gradient_at(g->sums);
+    g->finish = NULL;
 }
 
 static void clamp(Optimizer *o, float *g)
@@ -343,7 +343,7 @@ static void direct(Optimizer *o, float *w, Gradient *g, bool measured, Exchange 
         o->squares_w[block] = kernels()->squares(range.w, range.n);
         o->squares_u[block] = o->type->direction(o->options, &o->steps[b.tensor], &range);
     }
-    *g = gradient_at(g->sums);
+    g->finish = NULL;
     complete_pair(o, exchange, o->squares_w, o->squares_u);
     for (int i = 0; i < o->layout->count; i++) {
         o->steps[i].norm_w = tensor_norm(o->layout, i, o->squares_w);
@@ -371,6 +371,7 @@ static void update(Optimizer *o, float *w, Gradient g, bool measured)
         if (!measured)
             o->squares_g[block] = kernels()->squares(range.g, range.n);
         o->type->update(o->options, &o->steps[b.tensor], &range);
+        gradient_updated(g, b);
     }
 }
 

@@ -73,6 +73,15 @@ static const Option comm_options[] = {
     { "memory", OPTION_CHOICE, OPTION_AT(CommSettings, memory), 0, 0, "auto|private", "auto",
       "auto: the ranks of a host share one copy of the weights and read each other's gradients; "
       "private: every rank has its own copy and sends messages; the bits are the same" },
+    { "update", OPTION_CHOICE, OPTION_AT(CommSettings, update), 0, 0, "sharded|replicated",
+      "sharded",
+      "sharded: every rank updates its slice of the weights and has the optimizer state of that; "
+      "replicated: every rank updates a copy of all weights; the bits are the same" },
+    { "overlap", OPTION_CHOICE, OPTION_AT(CommSettings, overlap), 0, 0, "off|on", "on",
+      "between hosts the sum travels while backward is at earlier layers; on one host nothing "
+      "travels; the bits are the same" },
+    { "bucket", OPTION_FLOAT, OPTION_AT(CommSettings, bucket), 1e-3, 1024, NULL, "4",
+      "MiB of gradient that travel between hosts at once; the bits are the same" },
     { "algorithm", OPTION_STRING, OPTION_AT(CommSettings, algorithm), 0, 0, NULL, "auto",
       "of collectives between hosts: auto (measured, or a rule of thumb) or a name, see `lockstep "
       "list collectives`; the bits are the same" },

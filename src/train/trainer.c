@@ -25,6 +25,14 @@ static void lap(Trainer *t, Phase phase)
     t->lap = now;
 }
 
+void trainer_passed(void *trainer, int node)
+{
+    Trainer *t = trainer;
+    lap(t, PHASE_BACKWARD);
+    reducer_final(t->reducer, node);
+    lap(t, PHASE_FOLD);
+}
+
 /* samples -> loss -> gradient of one lane, in a buffer of the reducer. */
 static void run_lane(Trainer *t, int lane, int global_batch)
 {
@@ -70,11 +78,35 @@ static void gather_reports(Trainer *t)
     t->stop = sum_lanes(t, offsetof(LaneReport, stop)) > 0;
 }
 
+/* All block digests from those of this rank's slice. */
+static uint64_t complete_digest(Trainer *t)
+{
+    exchange_complete(t->exchange, t->digests, sizeof *t->digests);
+    return layout_digest(&t->model.layout, t->digests);
+}
+
 uint64_t trainer_digest(Trainer *t)
 {
     layout_block_digests(&t->model.layout, t->slice, t->w, t->digests);
-    exchange_complete(slice_exchange(&t->slices), t->digests, sizeof *t->digests);
-    return layout_digest(&t->model.layout, t->digests);
+    return complete_digest(t);
+}
+
+static void digest_block(void *trainer, LayoutBlock block)
+{
+    Trainer *t = trainer;
+    t->digests[block.index] = layout_block_digest(&t->model.layout, block, t->w);
+}
+
+/* Subtree sums -> mean gradient, to be finished block by block; all of it if every rank updates
+ * everything. */
+static Gradient reduce(Trainer *t)
+{
+    Gradient gradient = t->settings->comm.update == UPDATE_REPLICATED
+                            ? reducer_reduce_all(t->reducer)
+                            : reducer_reduce(t->reducer);
+    gradient.updated = digest_block; /* while the new weights are in the cache */
+    gradient.listener = t;
+    return gradient;
 }
 
 /* The trajectory is a chain: step number, bits of the loss sum, parameter digest. */
@@ -85,21 +117,24 @@ static void extend_trajectory(Trainer *t)
     t->trajectory = XXH3_64bits_withSeed(link, sizeof link, t->trajectory);
 }
 
-/* Each rank's slice of the weights to all ranks; a shared copy has it already. */
+/* Each rank's slice of the weights to all ranks of its group; a shared copy has it already. */
 static void publish(Trainer *t)
 {
     if (t->shared)
-        comm_barrier(t->comm);
-    else
+        comm_barrier(t->group);
+    else if (t->settings->comm.update == UPDATE_SHARDED)
         comm_publish(&t->slices, t->w);
 }
 
+/* To one rank of each copy. */
 void trainer_send_weights(Trainer *t)
 {
-    if (t->shared)
-        comm_barrier(t->comm);
-    else
-        comm_broadcast(t->comm, t->w, t->model.layout.n * sizeof *t->w, 0);
+    bool has_copy = !t->shared || comm_rank(t->group) == 0;
+    Comm *copies = comm_split(t->comm, has_copy ? 0 : 1);
+    if (has_copy)
+        comm_broadcast(copies, t->w, t->model.layout.n * sizeof *t->w, 0);
+    comm_free(copies);
+    comm_barrier(t->comm);
 }
 
 StepOutcome trainer_step(Trainer *t)
@@ -116,20 +151,20 @@ StepOutcome trainer_step(Trainer *t)
         lap(t, PHASE_FOLD);
     }
     comm_computed(t->comm);
-    Gradient gradient = gradient_at(reducer_reduce(t->reducer)); /* -> mean gradient, my slice */
+    Gradient gradient = reduce(t); /* -> mean gradient, my slice */
     gather_reports(t);
     lap(t, PHASE_EXCHANGE);
     if (!isfinite(t->tally.loss))
         return STEP_DIVERGED;
 
     t->rates = (Rates){ .lr = schedule_lr(&t->schedule, t->step), .step = t->step };
-    if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, slice_exchange(&t->slices)))
+    if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, t->exchange))
         return STEP_DIVERGED; /* norms, clip, trust ratios, update of my slice */
     layout_update_statistics(&t->model.layout, t->slice, t->w, gradient);
     lap(t, PHASE_UPDATE);
     t->step++;
     t->samples += global_batch;
-    t->digest = trainer_digest(t);
+    t->digest = complete_digest(t);
     extend_trajectory(t);
     lap(t, PHASE_DIGEST);
     publish(t); /* every rank sees the new weights */

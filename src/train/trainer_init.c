@@ -13,6 +13,8 @@
 #include <string.h>
 #include <xxhash.h>
 
+#define BLOCK_REPORT (4 * sizeof(double)) /* bytes that ranks tell each other of a block at once */
+
 /* Compares lines of "key: value" across ranks. */
 static bool same(Trainer *t, const char *text, int *exit_code, Err *err)
 {
@@ -77,23 +79,50 @@ static void read_sample(void *loader, int64_t sample, float *x)
     loader_train_sample(loader, sample, x);
 }
 
-/* Ranks that share memory have one copy of the weights, which rank 0 fills. */
+/* On several hosts the ranks of each are a group, if they may share memory. */
+static void find_group(Trainer *t)
+{
+    t->group = t->comm;
+    if (t->settings->comm.memory == MEMORY_AUTO && comm_hosts(t->comm) > 1)
+        t->group = comm_split(t->comm, comm_host_index(t->comm, comm_rank(t->comm)));
+}
+
+static void leave_group(Trainer *t)
+{
+    if (t->group && t->group != t->comm)
+        comm_free(t->group);
+    t->group = t->comm;
+}
+
+/* The group's one copy; or everybody's own, if there is too little room on some host, and then the
+ * group is everybody. */
+static void allocate_weights(Trainer *t)
+{
+    size_t n = t->model.layout.n;
+    if (t->settings->comm.update == UPDATE_SHARDED) {
+        t->shared = shared_alloc_one(t->group, n * sizeof *t->w);
+        if (comm_any(t->comm, !t->shared && comm_size(t->group) > 1)) {
+            shared_free(t->shared);
+            t->shared = NULL;
+            leave_group(t);
+            comm_set_share(t->comm, false); /* the gradients need not ask again */
+        }
+    }
+    t->w = t->shared ? shared_part(t->shared, 0) : mem_array(float, n);
+}
+
+/* Ranks that share memory have one copy of the weights, which the first of them fills. */
 static bool init_weights(Trainer *t, Err *err)
 {
     struct {
         bool ok;
         Err err;
     } answer = { .ok = true };
-    bool first = comm_rank(t->comm) == 0;
-    size_t n = t->model.layout.n;
-    t->shared = shared_alloc(t->comm, first ? n * sizeof *t->w : 0);
-    if (!t->shared)
-        comm_set_share(t->comm, false); /* the gradients need not ask again */
-    t->w = t->shared ? shared_part(t->shared, 0) : mem_array(float, n);
+    allocate_weights(t);
     t->model.samples = (SampleSource){ read_sample, &t->loader, t->loader.train.count };
-    if (!t->settings->dry_run && (first || !t->shared))
+    if (!t->settings->dry_run && (!t->shared || comm_rank(t->group) == 0))
         answer.ok = model_initialize(&t->model, (uint64_t)t->settings->seed, t->w, &answer.err);
-    comm_broadcast(t->comm, &answer, sizeof answer, 0);
+    comm_broadcast(t->group, &answer, sizeof answer, 0);
     comm_barrier(t->comm); /* nobody reads them before they are there */
     return answer.ok || err_set(err, "%s", answer.err.text);
 }
@@ -130,8 +159,12 @@ static int64_t training_steps(const Trainer *t)
 static bool init_optimizer(Trainer *t, Err *err)
 {
     const Settings *s = t->settings;
-    slice_exchange_init(&t->slices, t->comm, &t->model.layout);
-    t->slice = layout_slice(&t->model.layout, comm_rank(t->comm), comm_size(t->comm));
+    slice_exchange_init(&t->slices, t->group, &t->model.layout);
+    bool replicated = s->comm.update == UPDATE_REPLICATED;
+    t->slice = layout_slice(&t->model.layout, replicated ? 0 : comm_rank(t->group),
+                            replicated ? 1 : comm_size(t->group));
+    if (!replicated)
+        t->exchange = slice_exchange(&t->slices);
     if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, t->slice, err))
         return false;
     t->steps = training_steps(t);
@@ -142,11 +175,26 @@ static bool init_optimizer(Trainer *t, Err *err)
     return schedule_init(&t->schedule, &s->config, s->schedule, &run, err);
 }
 
+/* Between hosts a bucket may leave when backward has passed the layers that write to it. */
+static void init_reducer(Trainer *t)
+{
+    const Settings *s = t->settings;
+    comm_set_bucket(t->comm, (size_t)(s->comm.bucket * 1024 * 1024));
+    t->reducer = reducer_init(t->comm, &t->lanes, &t->model.layout, &t->slices);
+    if (s->comm.overlap == OVERLAP_OFF || t->group == t->comm)
+        return;
+    int *nodes = mem_array(int, t->model.layout.count);
+    model_last_nodes(&t->model, nodes);
+    reducer_set_stages(t->reducer, nodes);
+    mem_free(nodes);
+    t->model.watcher = (ModelWatcher){ trainer_passed, t };
+}
+
 static void allocate_scratch(Trainer *t)
 {
     int ranks = comm_size(t->comm);
     int64_t chunks = loader_chunks(&t->loader);
-    t->reducer = reducer_init(t->comm, &t->lanes, &t->model.layout, &t->slices);
+    init_reducer(t);
     t->reports = mem_array(LaneReport, t->lanes.count);
     t->lane_values = mem_array(double, t->lanes.count);
     t->chunk_tallies = mem_array(Tally, chunks);
@@ -159,12 +207,20 @@ static void allocate_scratch(Trainer *t)
         t->lane_bounds[rank] = (size_t)lanes_first(t->lanes.count, rank, ranks);
         t->chunk_bounds[rank] = (size_t)(chunks * rank / ranks);
     }
+    size_t longest[] = { (size_t)t->lanes.count * sizeof *t->reports,
+                         (size_t)chunks * sizeof *t->chunk_tallies,
+                         (size_t)t->model.layout.blocks * BLOCK_REPORT };
+    size_t most = 0;
+    for (int i = 0; i < 3; i++)
+        most = longest[i] > most ? longest[i] : most;
+    comm_reserve_board(t->group, most);
 }
 
 /* Everything that a step needs. A dry run comes here too, and reserves what a run allocates. */
 static bool init_training(Trainer *t, Err *err)
 {
     mem_reserve(t->settings->dry_run);
+    find_group(t);
     bool ok = init_model(t, err) && init_optimizer(t, err);
     if (ok)
         allocate_scratch(t);
@@ -175,7 +231,7 @@ static bool init_training(Trainer *t, Err *err)
 
 bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Err *err)
 {
-    *t = (Trainer){ .settings = settings, .comm = comm };
+    *t = (Trainer){ .settings = settings, .comm = comm, .group = comm };
     *exit_code = EXIT_USAGE;
     comm_set_share(comm, settings->comm.memory == MEMORY_AUTO);
     if (!settings_apply_comm(&settings->comm, comm, err))
@@ -191,6 +247,7 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
 
 void trainer_free(Trainer *t)
 {
+    comm_reserve_board(t->group, 0);
     reducer_free(t->reducer);
     optimizer_free(&t->optimizer);
     schedule_free(&t->schedule);
@@ -200,6 +257,7 @@ void trainer_free(Trainer *t)
     if (!t->shared)
         mem_free(t->w);
     shared_free(t->shared);
+    leave_group(t);
     mem_free(t->reports);
     mem_free(t->lane_values);
     mem_free(t->chunk_tallies);

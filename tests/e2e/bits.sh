@@ -1,7 +1,8 @@
 #!/bin/sh
 # The promise: the same digest and trajectory for every number of ranks, for a perceptron with
 # spectral norm, a convolutional network with batch and group norm, dropout and augmentation, and a
-# transformer, with each optimizer, in fp32 and bf16, in shared memory and by messages.
+# transformer, with each optimizer, in fp32 and bf16, in shared memory and by messages, sharded
+# and replicated, on one host and on several (make-believe ones).
 . "$(dirname "$0")/common.sh"
 
 cat > mlp.yaml <<'YAML'
@@ -79,7 +80,8 @@ train()
     [ ${#bits} -eq 33 ] || fail "no digest in summary.json: '$bits'"
 }
 
-# same NETWORK "RANK COUNTS" OPTION...: all of them give the same bits, also by messages.
+# same NETWORK "RANK COUNTS" OPTION...: all of them give the same bits, also by messages, and if
+# every rank updates all weights.
 same()
 {
     network=$1 counts=$2 first=
@@ -89,8 +91,14 @@ same()
         first=${first:-$bits}
         [ "$bits" = "$first" ] || fail "$network, $*: $ranks ranks give $bits, 1 rank $first"
     done
-    train "$network" 3 "$@" comm.memory=private
-    [ "$bits" = "$first" ] || fail "$network, $*: messages give $bits, not $first"
+    for other in "3 comm.memory=private" "3 comm.update=replicated" \
+        "3 comm.memory=private comm.update=replicated" "2 comm.virtual_hosts=2" \
+        "4 comm.virtual_hosts=2 comm.bucket=0.01" "3 comm.virtual_hosts=2+1 comm.overlap=off" \
+        "5 comm.virtual_hosts=1+3+1 comm.update=replicated comm.bucket=0.02"; do
+        # shellcheck disable=SC2086
+        train "$network" ${other%% *} "$@" ${other#* }
+        [ "$bits" = "$first" ] || fail "$network, $*: $other gives $bits, not $first"
+    done
     echo "$network, $*: $first for $counts ranks"
 }
 
