@@ -362,6 +362,7 @@ static int train(Comm *comm, const Line *line)
         run_write_meta(run, line->argc, line->argv, comm, &facts);
         trainer_banner(&trainer, run_folder(run));
         code = trainer_run(&trainer, run, &result);
+        trainer_write_timeline(&trainer);
         run_write_summary(run, &result);
         if (code == EXIT_OK)
             run_write_weights(run, &trainer.model.layout, trainer.w, trainer.step);

@@ -50,7 +50,8 @@ static const Option simulate_options[] = {
 
 typedef struct Simulated {
     int members;
-    double overlap, alone, formula; /* seconds of a step: overlapped, not, overlapped by formula */
+    double overlap, alone, formula; /* seconds of a step: overlapped, not, overlapped by formula
+                                       (0: it is for other algorithms) */
     double card, messages;          /* seconds of the busiest card; a member's */
 } Simulated;
 
@@ -83,10 +84,11 @@ static Simulated simulate_members(const SimulateOptions *options, int members)
     SimulatedResult alone = simulate(&step, &network);
     fill_ready(ready, buckets, options, true);
     SimulatedResult overlap = simulate(&step, &network);
+    bool halving = strcmp(options->reduce, "halving") == 0 && step.gather == step.reduce;
     Simulated result = { .members = members,
                          .overlap = overlap.seconds,
                          .alone = alone.seconds,
-                         .formula = simulate_formula(&step, &network),
+                         .formula = halving ? simulate_formula(&step, &network) : 0,
                          .card = overlap.card,
                          .messages = overlap.messages / members };
     mem_free(ready);
@@ -96,7 +98,7 @@ static Simulated simulate_members(const SimulateOptions *options, int members)
 static void report(const SimulateOptions *options, const Simulated *row, json_t *rows)
 {
     double compute = 1e-3 * options->compute_ms;
-    double error = 100 * (row->formula / row->overlap - 1);
+    double error = row->formula > 0 ? 100 * (row->formula / row->overlap - 1) : 0;
     if (rows)
         json_array_append_new(
             rows, json_pack("{s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "members",
