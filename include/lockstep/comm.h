@@ -5,6 +5,7 @@
 
 #include "lockstep/error.h"
 #include "lockstep/layout.h"
+#include "lockstep/timeline.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -120,5 +121,14 @@ Exchange slice_exchange(SliceExchange *exchange); /* per-block arrays */
 
 /* Every rank publishes its slice of a float arena to all. Collective. */
 void comm_publish(SliceExchange *exchange, float *arena);
+
+/* From now on messages and the rounds of collectives are on this timeline; NULL: on none. */
+void comm_set_timeline(Comm *comm, Timeline *timeline);
+
+/* Seconds to be added to this rank's clock to get rank 0's, by ping-pong. Collective. */
+double comm_clock_offset(Comm *comm);
+
+/* The timelines of all ranks as one Chrome trace, written by rank 0. Collective. */
+bool comm_write_timeline(Comm *comm, const char *path, const ClockOffset *clock, Err *err);
 
 #endif
