@@ -16,6 +16,7 @@ typedef struct TrainSettings {
     int lanes;        /* resolved: auto is the largest power of two <= 8 that divides batch */
     double epochs;    /* how long to train: one of the two, the other is 0 */
     int64_t steps;
+    ConfigNode *grow; /* list of {at, batch}, or NULL: read by the trainer; borrowed */
 } TrainSettings;
 
 typedef enum Tta { TTA_NONE, TTA_FLIP, TTA_MULTICROP } Tta;
@@ -39,9 +40,10 @@ typedef struct ComputeSettings {
 } ComputeSettings;
 
 enum { MEMORY_AUTO, MEMORY_PRIVATE };
+enum { UPDATE_SHARDED, UPDATE_REPLICATED };
 
 typedef struct CommSettings {
-    int memory;
+    int memory, update;
 } CommSettings;
 
 typedef struct Settings {

@@ -33,6 +33,9 @@ static const Option train_options[] = {
       "length of the training in passes over the training set; this or steps" },
     { "steps", OPTION_INT, OPTION_AT(TrainSettings, steps), 1, 1e12, NULL, "",
       "length of the training in optimizer steps; this or epochs" },
+    { "grow", OPTION_NODE, OPTION_AT(TrainSettings, grow), 0, 0, NULL, "",
+      "larger batches later on, such as [{at: 30ep, batch: 1024}]: more lanes of the same size; "
+      "see schedule.on_growth" },
     OPTION_END,
 };
 
@@ -73,6 +76,10 @@ static const Option comm_options[] = {
     { "memory", OPTION_CHOICE, OPTION_AT(CommSettings, memory), 0, 0, "auto|private", "auto",
       "auto: the ranks of a host share one copy of the weights and read each other's gradients; "
       "private: every rank has its own copy and sends messages; the bits are the same" },
+    { "update", OPTION_CHOICE, OPTION_AT(CommSettings, update), 0, 0, "sharded|replicated",
+      "sharded",
+      "sharded: every rank updates its slice of the weights and has the optimizer state of that; "
+      "replicated: every rank updates a copy of all weights; the bits are the same" },
     OPTION_END,
 };
 

@@ -1,4 +1,5 @@
 /* Building a trainer: settings -> lanes, data, network, initial weights, optimizer, schedule. */
+#include "growth.h"
 #include "lockstep/bf16.h"
 #include "lockstep/cpu.h"
 #include "lockstep/log.h"
@@ -12,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
+
+#define BLOCK_REPORT (4 * sizeof(double)) /* bytes that ranks tell each other of a block at once */
 
 /* Compares lines of "key: value" across ranks. */
 static bool same(Trainer *t, const char *text, int *exit_code, Err *err)
@@ -60,7 +63,7 @@ static bool init_data(Trainer *t, int *exit_code, Err *err)
     char text[128];
     snprintf(text, sizeof text, "training data digest: %016llx\ntest data digest: %016llx\n",
              (unsigned long long)t->loader.train.digest, (unsigned long long)t->loader.test.digest);
-    return same(t, text, exit_code, err);
+    return same(t, text, exit_code, err) && growth_read(t, err);
 }
 
 /* A row of values for each target. */
@@ -86,9 +89,11 @@ static bool init_weights(Trainer *t, Err *err)
     } answer = { .ok = true };
     bool first = comm_rank(t->comm) == 0;
     size_t n = t->model.layout.n;
-    t->shared = shared_alloc(t->comm, first ? n * sizeof *t->w : 0);
-    if (!t->shared)
-        comm_set_share(t->comm, false); /* the gradients need not ask again */
+    if (t->settings->comm.update == UPDATE_SHARDED) {
+        t->shared = shared_alloc_one(t->comm, n * sizeof *t->w);
+        if (!t->shared)
+            comm_set_share(t->comm, false); /* the gradients need not ask again */
+    }
     t->w = t->shared ? shared_part(t->shared, 0) : mem_array(float, n);
     t->model.samples = (SampleSource){ read_sample, &t->loader, t->loader.train.count };
     if (!t->settings->dry_run && (first || !t->shared))
@@ -123,21 +128,49 @@ static int64_t training_steps(const Trainer *t)
     const TrainSettings *train = &t->settings->train;
     if (train->steps > 0)
         return train->steps;
-    int64_t steps = (int64_t)llround(train->epochs * (double)t->loader.steps_per_epoch);
-    return steps > 0 ? steps : 1;
+    return batch_plan_step(&t->loader.plan, (Span){ train->epochs, SPAN_EPOCHS });
+}
+
+/* Weights to evaluate that differ from the trained ones: one copy a host, as those are. */
+static void allocate_average(Trainer *t)
+{
+    size_t n = t->model.layout.n, mine = comm_rank(t->comm) == 0 ? n : 0;
+    if (!optimizer_averages(&t->optimizer))
+        return;
+    if (t->shared)
+        t->shared_average = shared_alloc(t->comm, mine * sizeof *t->average);
+    t->average = t->shared_average ? shared_part(t->shared_average, 0) : mem_array(float, n);
+}
+
+/* Who sums up and who updates which part of the arena. */
+static void share_out(Trainer *t)
+{
+    int rank = comm_rank(t->comm), ranks = comm_size(t->comm);
+    bool replicated = t->settings->comm.update == UPDATE_REPLICATED;
+    const Layout *layout = &t->model.layout;
+    size_t *bounds = mem_array(size_t, ranks + 1);
+    optimizer_cut(&t->optimizer, ranks, bounds);
+    slice_exchange_init(&t->slices, t->comm, layout, bounds);
+    if (!replicated)
+        t->exchange = slice_exchange(&t->slices);
+    t->slice = replicated ? layout_blocks(layout, 0, layout->blocks)
+                          : layout_blocks(layout, (int)bounds[rank], (int)bounds[rank + 1]);
+    mem_free(bounds);
+    optimizer_own(&t->optimizer, t->slice);
+    allocate_average(t);
 }
 
 static bool init_optimizer(Trainer *t, Err *err)
 {
     const Settings *s = t->settings;
-    slice_exchange_init(&t->slices, t->comm, &t->model.layout);
-    t->slice = layout_slice(&t->model.layout, comm_rank(t->comm), comm_size(t->comm));
-    if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, t->slice, err))
+    if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, err))
         return false;
+    share_out(t);
     t->steps = training_steps(t);
     ScheduleRun run = { .steps = t->steps,
                         .steps_per_epoch = t->loader.steps_per_epoch,
                         .batch = t->lanes.batch,
+                        .plan = &t->loader.plan,
                         .base_lr = t->optimizer.lr };
     return schedule_init(&t->schedule, &s->config, s->schedule, &run, err);
 }
@@ -146,19 +179,28 @@ static void allocate_scratch(Trainer *t)
 {
     int ranks = comm_size(t->comm);
     int64_t chunks = loader_chunks(&t->loader);
+    Lanes last = growth_last_lanes(t);
+    if (last.count > t->lanes.count) /* so that its memory is part of the plan */
+        reducer_free(reducer_init(t->comm, &last, &t->model.layout, &t->slices));
     t->reducer = reducer_init(t->comm, &t->lanes, &t->model.layout, &t->slices);
-    t->reports = mem_array(LaneReport, t->lanes.count);
-    t->lane_values = mem_array(double, t->lanes.count);
+    t->reports = mem_array(LaneReport, last.count);
+    t->lane_values = mem_array(double, last.count);
     t->chunk_tallies = mem_array(Tally, chunks);
     if (t->settings->eval.tta != TTA_NONE)
         t->mean_output = mem_array(float, (size_t)t->lanes.size *shape_stored(t->model.output));
     t->digests = mem_array(uint64_t, t->model.layout.blocks);
     t->lane_bounds = mem_array(size_t, ranks + 1);
     t->chunk_bounds = mem_array(size_t, ranks + 1);
-    for (int rank = 0; rank <= ranks; rank++) {
-        t->lane_bounds[rank] = (size_t)lanes_first(t->lanes.count, rank, ranks);
+    growth_set_bounds(t);
+    for (int rank = 0; rank <= ranks; rank++)
         t->chunk_bounds[rank] = (size_t)(chunks * rank / ranks);
-    }
+    size_t longest[] = { (size_t)last.count * sizeof *t->reports,
+                         (size_t)chunks * sizeof *t->chunk_tallies,
+                         (size_t)t->model.layout.blocks * BLOCK_REPORT };
+    size_t most = 0;
+    for (int i = 0; i < 3; i++)
+        most = longest[i] > most ? longest[i] : most;
+    comm_reserve_board(t->comm, most);
 }
 
 /* Everything that a step needs. A dry run comes here too, and reserves what a run allocates. */
@@ -189,6 +231,7 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
 
 void trainer_free(Trainer *t)
 {
+    comm_reserve_board(t->comm, 0);
     reducer_free(t->reducer);
     optimizer_free(&t->optimizer);
     schedule_free(&t->schedule);
@@ -197,6 +240,9 @@ void trainer_free(Trainer *t)
     loader_free(&t->loader);
     if (!t->shared)
         mem_free(t->w);
+    if (!t->shared_average)
+        mem_free(t->average);
+    shared_free(t->shared_average);
     shared_free(t->shared);
     mem_free(t->reports);
     mem_free(t->lane_values);

@@ -100,7 +100,15 @@ static const float *run_step(const Job *job, const Lanes *lanes, Reducer *reduce
         write_lane(job, lane, reducer_lane(reducer));
         reducer_add_lane(reducer, lane);
     }
-    return reducer_reduce(reducer);
+    Gradient sum = reducer_reduce(reducer);
+    Slice slice = layout_slice(&job->layout, lanes->rank, lanes->ranks);
+    for (int block = slice.first_block; block < slice.last_block; block++) {
+        LayoutBlock b = layout_block(&job->layout, block);
+        const float *x = gradient_block(sum, b, block % 2 == 0);
+        if (x != sum.sums + b.offset)
+            memcpy(sum.sums + b.offset, x, b.n * sizeof *x);
+    }
+    return sum.sums;
 }
 
 /* One step; each rank's slice and the published arena have the bits of `wanted`. */
@@ -127,7 +135,7 @@ static bool job_holds_now(Job *job, int steps, ReducerOrder order)
     SliceExchange exchange;
     bool holds = true;
     ck_assert(lanes_init(&lanes, job->lanes, job->lanes, comm_rank(comm), comm_size(comm), NULL));
-    slice_exchange_init(&exchange, comm, &job->layout);
+    slice_exchange_init(&exchange, comm, &job->layout, NULL);
     Reducer *reducer = reducer_init(comm, &lanes, &job->layout, &exchange);
     reducer_set_order(reducer, order);
     for (job->step = 0; job->step < steps; job->step++) {
@@ -226,7 +234,7 @@ START_TEST(test_block_exchange)
 {
     Job job = new_job(8, mixed_sizes, 7);
     SliceExchange exchange;
-    slice_exchange_init(&exchange, comm, &job.layout);
+    slice_exchange_init(&exchange, comm, &job.layout, NULL);
     double *values = mem_array(double, job.layout.blocks);
     Slice slice = layout_slice(&job.layout, comm_rank(comm), comm_size(comm));
     for (int block = slice.first_block; block < slice.last_block; block++)
@@ -252,7 +260,7 @@ START_TEST(test_memory_and_traffic)
     SliceExchange exchange;
     comm_set_share(comm, false);
     ck_assert(lanes_init(&lanes, 64, 64, comm_rank(comm), ranks, NULL));
-    slice_exchange_init(&exchange, comm, &job.layout);
+    slice_exchange_init(&exchange, comm, &job.layout, NULL);
     Reducer *reducer = reducer_init(comm, &lanes, &job.layout, &exchange);
     int subtrees = 0;
     Subtree list[64];
