@@ -83,6 +83,7 @@ typedef struct OptimizerRange {
     size_t n;
     size_t first;        /* floats of the tensor before this range */
     const float *before; /* wrappers' `weights`, if wants_before: w before this step */
+    const float *hessian; /* an estimate of the Hessian's diagonal, in steps that have one */
 } OptimizerRange;
 
 /* State of a tensor beyond floats per parameter: arrays of any size, owned by the tensor's rank. */
@@ -140,6 +141,8 @@ typedef struct OptimizerType {
     /* Of a tensor with `adapt`. NULL if the method has none. */
     double (*trust_ratio)(const void *options, const TensorStep *step);
     void (*update)(const void *options, const TensorStep *step, const OptimizerRange *range);
+    /* Does step t (1-based) want an estimate of the Hessian's diagonal? */
+    bool (*curvature)(const void *options, int64_t t);
     /* The weights to evaluate, if they are not w: written to `out`. */
     void (*evaluate)(const void *options, const TensorStep *step, const OptimizerRange *range,
                      float *out);
@@ -213,6 +216,7 @@ typedef struct Optimizer {
     unsigned needs;       /* enum OptimizerNorms, of all methods and wrappers */
     const Layout *layout; /* borrowed */
     int64_t t;            /* steps done */
+    const float *hessian; /* arena, for the next step alone, or NULL; borrowed */
 
     double *tensor_lr;    /* per tensor: factor of the lr; owned */
     double *tensor_decay; /* per tensor; owned */

@@ -367,6 +367,7 @@ static void update_block(Optimizer *o, int block, float *w, Gradient g, bool mea
     const OptimizerMethod *method = method_of(o, b.tensor);
     const float *g_block = looks(method) ? g.sums + b.offset : gradient_block(g, b, false);
     OptimizerRange range = optimizer_range(o, block, w, g_block);
+    range.hessian = o->hessian ? o->hessian + b.offset : NULL;
     if (!measured && !looks(method))
         o->squares_g[block] = kernels()->squares(range.g, range.n);
     if (o->before)
@@ -416,5 +417,6 @@ bool optimizer_step(Optimizer *o, const Rates *rates, float *w, Gradient g, Exch
         o->grad_norm = global_norm(o->layout, o->squares_g);
     }
     o->t = rates->step + 1;
+    o->hessian = NULL;
     return isfinite(o->grad_norm);
 }
