@@ -119,10 +119,11 @@ typedef struct OptimizerType {
 
     /* Cross-checks options. NULL: nothing to check. */
     bool (*check)(const void *options, Err *err);
+    /* Which states these options use: bit i for state i. The others are not allocated and NULL in
+     * every range. NULL: all. */
+    unsigned (*state_mask)(const void *options);
     /* Which norms these options make the method need. NULL: none. */
     unsigned (*needs)(const void *options);
-    /* Bit i: state i is used with these options; others are NULL. NULL: all are. */
-    unsigned (*state_mask)(const void *options);
     /* Before the first step: states that do not start at zero, from w. */
     void (*start)(const void *options, const OptimizerRange *range);
     /* On every rank alike: at the start of a step; when norms and sums are known. */
@@ -286,6 +287,11 @@ typedef struct OptimizerPiece {
 } OptimizerPiece;
 /* Piece number `index`; false behind the last. */
 bool optimizer_piece(Optimizer *optimizer, int index, OptimizerPiece *piece);
+
+/* Floats of state per parameter of the main method with these options; bytes of all states of the
+ * slice. */
+int optimizer_states(const Optimizer *optimizer);
+size_t optimizer_bytes(const Optimizer *optimizer);
 
 const OptimizerType *optimizer_find(const char *name);
 const OptimizerType *const *optimizer_all(int *count);
