@@ -182,7 +182,8 @@ StepOutcome trainer_step(Trainer *t)
                         .step = t->step,
                         .momentum = schedule_momentum(&t->schedule, t->step),
                         .loss = t->tally.loss / t->tally.count,
-                        .seed = (uint64_t)t->settings->seed };
+                        .seed = (uint64_t)t->settings->seed,
+                        .plan = &t->loader.plan };
     if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, t->exchange))
         return STEP_DIVERGED; /* norms, clip, trust ratios, update of my slice */
     layout_update_statistics(&t->model.layout, t->slice, t->w, gradient);
