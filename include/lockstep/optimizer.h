@@ -22,6 +22,7 @@
 #ifndef LOCKSTEP_OPTIMIZER_H
 #define LOCKSTEP_OPTIMIZER_H
 
+#include "lockstep/batch_plan.h"
 #include "lockstep/config.h"
 #include "lockstep/layout.h"
 
@@ -33,17 +34,19 @@
 
 /* What is known about a step from outside. */
 typedef struct Rates {
-    double lr;       /* what the schedule says */
-    int64_t step;    /* 0-based; methods that count from 1 use step + 1 */
-    double momentum; /* what the schedule says; 0: nothing, methods use their own */
-    double loss;     /* mean over the global batch, at the weights before this step */
-    uint64_t seed;   /* of the run, for random numbers */
+    double lr;             /* what the schedule says */
+    int64_t step;          /* 0-based; methods that count from 1 use step + 1 */
+    double momentum;       /* what the schedule says; 0: nothing, methods use their own */
+    double loss;           /* mean over the global batch, at the weights before this step */
+    uint64_t seed;         /* of the run, for random numbers */
+    const BatchPlan *plan; /* epochs and samples of a step; NULL: every step is an epoch */
 } Rates;
 
 /* What a method or wrapper knows about a step beyond single tensors. */
 typedef struct MethodStep {
     int64_t t;                             /* 1-based step number */
     double lr, base_lr, loss;              /* of this step; of the config; see Rates */
+    const BatchPlan *plan;                 /* of Rates, never NULL; only in `begin` */
     double norm;                           /* of the whole gradient before any clipping; in `decide`
                                               and with OPTIMIZER_NORM_G only */
     double sums[OPTIMIZER_MAX_SUMS];       /* of `gather`, over the method's tensors; in `decide` */

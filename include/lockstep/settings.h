@@ -40,9 +40,10 @@ typedef struct ComputeSettings {
 } ComputeSettings;
 
 enum { MEMORY_AUTO, MEMORY_PRIVATE };
+enum { UPDATE_SHARDED, UPDATE_REPLICATED };
 
 typedef struct CommSettings {
-    int memory;
+    int memory, update;
 } CommSettings;
 
 typedef struct Settings {

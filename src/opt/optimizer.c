@@ -125,11 +125,17 @@ static MethodStep method_step(const Optimizer *o, const Rates *rates, double lr,
     step.base_lr = lr;
     step.lr = o->lr > 0 ? rates->lr * (lr / o->lr) : rates->lr;
     step.loss = rates->loss;
+    step.plan = rates->plan;
     return step;
 }
 
-static void begin_methods(Optimizer *o, const Rates *rates)
+static void begin_methods(Optimizer *o, const Rates *given)
 {
+    BatchPlan plain = batch_plan(1, 1);
+    Rates rates_with_plan = *given;
+    const Rates *rates = &rates_with_plan;
+    if (!given->plan)
+        rates_with_plan.plan = &plain;
     for (int i = 0; i < o->method_count; i++) {
         OptimizerMethod *method = &o->methods[i];
         method->step = method_step(o, rates, method->lr, &method->step);

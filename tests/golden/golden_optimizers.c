@@ -237,26 +237,51 @@ static int state_number(const OptimizerType *type, const char *key)
     return -1;
 }
 
+/* Lookahead's state, by either name. Its largest size is not kept: the scale is as for weights. */
+static const float *slow_weights(const Optimizer *optimizer, const char *key)
+{
+    bool slow = strcmp(key, "slow_params") == 0 || strcmp(key, "slow_buffer") == 0;
+    for (int k = 0; k < optimizer->wrapper_count && slow; k++)
+        if (strcmp(optimizer->wrappers[k].type->name, "lookahead") == 0)
+            return optimizer->wrappers[k].state[0];
+    return NULL;
+}
+
+/* One tensor's state; `truth` is its own. */
+static void compare_tensor(Run *run, const char *what, const LayoutTensor *tensor,
+                           const float *state, const float *largest, double sign,
+                           const double *truth)
+{
+    double relative = key_number(run->c->json, "suggested_f32_tol", 0);
+    char name[256];
+    snprintf(name, sizeof name, "final state %s, %s", what, tensor->name);
+    for (size_t k = 0; k < tensor->n; k++) {
+        double size = largest ? (double)largest[tensor->offset + k] : fmax(0.1, fabs(truth[k]));
+        case_compare(run->c, name, k, sign * (double)state[tensor->offset + k], truth[k],
+                     relative * fmax(1e-30, size));
+    }
+}
+
 static bool compare_state(Run *run, const json_t *entry)
 {
-    const char *key = key_text(entry, "key", "");
+    const char *key = key_text(entry, "key", ""), *only = key_text(entry, "tensor", NULL);
+    const Layout *layout = &run->flat.layout;
     int number = state_number(run->optimizer.type, key);
+    const float *state =
+        number < 0 ? slow_weights(&run->optimizer, key) : run->optimizer.state[number];
+    const float *largest = number < 0 ? NULL : run->largest[number];
+    double sign = number == 0 ? run->reference->state_sign : 1;
+    int tensor = only ? layout_find(layout, only) : 0;
     Npy truth;
-    if (number < 0 || !run->optimizer.state[number])
+    if (!state || tensor < 0)
         return err_set(&run->c->why, "there is no state called %s", key);
-    if (!case_array(run->c, key_text(entry, "file", NULL), run->flat.total, &truth))
+    size_t count = only ? layout->tensors[tensor].n : run->flat.total;
+    if (!case_array(run->c, key_text(entry, "file", NULL), count, &truth))
         return false;
-    double relative = key_number(run->c->json, "suggested_f32_tol", 0);
-    for (int i = 0; i < run->flat.layout.count; i++) {
-        const LayoutTensor *tensor = &run->flat.layout.tensors[i];
-        for (size_t k = 0; k < tensor->n; k++)
-            run->tolerance[run->flat.offset[i] + k] =
-                relative * fmax(1e-30, (double)run->largest[number][tensor->offset + k]);
-    }
-    char what[128];
-    snprintf(what, sizeof what, "final state %s", key);
-    flat_compare(run->c, what, &run->flat, run->optimizer.state[number],
-                 number == 0 ? run->reference->state_sign : 1, truth.values, run->tolerance);
+    for (int i = 0; i < layout->count; i++)
+        if (!only || i == tensor)
+            compare_tensor(run, key, &layout->tensors[i], state, largest, sign,
+                           truth.values + (only ? 0 : run->flat.offset[i]));
     npy_free(&truth);
     return true;
 }

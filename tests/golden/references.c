@@ -4,9 +4,25 @@
 
 #include <string.h>
 
+/* timm's counts its steps, and makes the slow weights at the first meeting. */
+static void take_lookahead(Recipe *r)
+{
+    if (!json_object_get(r->left, "lookahead_k"))
+        return;
+    bool timm = json_object_get(r->left, "lookahead_step");
+    recipe_add(r, "wrap: [{lookahead: {k: %.17g, alpha: %.17g, start: %s}}]",
+               recipe_number(r, "lookahead_k", 0), recipe_number(r, "lookahead_alpha", 0),
+               timm ? "sync" : "first");
+    recipe_drop(r, "lookahead_step");
+    recipe_drop(r, "k"); /* the same once more */
+    recipe_drop(r, "alpha");
+    recipe_drop(r, "inner");
+}
+
 static void take_common(Translation *t)
 {
     Recipe *r = &t->recipe;
+    take_lookahead(r);
     recipe_copy_number(r, "lr", "lr");
     recipe_copy_flag(r, "maximize", "maximize");
     t->weight_decay = recipe_number(r, "weight_decay", 0);
@@ -81,6 +97,27 @@ static void official_radam(Translation *t)
     moments(t);
     recipe_add(&t->recipe, "decay: decoupled, below: %s",
                recipe_flag(&t->recipe, "degenerated_to_sgd", false) ? "momentum" : "skip");
+}
+
+/* 20.4.11: centralises always, whatever use_gc says. */
+static void official_ranger(Translation *t)
+{
+    Recipe *r = &t->recipe;
+    moments(t);
+    recipe_drop(r, "use_gc");
+    recipe_drop(r, "gc_conv_only");
+    recipe_add(r, "decay: decoupled, below: momentum, threshold: %.17g",
+               recipe_number(r, "N_sma_threshhold", 5));
+    recipe_add(r, "wrap: [centralize, {lookahead: {k: %.17g, alpha: %.17g}}]",
+               recipe_number(r, "k", 6), recipe_number(r, "alpha", 0.5));
+}
+
+/* Its cases train the first tensor only, named in final_state. */
+static void torch_sparse_adam(Translation *t)
+{
+    moments(t);
+    recipe_add(&t->recipe, "eps_hat: true");
+    recipe_add(&t->recipe, "groups: [{match: mat, lazy_rows: true}, {match: \"*\", lr_factor: 0}]");
 }
 
 static void official_adabound(Translation *t)
@@ -293,6 +330,8 @@ static const Reference references[] = {
     { "torch.optim.SGD", NULL, "sgd", torch_sgd, 1 },
     { "torch.optim.AdamW", NULL, "adamw", moments, 1 },
     { "torch.optim.Adam", NULL, "adam", moments, 1 },
+    { "torch.optim.SparseAdam", NULL, "adam", torch_sparse_adam, 1 },
+    { "Ranger", "Ranger-Deep-Learning-Optimizer", "radam", official_ranger, 1 },
     { "torch.optim.Adamax", NULL, "adamax", moments, 1 },
     { "torch.optim.RAdam", NULL, "radam", moments, 1 },
     { "RAdam", "LiyuanLucasLiu", "radam", official_radam, 1 },
@@ -348,7 +387,8 @@ const Reference *reference_find(const json_t *json)
     const char *reference = key_text(json, "reference", "");
     const char *repository = key_text(json, "reference_repo", "");
     static const char *const wrappers[] = { "torch.nn.utils.clip_grad_norm_ + ",
-                                            "torch.nn.utils.clip_grad_value_ + " };
+                                            "torch.nn.utils.clip_grad_value_ + ",
+                                            "Lookahead around " };
     for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++)
         if (strncmp(reference, wrappers[i], strlen(wrappers[i])) == 0)
             reference += strlen(wrappers[i]);
