@@ -123,11 +123,10 @@ typedef struct OptimizerType {
 
     /* Cross-checks options. NULL: nothing to check. */
     bool (*check)(const void *options, Err *err);
-    /* Which states these options use: bit i for state i. The others are not allocated and NULL in
-     * every range. NULL: all. */
-    unsigned (*state_mask)(const void *options);
     /* Which norms these options make the method need. NULL: none. */
     unsigned (*needs)(const void *options);
+    /* Bit i: state i is used with these options; others are NULL. NULL: all are. */
+    unsigned (*state_mask)(const void *options);
     /* Before the first step: states that do not start at zero, from w. */
     void (*start)(const void *options, const OptimizerRange *range);
     /* On every rank alike: at the start of a step; when norms and sums are known. */
@@ -260,6 +259,9 @@ void optimizer_cut(const Optimizer *optimizer, int parts, size_t *bounds);
 
 /* Allocates the state of a slice: after optimizer_init, once. */
 void optimizer_own(Optimizer *optimizer, Slice slice);
+
+/* Floats of state per parameter that the main method uses. */
+int optimizer_states(const Optimizer *optimizer);
 
 /* One update of the slice: w (whole arena) by the mean gradient g. Methods of one pass ask for
  * every block of g once; others keep it in g.sums, where clip_value and wrappers change it. False,

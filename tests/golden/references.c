@@ -19,7 +19,7 @@ static void take_lookahead(Recipe *r)
     recipe_drop(r, "inner");
 }
 
-static void take_common(Translation *t)
+void take_common(Translation *t)
 {
     Recipe *r = &t->recipe;
     take_lookahead(r);
@@ -38,7 +38,7 @@ static void take_common(Translation *t)
     recipe_copy_number(r, "clip_value", "clip_value");
 }
 
-static void take_momentum(Translation *t)
+void take_momentum(Translation *t)
 {
     Recipe *r = &t->recipe;
     recipe_add(r, "momentum: %.17g", recipe_number(r, "momentum", 0));
@@ -46,7 +46,7 @@ static void take_momentum(Translation *t)
     recipe_copy_flag(r, "nesterov", "nesterov");
 }
 
-static void take_betas(Translation *t)
+void take_betas(Translation *t)
 {
     Recipe *r = &t->recipe;
     const json_t *betas = json_object_get(r->left, "betas");
@@ -147,7 +147,7 @@ static void kozistr_yogi(Translation *t)
 }
 
 /* `count` numbers of an array under our names. */
-static void take_numbers(Translation *t, const char *key, const char *const *names, size_t count)
+void take_numbers(Translation *t, const char *key, const char *const *names, size_t count)
 {
     Recipe *r = &t->recipe;
     const json_t *numbers = json_object_get(r->left, key);
@@ -368,6 +368,11 @@ static bool names(const char *text, const char *name)
     return length == wanted && memcmp(text, name, wanted) == 0;
 }
 
+static bool fits(const Reference *r, const char *reference, const char *repository)
+{
+    return names(reference, r->name) && (!r->repository || strstr(repository, r->repository));
+}
+
 /* A wrapper's reference does not say which torch.optim it wraps; its hyper-parameters do, but for
  * Adam and AdamW, which differ in weight decay only: there the case is asked for the word. */
 static const char *find_wrapped(const json_t *json)
@@ -394,10 +399,11 @@ const Reference *reference_find(const json_t *json)
             reference += strlen(wrappers[i]);
     if (strcmp(reference, "torch.optim") == 0)
         reference = find_wrapped(json);
-    for (size_t i = 0; i < sizeof references / sizeof *references; i++) {
-        const Reference *r = &references[i];
-        if (names(reference, r->name) && (!r->repository || strstr(repository, r->repository)))
+    for (size_t i = 0; i < sizeof references / sizeof *references; i++)
+        if (fits(&references[i], reference, repository))
+            return &references[i];
+    for (const Reference *r = references_whole; r->name; r++)
+        if (fits(r, reference, repository))
             return r;
-    }
     return NULL;
 }
