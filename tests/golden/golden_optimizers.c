@@ -382,7 +382,7 @@ static bool compare_state(Run *run, const json_t *entry)
 }
 
 /* Scalars of tensors: {"exp_avg_sq": {"mat": 1881.4, ...}}. */
-static bool compare_scalars(Run *run, const json_t *scalars)
+static bool compare_scalars(Run *run, json_t *scalars)
 {
     const char *key, *name;
     json_t *value, *number;
