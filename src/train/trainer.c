@@ -167,11 +167,9 @@ static void observe(Trainer *t, ScheduleEvent event, Tally tally)
     schedule_observe(&t->schedule, &news);
 }
 
-StepOutcome trainer_step(Trainer *t)
+/* This step's batch at the weights as they are -> mean gradient, my slice. */
+static Gradient batch_gradient(Trainer *t, int global_batch)
 {
-    int global_batch = loader_batch_size(&t->loader, t->step);
-    growth_step(t); /* more lanes, where the batch grows */
-    t->lap = clock_seconds();
     comm_computes(t->comm);
     model_bind(&t->model, t->w, NULL);
     model_begin_step(&t->model, global_batch); /* the weights are new */
@@ -182,7 +180,27 @@ StepOutcome trainer_step(Trainer *t)
         lap(t, PHASE_FOLD);
     }
     comm_computed(t->comm);
-    Gradient gradient = reduce(t); /* -> mean gradient, my slice */
+    return reduce(t);
+}
+
+/* A second gradient of the same batch near the weights, for methods that want curvature. */
+static Gradient find_curvature(Trainer *t, int global_batch, Gradient gradient)
+{
+    optimizer_probe(&t->optimizer, &t->rates, t->w, gradient);
+    comm_barrier(t->comm); /* nobody reads the first sums any more */
+    publish(t, t->shared, t->w);
+    gradient = batch_gradient(t, global_batch);
+    comm_barrier(t->comm); /* nobody reads the weights nearby any more */
+    gradient = optimizer_take_curvature(&t->optimizer, &t->rates, t->w, gradient);
+    return gradient;
+}
+
+StepOutcome trainer_step(Trainer *t)
+{
+    int global_batch = loader_batch_size(&t->loader, t->step);
+    growth_step(t); /* more lanes, where the batch grows */
+    t->lap = clock_seconds();
+    Gradient gradient = batch_gradient(t, global_batch);
     gather_reports(t);
     lap(t, PHASE_EXCHANGE);
     if (!isfinite(t->tally.loss))
@@ -194,6 +212,8 @@ StepOutcome trainer_step(Trainer *t)
                         .loss = t->tally.loss / t->tally.count,
                         .seed = (uint64_t)t->settings->seed,
                         .plan = &t->loader.plan };
+    if (optimizer_wants_curvature(&t->optimizer, t->step + 1))
+        gradient = find_curvature(t, global_batch, gradient);
     if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, t->exchange))
         return STEP_DIVERGED; /* norms, clip, trust ratios, update of my slice */
     layout_update_statistics(&t->model.layout, t->slice, t->w, gradient);
