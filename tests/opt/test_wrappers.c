@@ -242,6 +242,18 @@ START_TEST(test_noise)
 }
 END_TEST
 
+/* The padding behind four floats gets no noise: their norm alone is what is clipped. */
+START_TEST(test_noise_spares_padding)
+{
+    Bench b;
+    bench_init(&b, "noise: {std: 2}, clip_layer: {max: 0.5}");
+    bench_step(&b);
+    ck_assert_double_eq_tol(norm(b.vector_w, VECTOR), 0.5, 1e-6);
+    ck_assert_double_eq_tol(norm(b.matrix_w, MATRIX), 0.5, 1e-6);
+    bench_free(&b);
+}
+END_TEST
+
 /* A push where the gradient is small, the next one three steps later at the earliest. */
 START_TEST(test_perturb)
 {
@@ -323,6 +335,7 @@ int main(void)
     add_test(suite, test_agc_skips);
     add_test(suite, test_adagc);
     add_test(suite, test_noise);
+    add_test(suite, test_noise_spares_padding);
     add_test(suite, test_perturb);
     add_test(suite, test_swa);
     add_test(suite, test_lookahead);

@@ -210,8 +210,8 @@ static void begin(Trainer *trainer, Settings *settings, const char *const *chang
     ck_assert_msg(ok, "%s", err.text);
 }
 
-/* Epochs of 48; 4 lanes, then 8, then 32 in the middle of the second epoch: the new reducer is within what was
- * planned, and the samples are counted. */
+/* Epochs of 48; 4 lanes, then 8, then 32 in the middle of the second epoch: the new reducer is
+ * within what was planned, and the samples are counted. */
 START_TEST(a_batch_that_grows)
 {
     static const int lanes[] = { 4, 4, 4, 8, 32, 32 };
