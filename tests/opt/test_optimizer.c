@@ -147,6 +147,41 @@ static void for_all(void (*law)(const char *options))
         law(paths[k]);
 }
 
+/* Wrappers so that they have something to do within STEPS. */
+static const char *const busy[] = {
+    "adagc: {warmup: 2}",
+    "agc: {max: 0.1}",
+    "centralize",
+    "clip_layer: {max: 0.5}",
+    "ema",
+    "lookahead: {k: 2}",
+    "noise: {decay: 0.55}",
+    "perturb: {threshold: 1e9, wait: 2}",
+    "swa: {every: 1st, start: 2st}",
+};
+enum { BUSY = sizeof busy / sizeof *busy };
+
+/* Calls `law` for every wrapper around every method, and for one heap of them. */
+static void for_wrappers(void (*law)(const char *options))
+{
+    int count, wrappers;
+    const OptimizerType *const *types = optimizer_all(&count);
+    const WrapperType *const *all = wrapper_all(&wrappers);
+    ck_assert_int_eq(wrappers, BUSY);
+    for (int i = 0; i < count; i++) {
+        char options[512];
+        for (int k = 0; k < wrappers; k++) {
+            ck_assert_int_eq(strncmp(busy[k], all[k]->name, strlen(all[k]->name)), 0);
+            snprintf(options, sizeof options, "type: %s, wrap: [%s]", types[i]->name, busy[k]);
+            law(options);
+        }
+        snprintf(options, sizeof options,
+                 "type: %s, clip_norm: 3, wrap: [%s, %s, %s, %s, %s, %s, %s, %s]", types[i]->name,
+                 busy[6], busy[1], busy[2], busy[0], busy[3], busy[7], busy[5], busy[8]);
+        law(options);
+    }
+}
+
 /* ---- any cut into slices gives the same bits ---- */
 
 /* Ranks as threads; `complete` merges the arrays of all of them. */
@@ -421,12 +456,14 @@ static void law_resume(const char *options)
 START_TEST(test_resume)
 {
     for_all(law_resume);
+    for_wrappers(law_resume);
 }
 END_TEST
 
 START_TEST(test_slices)
 {
     for_all(law_slices);
+    for_wrappers(law_slices);
 }
 END_TEST
 
@@ -450,6 +487,10 @@ static void law_padding(const char *options)
                                   optimizer->state[s][optimizer->state_at[s][tensor->first_block] +
                                                       k - tensor->offset] == 0,
                               "%s: padding of state %d", options, s);
+            for (int v = 0; v < optimizer->wrapper_count; v++)
+                for (int s = 0; s < optimizer->wrappers[v].type->states; s++)
+                    ck_assert_msg(optimizer->wrappers[v].state[s][k] == 0,
+                                  "%s: padding of wrapper %d", options, v);
         }
     }
     optimizer_free(optimizer);
@@ -460,6 +501,7 @@ static void law_padding(const char *options)
 START_TEST(test_padding_stays_zero)
 {
     for_all(law_padding);
+    for_wrappers(law_padding);
 }
 END_TEST
 
@@ -1002,7 +1044,8 @@ START_TEST(test_messages)
         { "lr: 0, groups: [{lr: 2}]", "test.yaml:1:34: optimizer.groups[0].lr: a group's lr is a "
                                       "multiple of optimizer.lr, which is 0 here" },
         { "wrap: [emma]", "test.yaml:1:20: optimizer.wrap[0]: unknown wrapper \"emma\"; did you "
-                          "mean \"ema\"? (wrappers: ema)" },
+                          "mean \"ema\"? (wrappers: adagc, agc, centralize, clip_layer, ema, "
+                          "lookahead, noise, perturb, swa)" },
         { "wrap: {ema: 3}",
           "test.yaml:1:19: optimizer.wrap: a list is wanted, such as [{ema: {decay: 0.99}}]" },
         { "type: sgd, lr: -1",
