@@ -22,6 +22,7 @@
 #ifndef LOCKSTEP_OPTIMIZER_H
 #define LOCKSTEP_OPTIMIZER_H
 
+#include "lockstep/batch_plan.h"
 #include "lockstep/config.h"
 #include "lockstep/layout.h"
 
@@ -33,17 +34,19 @@
 
 /* What is known about a step from outside. */
 typedef struct Rates {
-    double lr;       /* what the schedule says */
-    int64_t step;    /* 0-based; methods that count from 1 use step + 1 */
-    double momentum; /* what the schedule says; 0: nothing, methods use their own */
-    double loss;     /* mean over the global batch, at the weights before this step */
-    uint64_t seed;   /* of the run, for random numbers */
+    double lr;             /* what the schedule says */
+    int64_t step;          /* 0-based; methods that count from 1 use step + 1 */
+    double momentum;       /* what the schedule says; 0: nothing, methods use their own */
+    double loss;           /* mean over the global batch, at the weights before this step */
+    uint64_t seed;         /* of the run, for random numbers */
+    const BatchPlan *plan; /* epochs and samples of a step; NULL: every step is an epoch */
 } Rates;
 
 /* What a method or wrapper knows about a step beyond single tensors. */
 typedef struct MethodStep {
     int64_t t;                             /* 1-based step number */
     double lr, base_lr, loss;              /* of this step; of the config; see Rates */
+    const BatchPlan *plan;                 /* of Rates, never NULL; only in `begin` */
     double norm;                           /* of the whole gradient before any clipping; in `decide`
                                               and with OPTIMIZER_NORM_G only */
     double sums[OPTIMIZER_MAX_SUMS];       /* of `gather`, over the method's tensors; in `decide` */
@@ -83,6 +86,7 @@ typedef struct OptimizerRange {
     size_t n;
     size_t first;        /* floats of the tensor before this range */
     const float *before; /* wrappers' `weights`, if wants_before: w before this step */
+    const float *hessian; /* an estimate of the Hessian's diagonal, in steps that have one */
 } OptimizerRange;
 
 /* State of a tensor beyond floats per parameter: arrays of any size, owned by the tensor's rank. */
@@ -139,6 +143,8 @@ typedef struct OptimizerType {
     /* Of a tensor with `adapt`. NULL if the method has none. */
     double (*trust_ratio)(const void *options, const TensorStep *step);
     void (*update)(const void *options, const TensorStep *step, const OptimizerRange *range);
+    /* Does step t (1-based) want an estimate of the Hessian's diagonal? */
+    bool (*curvature)(const void *options, int64_t t);
     /* The weights to evaluate, if they are not w: written to `out`. */
     void (*evaluate)(const void *options, const TensorStep *step, const OptimizerRange *range,
                      float *out);
@@ -212,6 +218,7 @@ typedef struct Optimizer {
     unsigned needs;       /* enum OptimizerNorms, of all methods and wrappers */
     const Layout *layout; /* borrowed */
     int64_t t;            /* steps done */
+    const float *hessian; /* arena, for the next step alone, or NULL; borrowed */
 
     double *tensor_lr;    /* per tensor: factor of the lr; owned */
     double *tensor_decay; /* per tensor; owned */
@@ -289,6 +296,11 @@ typedef struct OptimizerPiece {
 } OptimizerPiece;
 /* Piece number `index`; false behind the last. */
 bool optimizer_piece(Optimizer *optimizer, int index, OptimizerPiece *piece);
+
+/* Floats of state per parameter of the main method with these options; bytes of all states of the
+ * slice. */
+int optimizer_states(const Optimizer *optimizer);
+size_t optimizer_bytes(const Optimizer *optimizer);
 
 const OptimizerType *optimizer_find(const char *name);
 const OptimizerType *const *optimizer_all(int *count);
