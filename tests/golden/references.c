@@ -317,8 +317,8 @@ static void kozistr_lamb(Translation *t)
     recipe_drop(r, "max_grad_norm");
     if (recipe_flag(r, "weight_decouple", true))
         recipe_add(r, "decay: decoupled");
-    else if (t->weight_decay != 0)
-        recipe_unsupported(r, "weight_decouple = false has no equivalent");
+    else
+        recipe_add(r, "decay: l2");
     if (!recipe_flag(r, "adam_debias", false))
         recipe_unsupported(r, "adam_debias = false multiplies lr after the ratio");
     t->policy = recipe_flag(r, "adam", false) ? POLICY_NONE : POLICY_ALL;
