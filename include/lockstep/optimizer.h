@@ -84,8 +84,8 @@ typedef struct OptimizerRange {
     const float *g;
     float *state[OPTIMIZER_MAX_STATES];
     size_t n;
-    size_t first;        /* floats of the tensor before this range */
-    const float *before; /* wrappers' `weights`, if wants_before: w before this step */
+    size_t first;         /* floats of the tensor before this range */
+    const float *before;  /* wrappers' `weights`, if wants_before: w before this step */
     const float *hessian; /* an estimate of the Hessian's diagonal, in steps that have one */
 } OptimizerRange;
 
@@ -237,11 +237,11 @@ typedef struct Optimizer {
     float *before;                          /* w of a tensor before its step; owned */
     double *squares_w, *squares_g, *squares_u, *sums[OPTIMIZER_MAX_SUMS]; /* per block; owned */
     float *probe_w, *probe_g, *estimate; /* of the slice, where a method wants curvature; owned */
-    double *exchanged;  /* scratch of the exchange; owned */
-    TensorStep *steps;  /* per tensor, of the last step; owned */
-    double grad_norm;   /* last step: global norm before any clipping */
-    double clip_factor; /* last step: 1 if nothing was clipped */
-    double *trust;      /* last step, per tensor: trust ratio, 1 where there is none; owned */
+    double *exchanged;                   /* scratch of the exchange; owned */
+    TensorStep *steps;                   /* per tensor, of the last step; owned */
+    double grad_norm;                    /* last step: global norm before any clipping */
+    double clip_factor;                  /* last step: 1 if nothing was clipped */
+    double *trust; /* last step, per tensor: trust ratio, 1 where there is none; owned */
 } Optimizer;
 
 /* Reads {type, lr, weight_decay, clip_norm, clip_value, decay_all, adapt_all, norm_bias_lr_factor,
@@ -271,10 +271,10 @@ int optimizer_states(const Optimizer *optimizer);
 bool optimizer_step(Optimizer *optimizer, const Rates *rates, float *w, Gradient g,
                     Exchange exchange);
 
-/* Methods that want an estimate of the Hessian's diagonal in step t (1-based): optimizer_probe moves
- * the slice of w to a point nearby, the caller finds the gradient of the same batch there, and
- * optimizer_take_curvature puts w back, keeps the estimate for the next optimizer_step and returns
- * the first gradient, in the arena of the second. */
+/* Methods that want an estimate of the Hessian's diagonal in step t (1-based): optimizer_probe
+ * moves the slice of w to a point nearby, the caller finds the gradient of the same batch there,
+ * and optimizer_take_curvature puts w back, keeps the estimate for the next optimizer_step and
+ * returns the first gradient, in the arena of the second. */
 bool optimizer_wants_curvature(const Optimizer *optimizer, int64_t t);
 void optimizer_probe(Optimizer *optimizer, const Rates *rates, float *w, Gradient g);
 Gradient optimizer_take_curvature(Optimizer *optimizer, const Rates *rates, float *w, Gradient g);

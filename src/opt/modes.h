@@ -1,5 +1,5 @@
-/* A tensor as a matrix along each of its dimensions ("modes"), for methods with a preconditioner per
- * dimension (Shampoo, SOAP). Everything is in double and in a fixed order.
+/* A tensor as a matrix along each of its dimensions ("modes"), for methods with a preconditioner
+ * per dimension (Shampoo, SOAP). Everything is in double and in a fixed order.
  *
  * Along dimension d a tensor is (A, D, C): A = the dimensions before, C = those behind it. */
 #ifndef LOCKSTEP_OPT_MODES_H

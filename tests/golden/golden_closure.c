@@ -93,7 +93,7 @@ Verdict golden_closure(Case *c)
     Recipe r;
     recipe_init(&r, json_object_get(c->json, "hyper"), "entropy_sgd");
     int inner = (int)key_number(r.left, "L", 20);
-    const char *const copied[][2] = { { "lr", "lr" },       { "momentum", "momentum" },
+    const char *const copied[][2] = { { "lr", "lr" },         { "momentum", "momentum" },
                                       { "L", "inner_steps" }, { "weight_decay", "weight_decay" },
                                       { "g0", "gamma" },      { "eps", "noise" } };
     for (size_t i = 0; i < sizeof copied / sizeof *copied; i++)

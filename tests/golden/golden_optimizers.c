@@ -80,10 +80,10 @@ typedef struct Run {
     Config config;
     Optimizer optimizer;
     Npy init, grads, norms, losses, hessian, distances;
-    Npy truth[2];                 /* of the weights; of what is evaluated, if the case has it */
-    float *w, *g, *out, *h;       /* arenas; out: what is evaluated */
-    double *tolerance[2];         /* per flat element of both truths */
-    double *largest[PIECES_MAX];  /* of each piece: largest sizes at the recorded steps */
+    Npy truth[2];                /* of the weights; of what is evaluated, if the case has it */
+    float *w, *g, *out, *h;      /* arenas; out: what is evaluated */
+    double *tolerance[2];        /* per flat element of both truths */
+    double *largest[PIECES_MAX]; /* of each piece: largest sizes at the recorded steps */
 } Run;
 
 static void run_free(Run *run)
@@ -354,8 +354,7 @@ static bool compare_tensor(Run *run, const char *key, int tensor, const double *
     double sign = strncmp(key, "momentum", 8) == 0 ? run->reference->state_sign : 1;
     if (brief && count != 1) /* all zero may be kept as one zero */
         return err_set(&run->c->why, "%s: %zu elements found, %zu wanted", key, piece.count, count);
-    snprintf(what, sizeof what, "final state %s, %s", key,
-             run->flat.layout.tensors[tensor].name);
+    snprintf(what, sizeof what, "final state %s, %s", key, run->flat.layout.tensors[tensor].name);
     for (size_t k = 0; k < piece.count; k++) {
         double wanted = truth[brief ? 0 : k];
         double size = weights ? fmax(0.1, fabs(wanted)) : fmax(1e-30, run->largest[number][k]);

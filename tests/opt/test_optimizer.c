@@ -58,6 +58,24 @@ static const char *const paths[] = {
     "type: adan, decay: decoupled, weight_decay: 0.01",
     "type: madgrad, momentum: 0",
     "type: asgd, t0: 1",
+    "type: novograd, grad_averaging: true, amsgrad: true",
+    "type: schedulefree_sgd, warmup_steps: 3, r: 1",
+    "type: schedulefree_adamw, weight_decay: 0.01",
+    "type: prodigy, safeguard_warmup: true, bias_correction: true, decay: l2, growth_rate: 1.1",
+    "type: l4, inner: adam",
+    "type: igt, nesterov: true",
+    "type: igt, momentum: 0",
+    "type: entropy_sgd, inner_steps: 3, nesterov: false",
+    "type: stagewise, stage_steps: 2, restart_average: false",
+    "type: sophia, decay: l2, weight_decay: 0.01, period: 2",
+    "type: sm3, beta: 0.9, momentum: 0",
+    "type: adafactor, beta1: 0.9, min_dim: 2, factor: kernel",
+    "type: adafactor, min_dim: 2, factor: last, relative_step: false, lr: 0.01",
+    "type: muon, nesterov: false, scale: rms",
+    "type: shampoo, start: 2, period: 2, graft: rmsprop, nesterov: true",
+    "type: shampoo, start: 1, max_dim: 25, graft: none, grad_averaging: true, decay: decoupled",
+    "type: soap, period: 2, vectors: true, max_dim: 100, normalize: true",
+    "type: muon, groups: [{match: dense.*, type: adamw, lr: 0.001}], wrap: [lookahead]",
     "type: sgd, groups: [{match: '*.bias', lr_factor: 2}, {dims: 4, type: lamb, lr: 0.1}, {dims: "
     "1, "
     "type: lars, weight_decay: 0.1, adapt: true}, {match: dense.*, nesterov: true}]",
@@ -412,16 +430,19 @@ static void same_end(Ranks *one, Ranks *many, const char *options)
 
 static void law_slices(const char *options)
 {
-    static const int cuts[] = { 2, 3, 4, 5, 8 };
+    static const struct {
+        int parts;
+        bool oddly;
+    } cuts[] = { { 2, false }, { 3, false }, { 4, false }, { 8, false }, { 3, true }, { 5, true } };
     Bench whole, cut;
     Ranks *one = mem_new(Ranks);
     bench_init(&whole, options);
     train(one, &whole, 1);
-    for (size_t i = 0; i < 2 * (sizeof cuts / sizeof *cuts); i++) {
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
         Ranks *many = mem_new(Ranks);
         bench_init(&cut, options);
         fill(&cut.layout, 0, 0, 1, cut.w);
-        ranks_start(many, &cut, cuts[i / 2], i % 2 == 1);
+        ranks_start(many, &cut, cuts[i].parts, cuts[i].oddly);
         ranks_run(many, 0, STEPS);
         same_end(one, many, options);
         ranks_free(many);

@@ -1,9 +1,9 @@
 /* SOAP: Adam in the eigenbasis of Shampoo's preconditioners, Vyas et al. 2025, in the form of the
  * official program: the first gradient only sets the bases up; every `period` steps they make one
- * power iteration, brought back to orthogonality by QR, columns ordered by eigenvalue; the mean goes
- * with the basis, the second moment is only reordered; eps is not corrected; decay follows the step.
- * Tensors of one dimension are Adam's (`vectors`: they have a basis too), as are dimensions above
- * max_dim. Bases are in double. */
+ * power iteration, brought back to orthogonality by QR, columns ordered by eigenvalue; the mean
+ * goes with the basis, the second moment is only reordered; eps is not corrected; decay follows the
+ * step. Tensors of one dimension are Adam's (`vectors`: they have a basis too), as are dimensions
+ * above max_dim. Bases are in double. */
 #include "../modes.h"
 #include "lockstep/cpu.h"
 #include "lockstep/lapack.h"
@@ -232,8 +232,8 @@ static void move(const SoapOptions *o, const TensorStep *step, const OptimizerTe
     double rate = step->lr, size = 0;
     size_t n = t->shape->n;
     if (o->bias_correction)
-        rate *= sqrt(1 - vmath_power(o->beta2, step->t - 1)) /
-                (1 - vmath_power(o->beta1, step->t - 1));
+        rate *=
+            sqrt(1 - vmath_power(o->beta2, step->t - 1)) / (1 - vmath_power(o->beta1, step->t - 1));
     for (size_t i = 0; o->normalize && i < n; i++)
         size += u[i] * u[i];
     if (o->normalize)
