@@ -22,6 +22,7 @@
 #ifndef LOCKSTEP_OPTIMIZER_H
 #define LOCKSTEP_OPTIMIZER_H
 
+#include "lockstep/batch_plan.h"
 #include "lockstep/config.h"
 #include "lockstep/layout.h"
 
@@ -33,17 +34,19 @@
 
 /* What is known about a step from outside. */
 typedef struct Rates {
-    double lr;       /* what the schedule says */
-    int64_t step;    /* 0-based; methods that count from 1 use step + 1 */
-    double momentum; /* what the schedule says; 0: nothing, methods use their own */
-    double loss;     /* mean over the global batch, at the weights before this step */
-    uint64_t seed;   /* of the run, for random numbers */
+    double lr;             /* what the schedule says */
+    int64_t step;          /* 0-based; methods that count from 1 use step + 1 */
+    double momentum;       /* what the schedule says; 0: nothing, methods use their own */
+    double loss;           /* mean over the global batch, at the weights before this step */
+    uint64_t seed;         /* of the run, for random numbers */
+    const BatchPlan *plan; /* epochs and samples of a step; NULL: every step is an epoch */
 } Rates;
 
 /* What a method or wrapper knows about a step beyond single tensors. */
 typedef struct MethodStep {
     int64_t t;                             /* 1-based step number */
     double lr, base_lr, loss;              /* of this step; of the config; see Rates */
+    const BatchPlan *plan;                 /* of Rates, never NULL; only in `begin` */
     double norm;                           /* of the whole gradient before any clipping; in `decide`
                                               and with OPTIMIZER_NORM_G only */
     double sums[OPTIMIZER_MAX_SUMS];       /* of `gather`, over the method's tensors; in `decide` */
@@ -81,8 +84,9 @@ typedef struct OptimizerRange {
     const float *g;
     float *state[OPTIMIZER_MAX_STATES];
     size_t n;
-    size_t first;        /* floats of the tensor before this range */
-    const float *before; /* wrappers' `weights`, if wants_before: w before this step */
+    size_t first;         /* floats of the tensor before this range */
+    const float *before;  /* wrappers' `weights`, if wants_before: w before this step */
+    const float *hessian; /* an estimate of the Hessian's diagonal, in steps that have one */
 } OptimizerRange;
 
 /* State of a tensor beyond floats per parameter: arrays of any size, owned by the tensor's rank. */
@@ -139,6 +143,8 @@ typedef struct OptimizerType {
     /* Of a tensor with `adapt`. NULL if the method has none. */
     double (*trust_ratio)(const void *options, const TensorStep *step);
     void (*update)(const void *options, const TensorStep *step, const OptimizerRange *range);
+    /* Does step t (1-based) want an estimate of the Hessian's diagonal? */
+    bool (*curvature)(const void *options, int64_t t);
     /* The weights to evaluate, if they are not w: written to `out`. */
     void (*evaluate)(const void *options, const TensorStep *step, const OptimizerRange *range,
                      float *out);
@@ -212,6 +218,7 @@ typedef struct Optimizer {
     unsigned needs;       /* enum OptimizerNorms, of all methods and wrappers */
     const Layout *layout; /* borrowed */
     int64_t t;            /* steps done */
+    const float *hessian; /* of the slice, for the next step alone, or NULL; borrowed */
 
     double *tensor_lr;    /* per tensor: factor of the lr; owned */
     double *tensor_decay; /* per tensor; owned */
@@ -229,11 +236,12 @@ typedef struct Optimizer {
     void *scratch;                          /* for update_tensor and lazy rows; owned */
     float *before;                          /* w of a tensor before its step; owned */
     double *squares_w, *squares_g, *squares_u, *sums[OPTIMIZER_MAX_SUMS]; /* per block; owned */
-    double *exchanged;  /* scratch of the exchange; owned */
-    TensorStep *steps;  /* per tensor, of the last step; owned */
-    double grad_norm;   /* last step: global norm before any clipping */
-    double clip_factor; /* last step: 1 if nothing was clipped */
-    double *trust;      /* last step, per tensor: trust ratio, 1 where there is none; owned */
+    float *probe_w, *probe_g, *estimate; /* of the slice, where a method wants curvature; owned */
+    double *exchanged;                   /* scratch of the exchange; owned */
+    TensorStep *steps;                   /* per tensor, of the last step; owned */
+    double grad_norm;                    /* last step: global norm before any clipping */
+    double clip_factor;                  /* last step: 1 if nothing was clipped */
+    double *trust; /* last step, per tensor: trust ratio, 1 where there is none; owned */
 } Optimizer;
 
 /* Reads {type, lr, weight_decay, clip_norm, clip_value, decay_all, adapt_all, norm_bias_lr_factor,
@@ -263,6 +271,14 @@ int optimizer_states(const Optimizer *optimizer);
 bool optimizer_step(Optimizer *optimizer, const Rates *rates, float *w, Gradient g,
                     Exchange exchange);
 
+/* Methods that want an estimate of the Hessian's diagonal in step t (1-based): optimizer_probe
+ * moves the slice of w to a point nearby, the caller finds the gradient of the same batch there,
+ * and optimizer_take_curvature puts w back, keeps the estimate for the next optimizer_step and
+ * returns the first gradient, in the arena of the second. */
+bool optimizer_wants_curvature(const Optimizer *optimizer, int64_t t);
+void optimizer_probe(Optimizer *optimizer, const Rates *rates, float *w, Gradient g);
+Gradient optimizer_take_curvature(Optimizer *optimizer, const Rates *rates, float *w, Gradient g);
+
 /* Are the weights to evaluate others than those that are trained (averages, Schedule-Free)? Then
  * the second writes this rank's slice of them into another arena. Statistics are copied. */
 bool optimizer_averages(const Optimizer *optimizer);
@@ -289,6 +305,11 @@ typedef struct OptimizerPiece {
 } OptimizerPiece;
 /* Piece number `index`; false behind the last. */
 bool optimizer_piece(Optimizer *optimizer, int index, OptimizerPiece *piece);
+
+/* Floats of state per parameter of the main method with these options; bytes of all states of the
+ * slice. */
+int optimizer_states(const Optimizer *optimizer);
+size_t optimizer_bytes(const Optimizer *optimizer);
 
 const OptimizerType *optimizer_find(const char *name);
 const OptimizerType *const *optimizer_all(int *count);

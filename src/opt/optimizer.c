@@ -125,11 +125,17 @@ static MethodStep method_step(const Optimizer *o, const Rates *rates, double lr,
     step.base_lr = lr;
     step.lr = o->lr > 0 ? rates->lr * (lr / o->lr) : rates->lr;
     step.loss = rates->loss;
+    step.plan = rates->plan;
     return step;
 }
 
-static void begin_methods(Optimizer *o, const Rates *rates)
+static void begin_methods(Optimizer *o, const Rates *given)
 {
+    BatchPlan plain = batch_plan(1, 1);
+    Rates rates_with_plan = *given;
+    const Rates *rates = &rates_with_plan;
+    if (!given->plan)
+        rates_with_plan.plan = &plain;
     for (int i = 0; i < o->method_count; i++) {
         OptimizerMethod *method = &o->methods[i];
         method->step = method_step(o, rates, method->lr, &method->step);
@@ -367,6 +373,7 @@ static void update_block(Optimizer *o, int block, float *w, Gradient g, bool mea
     const OptimizerMethod *method = method_of(o, b.tensor);
     const float *g_block = looks(method) ? g.sums + b.offset : gradient_block(g, b, false);
     OptimizerRange range = optimizer_range(o, block, w, g_block);
+    range.hessian = o->hessian ? o->hessian + (b.offset - o->slice.lo) : NULL;
     if (!measured && !looks(method))
         o->squares_g[block] = kernels()->squares(range.g, range.n);
     if (o->before)
@@ -416,5 +423,6 @@ bool optimizer_step(Optimizer *o, const Rates *rates, float *w, Gradient g, Exch
         o->grad_norm = global_norm(o->layout, o->squares_g);
     }
     o->t = rates->step + 1;
+    o->hessian = NULL;
     return isfinite(o->grad_norm);
 }

@@ -164,6 +164,12 @@ void optimizer_own(Optimizer *o, Slice slice)
     o->steps = mem_array(TensorStep, count);
     place_states(o);
     allocate_whole(o);
+    for (int i = 0; i < o->method_count && !o->estimate; i++)
+        if (o->methods[i].type->curvature) {
+            o->probe_w = mem_array(float, slice.hi - slice.lo);
+            o->probe_g = mem_array(float, slice.hi - slice.lo);
+            o->estimate = mem_array(float, slice.hi - slice.lo);
+        }
     for (int k = 0; k < o->wrapper_count; k++)
         allocate_wrapper(o, &o->wrappers[k]);
 }
@@ -171,7 +177,26 @@ void optimizer_own(Optimizer *o, Slice slice)
 int optimizer_states(const Optimizer *o)
 {
     int count = 0;
-    for (int s = 0; s < o->type->states; s++)
+    for (int s = 0; s < OPTIMIZER_MAX_STATES; s++)
         count += has_state(&o->methods[0], s);
     return count;
+}
+
+size_t optimizer_bytes(const Optimizer *o)
+{
+    size_t bytes = 0;
+    OptimizerBuffer buffers[OPTIMIZER_MAX_BUFFERS];
+    for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
+        LayoutBlock b = layout_block(o->layout, block);
+        for (int s = 0; s < OPTIMIZER_MAX_STATES; s++)
+            bytes += has_state(method_of(o, b.tensor), s) ? b.n * sizeof(float) : 0;
+        for (int k = 0; k < o->wrapper_count; k++)
+            bytes += (size_t)o->wrappers[k].type->states * b.n * sizeof(float);
+    }
+    for (int i = 0; i < o->layout->count; i++) {
+        int count = owns(o, i) ? optimizer_buffers(o, i, buffers) : 0;
+        for (int k = 0; k < count; k++)
+            bytes += buffer_bytes(&buffers[k]);
+    }
+    return bytes;
 }

@@ -54,6 +54,8 @@ static void wrap_gradient(const Optimizer *o, const OptimizerWrapper *wrapper, i
         float *g_block = g + layout_block(o->layout, block).offset;
         range.g = g_block;
         wrapper->type->gradient(wrapper->options, &step, &range, g_block);
+        if (range.first + range.n > t->n)
+            memset(g + t->offset + t->n, 0, (t->padded - t->n) * sizeof *g);
     }
 }
 
@@ -101,6 +103,7 @@ void wrappers_weights(const Optimizer *o, int block, float *w, const float *befo
         TensorStep step = wrapper_step(o, wrapper, tensor);
         range.before = before;
         wrapper->type->weights(wrapper->options, &step, &range);
+        optimizer_clear_padding(o, block, &range);
     }
 }
 

@@ -71,16 +71,19 @@ static void set_tensors(Optimizer *optimizer, const Translation *t, const json_t
 
 /* ---- the run ---- */
 
+enum { PIECES_MAX = 128 };
+
 typedef struct Run {
     Case *c;
     const Reference *reference;
     FlatTensors flat;
     Config config;
     Optimizer optimizer;
-    Npy init, grads, truth, norms;
-    float *w, *g;
-    double *tolerance;                    /* per flat element */
-    float *largest[OPTIMIZER_MAX_STATES]; /* like the states: largest size at the recorded steps */
+    Npy init, grads, norms, losses, hessian, distances;
+    Npy truth[2];                /* of the weights; of what is evaluated, if the case has it */
+    float *w, *g, *out, *h;      /* arenas; out: what is evaluated */
+    double *tolerance[2];        /* per flat element of both truths */
+    double *largest[PIECES_MAX]; /* of each piece: largest sizes at the recorded steps */
 } Run;
 
 static void run_free(Run *run)
@@ -90,12 +93,19 @@ static void run_free(Run *run)
     flat_free(&run->flat);
     npy_free(&run->init);
     npy_free(&run->grads);
-    npy_free(&run->truth);
     npy_free(&run->norms);
+    npy_free(&run->losses);
+    npy_free(&run->hessian);
+    npy_free(&run->distances);
+    for (int i = 0; i < 2; i++) {
+        npy_free(&run->truth[i]);
+        mem_free(run->tolerance[i]);
+    }
     mem_free(run->w);
     mem_free(run->g);
-    mem_free(run->tolerance);
-    for (int i = 0; i < OPTIMIZER_MAX_STATES; i++)
+    mem_free(run->out);
+    mem_free(run->h);
+    for (int i = 0; i < PIECES_MAX; i++)
         mem_free(run->largest[i]);
 }
 
@@ -127,82 +137,150 @@ static bool read_inputs(Run *run)
         return err_set(&run->c->why, "%s: (steps, %zu) expected", file, run->flat.total);
     run->w = mem_array(float, run->flat.layout.n);
     run->g = mem_array(float, run->flat.layout.n);
+    run->out = mem_array(float, run->flat.layout.n);
+    run->h = mem_array(float, run->flat.layout.n);
     flat_to_arena(&run->flat, run->init.values, run->w);
     return true;
 }
 
 /* The truth of the recorded steps and, from it, every element's tolerance. */
-static bool read_truth(Run *run, const json_t *recorded)
+static bool read_trajectory(Run *run, const json_t *files, size_t rows, int number)
 {
-    const json_t *files = json_object_get(json_object_get(run->c->json, "trajectories"), "params");
-    size_t rows = json_array_size(recorded), total = run->flat.total;
+    size_t total = run->flat.total;
     const char *file = json_string_value(json_array_get(files, 0));
     double relative = key_number(run->c->json, "suggested_f32_tol", -1);
     if (rows == 0 || relative <= 0)
         return err_set(&run->c->why, "case.json lacks steps_recorded or suggested_f32_tol");
-    if (!case_array(run->c, file, rows * total, &run->truth))
+    Npy *truth = &run->truth[number];
+    if (!case_array(run->c, file, rows * total, truth))
         return false;
-    run->tolerance = mem_array(double, total);
+    double *tolerance = run->tolerance[number] = mem_array(double, total);
     for (size_t i = 0; i < total; i++) {
         double scale = 0.1;
         for (size_t row = 0; row < rows; row++)
-            scale = fmax(scale, fabs(run->truth.values[row * total + i]));
-        run->tolerance[i] = relative * scale;
+            scale = fmax(scale, fabs(truth->values[row * total + i]));
+        tolerance[i] = relative * scale;
     }
     return true;
 }
 
-static bool read_norms(Run *run)
+/* Under these names: where gradients are taken, and what is evaluated. */
+static bool read_truth(Run *run, const json_t *recorded)
 {
-    const json_t *extra = json_object_get(run->c->json, "extra_inputs");
-    const char *file = key_text(extra, "grad_norms_f64", NULL);
-    return !file || case_array(run->c, file, run->grads.shape[0], &run->norms);
+    static const char *const names[2][3] = { { "params", "y", "shifted" }, { "x", "true", "x" } };
+    const json_t *all = json_object_get(run->c->json, "trajectories");
+    for (int number = 0; number < 2; number++)
+        for (int i = 0; i < 3; i++) {
+            const json_t *files = json_object_get(all, names[number][i]);
+            if (files && !run->truth[number].values &&
+                !read_trajectory(run, files, json_array_size(recorded), number))
+                return false;
+        }
+    return run->truth[0].values || err_set(&run->c->why, "case.json lacks the trajectory");
+}
+
+/* A number or a row of numbers for every step, if the case has it. */
+static bool read_extra(Run *run, const char *key, size_t width, Npy *npy)
+{
+    const char *file = key_text(json_object_get(run->c->json, "extra_inputs"), key, NULL);
+    return !file || case_array(run->c, file, run->grads.shape[0] * width, npy);
+}
+
+static bool read_extras(Run *run)
+{
+    return read_extra(run, "grad_norms_f64", 1, &run->norms) &&
+           read_extra(run, "losses", 1, &run->losses) &&
+           read_extra(run, "hessian", run->flat.total, &run->hessian) &&
+           read_extra(run, "d_before_step_f64", 1, &run->distances);
+}
+
+static double piece_value(const OptimizerPiece *piece, size_t i)
+{
+    return piece->type == BUFFER_FLOAT ? (double)((const float *)piece->data)[i]
+                                       : ((const double *)piece->data)[i];
 }
 
 static void remember_states(Run *run)
 {
-    size_t n = run->flat.layout.n;
-    for (int s = 0; s < run->optimizer.type->states; s++) {
-        if (!run->optimizer.state[s])
+    OptimizerPiece piece;
+    for (int i = 0; i < PIECES_MAX && optimizer_piece(&run->optimizer, i, &piece); i++) {
+        if (piece.type == BUFFER_INT64)
             continue;
-        if (!run->largest[s])
-            run->largest[s] = mem_array(float, n);
-        for (size_t i = 0; i < n; i++)
-            run->largest[s][i] = fmaxf(run->largest[s][i], fabsf(run->optimizer.state[s][i]));
+        if (!run->largest[i])
+            run->largest[i] = mem_array(double, piece.count);
+        for (size_t k = 0; k < piece.count; k++)
+            run->largest[i][k] = fmax(run->largest[i][k], fabs(piece_value(&piece, k)));
     }
+}
+
+/* A scalar of the main method, by its name. */
+static double method_scalar(Run *run, const char *name)
+{
+    char wanted[64];
+    OptimizerPiece piece;
+    snprintf(wanted, sizeof wanted, "method0/%s", name);
+    for (int i = 0; optimizer_piece(&run->optimizer, i, &piece); i++)
+        if (strcmp(piece.name, wanted) == 0)
+            return piece_value(&piece, 0);
+    return (double)NAN;
+}
+
+static void take_step(Run *run, size_t t, double lr)
+{
+    size_t total = run->flat.total;
+    const OptimizerMethod *method = &run->optimizer.methods[0];
+    Rates rates = { .lr = lr, .step = (int64_t)t - 1 };
+    flat_to_arena(&run->flat, run->grads.values + (t - 1) * total, run->g);
+    if (run->losses.count)
+        rates.loss = run->losses.values[t - 1];
+    if (run->hessian.count && method->type->curvature(method->options, (int64_t)t)) {
+        flat_to_arena(&run->flat, run->hessian.values + (t - 1) * total, run->h);
+        run->optimizer.hessian = run->h;
+    }
+    if (run->distances.count && t > 1)
+        case_compare(run->c, "d before the step", t, method_scalar(run, "d"),
+                     run->distances.values[t - 1], 1e-5 * run->distances.values[t - 1]);
+    optimizer_step(&run->optimizer, &rates, run->w, gradient_at(run->g), (Exchange){ NULL, NULL });
+    if (run->norms.count)
+        case_compare(run->c, "gradient norm before clipping", t, run->optimizer.grad_norm,
+                     run->norms.values[t - 1], 1e-6 * run->norms.values[t - 1]);
+}
+
+static void compare_row(Run *run, size_t t, size_t row)
+{
+    char what[64];
+    snprintf(what, sizeof what, "weights after step %zu", t);
+    flat_compare(run->c, what, &run->flat, run->w, 1, run->truth[0].values + row * run->flat.total,
+                 run->tolerance[0]);
+    remember_states(run);
+    if (!run->truth[1].values)
+        return;
+    snprintf(what, sizeof what, "weights to evaluate after step %zu", t);
+    optimizer_evaluated(&run->optimizer, run->w, run->out);
+    flat_compare(run->c, what, &run->flat, run->out, 1,
+                 run->truth[1].values + row * run->flat.total, run->tolerance[1]);
 }
 
 static bool run_steps(Run *run, const json_t *recorded)
 {
     const json_t *rates = json_object_get(run->c->json, "lr_per_step");
-    size_t total = run->flat.total;
     size_t row = 0, rows = json_array_size(recorded);
     for (size_t t = 1; row < rows; t++) {
         if (t > run->grads.shape[0] || (rates && t > json_array_size(rates)))
             return err_set(&run->c->why, "steps_recorded goes beyond the gradients or lr_per_step");
-        double lr = rates ? json_number_value(json_array_get(rates, t - 1)) : run->optimizer.lr;
-        flat_to_arena(&run->flat, run->grads.values + (t - 1) * total, run->g);
-        optimizer_step(&run->optimizer, &(Rates){ .lr = lr, .step = (int64_t)t - 1 }, run->w,
-                       gradient_at(run->g), (Exchange){ NULL, NULL });
-        if (run->norms.count)
-            case_compare(run->c, "gradient norm before clipping", t, run->optimizer.grad_norm,
-                         run->norms.values[t - 1], 1e-6 * run->norms.values[t - 1]);
-        char what[64];
-        snprintf(what, sizeof what, "weights after step %zu", t);
+        take_step(run, t,
+                  rates ? json_number_value(json_array_get(rates, t - 1)) : run->optimizer.lr);
         for (; row < rows && json_integer_value(json_array_get(recorded, row)) == (json_int_t)t;
-             row++) {
-            flat_compare(run->c, what, &run->flat, run->w, 1, run->truth.values + row * total,
-                         run->tolerance);
-            remember_states(run);
-        }
+             row++)
+            compare_row(run, t, row);
         if (row < rows && json_integer_value(json_array_get(recorded, row)) <= (json_int_t)t)
             return err_set(&run->c->why, "steps_recorded is not in ascending order");
     }
     return true;
 }
 
-/* Which of our states a reference means, by its name there. */
-static int state_number(const OptimizerType *type, const char *key)
+/* Our names of a reference's states: states, buffers and scalars of a tensor, of a wrapper. */
+static bool is_called(const char *ours, const char *key)
 {
     static const struct {
         const char *key, *ours;
@@ -229,35 +307,91 @@ static int state_number(const OptimizerType *type, const char *key)
         { "ax", "average" },
         { "prev", "previous" },
         { "step_size", "size" },
+        { "slow_params", "wrap0.lookahead.slow" },
+        { "slow_buffer", "wrap1.lookahead.slow" },
+        { "igt_velocity", "mean" },
+        { "true_params", "iterate" },
+        { "momentum_velocity", "momentum" },
+        { "z", "base" },
+        { "exp_avg_sq_row", "row_square" },
+        { "exp_avg_sq_col", "column_square" },
+        { "accumulator_0", "accumulator_0" },
+        { "accumulator_1", "accumulator_1" },
+        { "accumulator_2", "accumulator_2" },
+        { "accumulator_3", "accumulator_3" },
+        { "p0", "start" },
+        { "hessian_moment", "hessian" },
+        { "momentum_buffer", "mean" },
+        { "momentum", "mean" },
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        for (int k = 0; k < type->states && strcmp(key, names[i].key) == 0; k++)
-            if (strcmp(type->state_names[k], names[i].ours) == 0)
-                return k;
+        if (strcmp(key, names[i].key) == 0 && strcmp(ours, names[i].ours) == 0)
+            return true;
+    return false;
+}
+
+/* The piece of a tensor that the reference calls `key`; -1: none. */
+static int find_piece(Run *run, const char *key, int tensor, OptimizerPiece *piece)
+{
+    for (int i = 0; optimizer_piece(&run->optimizer, i, piece); i++) {
+        const char *slash = strchr(piece->name, '/');
+        if (slash && piece->tensor == tensor && is_called(slash + 1, key))
+            return i;
+    }
     return -1;
+}
+
+/* One tensor's state; `truth` is its own. Lookahead's is scaled like weights. */
+static bool compare_tensor(Run *run, const char *key, int tensor, const double *truth, size_t count)
+{
+    OptimizerPiece piece;
+    char what[256];
+    double relative = key_number(run->c->json, "suggested_f32_tol", 0);
+    int number = find_piece(run, key, tensor, &piece);
+    if (number < 0)
+        return err_set(&run->c->why, "there is no state called %s", key);
+    bool weights = strncmp(key, "slow_", 5) == 0, brief = count != piece.count;
+    double sign = strncmp(key, "momentum", 8) == 0 ? run->reference->state_sign : 1;
+    if (brief && count != 1) /* all zero may be kept as one zero */
+        return err_set(&run->c->why, "%s: %zu elements found, %zu wanted", key, piece.count, count);
+    snprintf(what, sizeof what, "final state %s, %s", key, run->flat.layout.tensors[tensor].name);
+    for (size_t k = 0; k < piece.count; k++) {
+        double wanted = truth[brief ? 0 : k];
+        double size = weights ? fmax(0.1, fabs(wanted)) : fmax(1e-30, run->largest[number][k]);
+        case_compare(run->c, what, k, sign * piece_value(&piece, k), wanted, relative * size);
+    }
+    return true;
 }
 
 static bool compare_state(Run *run, const json_t *entry)
 {
-    const char *key = key_text(entry, "key", "");
-    int number = state_number(run->optimizer.type, key);
+    const char *key = key_text(entry, "key", ""), *only = key_text(entry, "tensor", NULL);
+    const Layout *layout = &run->flat.layout;
+    int tensor = only ? layout_find(layout, only) : 0;
     Npy truth;
-    if (number < 0 || !run->optimizer.state[number])
-        return err_set(&run->c->why, "there is no state called %s", key);
-    if (!case_array(run->c, key_text(entry, "file", NULL), run->flat.total, &truth))
+    if (tensor < 0)
+        return err_set(&run->c->why, "there is no tensor called %s", only);
+    if (!case_array(run->c, key_text(entry, "file", NULL), only ? 0 : run->flat.total, &truth))
         return false;
-    double relative = key_number(run->c->json, "suggested_f32_tol", 0);
-    for (int i = 0; i < run->flat.layout.count; i++) {
-        const LayoutTensor *tensor = &run->flat.layout.tensors[i];
-        for (size_t k = 0; k < tensor->n; k++)
-            run->tolerance[run->flat.offset[i] + k] =
-                relative * fmax(1e-30, (double)run->largest[number][tensor->offset + k]);
-    }
-    char what[128];
-    snprintf(what, sizeof what, "final state %s", key);
-    flat_compare(run->c, what, &run->flat, run->optimizer.state[number],
-                 number == 0 ? run->reference->state_sign : 1, truth.values, run->tolerance);
+    bool ok = !only || compare_tensor(run, key, tensor, truth.values, truth.count);
+    for (int i = 0; ok && !only && i < layout->count; i++)
+        ok = compare_tensor(run, key, i, truth.values + run->flat.offset[i], layout->tensors[i].n);
     npy_free(&truth);
+    return ok;
+}
+
+/* Scalars of tensors: {"exp_avg_sq": {"mat": 1881.4, ...}}. */
+static bool compare_scalars(Run *run, json_t *scalars)
+{
+    const char *key, *name;
+    json_t *value, *number;
+    json_object_foreach (scalars, key, value)
+        json_object_foreach (value, name, number) {
+            double wanted = json_number_value(number);
+            int tensor = layout_find(&run->flat.layout, name);
+            if (tensor < 0 || !compare_tensor(run, key, tensor, &wanted, 1))
+                return false;
+        }
     return true;
 }
 
@@ -268,17 +402,19 @@ static bool run_case(Run *run, const Translation *t)
     const json_t *states = json_object_get(json, "final_state");
     if (!flat_init(&run->flat, json_object_get(json, "tensors"), &run->c->why) ||
         !make_optimizer(run, t) || !read_inputs(run) || !read_truth(run, recorded) ||
-        !read_norms(run) || !run_steps(run, recorded))
+        !read_extras(run) || !run_steps(run, recorded))
         return false;
     for (size_t i = 0; i < json_array_size(states); i++)
         if (!compare_state(run, json_array_get(states, i)))
             return false;
-    return true;
+    return compare_scalars(run, json_object_get(json, "final_state_scalars"));
 }
 
 Verdict golden_optimizer(Case *c)
 {
     const Reference *reference = reference_find(c->json);
+    if (strcmp(key_text(c->json, "reference", ""), "EntropySGD") == 0)
+        return golden_closure(c);
     if (!reference)
         return case_skips(c, "no optimizer for the reference %s",
                           key_text(c->json, "reference", "?"));

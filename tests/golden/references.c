@@ -4,9 +4,25 @@
 
 #include <string.h>
 
-static void take_common(Translation *t)
+/* timm's counts its steps, and makes the slow weights at the first meeting. */
+static void take_lookahead(Recipe *r)
+{
+    if (!json_object_get(r->left, "lookahead_k"))
+        return;
+    bool timm = json_object_get(r->left, "lookahead_step");
+    recipe_add(r, "wrap: [{lookahead: {k: %.17g, alpha: %.17g, start: %s}}]",
+               recipe_number(r, "lookahead_k", 0), recipe_number(r, "lookahead_alpha", 0),
+               timm ? "sync" : "first");
+    recipe_drop(r, "lookahead_step");
+    recipe_drop(r, "k"); /* the same once more */
+    recipe_drop(r, "alpha");
+    recipe_drop(r, "inner");
+}
+
+void take_common(Translation *t)
 {
     Recipe *r = &t->recipe;
+    take_lookahead(r);
     recipe_copy_number(r, "lr", "lr");
     recipe_copy_flag(r, "maximize", "maximize");
     t->weight_decay = recipe_number(r, "weight_decay", 0);
@@ -22,7 +38,7 @@ static void take_common(Translation *t)
     recipe_copy_number(r, "clip_value", "clip_value");
 }
 
-static void take_momentum(Translation *t)
+void take_momentum(Translation *t)
 {
     Recipe *r = &t->recipe;
     recipe_add(r, "momentum: %.17g", recipe_number(r, "momentum", 0));
@@ -30,7 +46,7 @@ static void take_momentum(Translation *t)
     recipe_copy_flag(r, "nesterov", "nesterov");
 }
 
-static void take_betas(Translation *t)
+void take_betas(Translation *t)
 {
     Recipe *r = &t->recipe;
     const json_t *betas = json_object_get(r->left, "betas");
@@ -83,6 +99,27 @@ static void official_radam(Translation *t)
                recipe_flag(&t->recipe, "degenerated_to_sgd", false) ? "momentum" : "skip");
 }
 
+/* 20.4.11: centralises always, whatever use_gc says. */
+static void official_ranger(Translation *t)
+{
+    Recipe *r = &t->recipe;
+    moments(t);
+    recipe_drop(r, "use_gc");
+    recipe_drop(r, "gc_conv_only");
+    recipe_add(r, "decay: decoupled, below: momentum, threshold: %.17g",
+               recipe_number(r, "N_sma_threshhold", 5));
+    recipe_add(r, "wrap: [centralize, {lookahead: {k: %.17g, alpha: %.17g}}]",
+               recipe_number(r, "k", 6), recipe_number(r, "alpha", 0.5));
+}
+
+/* Its cases train the first tensor only, named in final_state. */
+static void torch_sparse_adam(Translation *t)
+{
+    moments(t);
+    recipe_add(&t->recipe, "eps_hat: true");
+    recipe_add(&t->recipe, "groups: [{match: mat, lazy_rows: true}, {match: \"*\", lr_factor: 0}]");
+}
+
 static void official_adabound(Translation *t)
 {
     moments(t);
@@ -110,7 +147,7 @@ static void kozistr_yogi(Translation *t)
 }
 
 /* `count` numbers of an array under our names. */
-static void take_numbers(Translation *t, const char *key, const char *const *names, size_t count)
+void take_numbers(Translation *t, const char *key, const char *const *names, size_t count)
 {
     Recipe *r = &t->recipe;
     const json_t *numbers = json_object_get(r->left, key);
@@ -280,8 +317,8 @@ static void kozistr_lamb(Translation *t)
     recipe_drop(r, "max_grad_norm");
     if (recipe_flag(r, "weight_decouple", true))
         recipe_add(r, "decay: decoupled");
-    else if (t->weight_decay != 0)
-        recipe_unsupported(r, "weight_decouple = false has no equivalent");
+    else
+        recipe_add(r, "decay: l2");
     if (!recipe_flag(r, "adam_debias", false))
         recipe_unsupported(r, "adam_debias = false multiplies lr after the ratio");
     t->policy = recipe_flag(r, "adam", false) ? POLICY_NONE : POLICY_ALL;
@@ -293,6 +330,8 @@ static const Reference references[] = {
     { "torch.optim.SGD", NULL, "sgd", torch_sgd, 1 },
     { "torch.optim.AdamW", NULL, "adamw", moments, 1 },
     { "torch.optim.Adam", NULL, "adam", moments, 1 },
+    { "torch.optim.SparseAdam", NULL, "adam", torch_sparse_adam, 1 },
+    { "Ranger", "Ranger-Deep-Learning-Optimizer", "radam", official_ranger, 1 },
     { "torch.optim.Adamax", NULL, "adamax", moments, 1 },
     { "torch.optim.RAdam", NULL, "radam", moments, 1 },
     { "RAdam", "LiyuanLucasLiu", "radam", official_radam, 1 },
@@ -329,6 +368,11 @@ static bool names(const char *text, const char *name)
     return length == wanted && memcmp(text, name, wanted) == 0;
 }
 
+static bool fits(const Reference *r, const char *reference, const char *repository)
+{
+    return names(reference, r->name) && (!r->repository || strstr(repository, r->repository));
+}
+
 /* A wrapper's reference does not say which torch.optim it wraps; its hyper-parameters do, but for
  * Adam and AdamW, which differ in weight decay only: there the case is asked for the word. */
 static const char *find_wrapped(const json_t *json)
@@ -348,16 +392,18 @@ const Reference *reference_find(const json_t *json)
     const char *reference = key_text(json, "reference", "");
     const char *repository = key_text(json, "reference_repo", "");
     static const char *const wrappers[] = { "torch.nn.utils.clip_grad_norm_ + ",
-                                            "torch.nn.utils.clip_grad_value_ + " };
+                                            "torch.nn.utils.clip_grad_value_ + ",
+                                            "Lookahead around " };
     for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++)
         if (strncmp(reference, wrappers[i], strlen(wrappers[i])) == 0)
             reference += strlen(wrappers[i]);
     if (strcmp(reference, "torch.optim") == 0)
         reference = find_wrapped(json);
-    for (size_t i = 0; i < sizeof references / sizeof *references; i++) {
-        const Reference *r = &references[i];
-        if (names(reference, r->name) && (!r->repository || strstr(repository, r->repository)))
+    for (size_t i = 0; i < sizeof references / sizeof *references; i++)
+        if (fits(&references[i], reference, repository))
+            return &references[i];
+    for (const Reference *r = references_whole; r->name; r++)
+        if (fits(r, reference, repository))
             return r;
-    }
     return NULL;
 }

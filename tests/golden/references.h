@@ -29,6 +29,21 @@ typedef struct Reference {
     double state_sign; /* of the momentum buffer relative to ours */
 } Reference;
 
+/* What references of different families have in common: lr, weight_decay, clipping, wrappers; and
+ * momentum; and betas with eps; `count` numbers of an array under our names. */
+void take_common(Translation *translation);
+void take_momentum(Translation *translation);
+void take_betas(Translation *translation);
+void take_numbers(Translation *translation, const char *key, const char *const *names,
+                  size_t count);
+
+/* More references, in references_whole.c: those that are more than element-wise. Ends with a NULL
+ * name. */
+extern const Reference references_whole[];
+
+/* A case that comes with an objective instead of gradients. */
+Verdict golden_closure(Case *c);
+
 /* Of a case by its `reference` and `reference_repo`; NULL: not here. */
 const Reference *reference_find(const json_t *json);
 

@@ -1,7 +1,7 @@
 /* ASGD: plain SGD whose weights are averaged, Polyak and Juditsky 1992, in the form of PyTorch,
  * after Bottou: lr falls by itself; the average, which is evaluated, follows w until step t0.
- * lambda is a weight decay of its own, on every tensor. Under a schedule PyTorch uses the lr of the
- * step before, this the step's own. */
+ * lambda is a weight decay of its own, on every tensor. As there, a schedule's lr counts one step
+ * late. */
 #include "../decay.h"
 #include "lockstep/cpu.h"
 
@@ -24,11 +24,22 @@ static const Option options[] = {
     OPTION_END,
 };
 
+enum { FACTOR, LR_BEFORE }; /* FACTOR: the lr that counts, over the config's */
+
+static void begin(const void *options_pointer, MethodStep *step)
+{
+    (void)options_pointer;
+    double lr = step->t == 1 ? step->lr : step->scalars[LR_BEFORE];
+    step->scalars[FACTOR] = step->base_lr > 0 ? lr / step->base_lr : 0;
+    step->scalars[LR_BEFORE] = step->lr;
+}
+
 static void update(const void *options_pointer, const TensorStep *step, const OptimizerRange *range)
 {
     const AsgdOptions *o = options_pointer;
     double before = (double)(step->t - 1), late = before - o->t0;
-    double eta = step->lr / pow(1 + o->lambda * step->lr * before, o->alpha);
+    double lr = step->base_lr * step->globals[FACTOR];
+    double eta = lr / pow(1 + o->lambda * lr * before, o->alpha);
     const float scale = (float)step->scale, l2 = (float)decay_l2(o->decay, step);
     const float shrink = (float)(decay_shrink(o->decay, step) + o->lambda * eta);
     const float rate = (float)eta, share = (float)(late > 1 ? 1 / late : 1);
@@ -62,8 +73,10 @@ const OptimizerType ISA_NAME(optimizer_asgd) = {
     .options_bytes = sizeof(AsgdOptions),
     .states = 1,
     .state_names = { "average" },
+    .scalars = { "factor", "lr_before" },
     .default_lr = 1e-2,
     .clip_epsilon = 1e-6,
+    .begin = begin,
     .update = update,
     .evaluate = evaluate,
 };

@@ -8,10 +8,10 @@
 
 #include <math.h>
 
-typedef enum LambDecay { LAMB_INSIDE, LAMB_DECOUPLED } LambDecay;
+typedef enum LambDecay { LAMB_INSIDE, LAMB_DECOUPLED, LAMB_L2 } LambDecay;
 
 typedef struct LambOptions {
-    double beta1, beta2, eps, norm_clamp, ratio_eps;
+    double beta1, beta2, eps, norm_clamp, ratio_eps, ratio_min, ratio_max;
     int decay;
     bool bias_correction, grad_averaging, trust_clip;
 } LambOptions;
@@ -28,15 +28,19 @@ static const Option options[] = {
       "divide the moments by 1 - beta^t" },
     { "grad_averaging", OPTION_BOOL, OPTION_AT(LambOptions, grad_averaging), 0, 0, NULL, "true",
       "the gradient enters the mean times 1 - beta1; false: times 1" },
-    { "decay", OPTION_CHOICE, OPTION_AT(LambOptions, decay), 0, 0, "inside|decoupled", "inside",
+    { "decay", OPTION_CHOICE, OPTION_AT(LambOptions, decay), 0, 0, "inside|decoupled|l2", "inside",
       "inside: weight_decay * w joins the direction; decoupled: w shrinks by lr * weight_decay "
-      "first" },
+      "first; l2: weight_decay * w joins the gradient behind the clip (Apex, mode 0)" },
     { "trust_clip", OPTION_BOOL, OPTION_AT(LambOptions, trust_clip), 0, 0, NULL, "false",
       "ratios above 1 become 1 (LAMBC)" },
     { "norm_clamp", OPTION_FLOAT, OPTION_AT(LambOptions, norm_clamp), 0, 1e9, NULL, "0",
       "largest |w| in the ratio, 10 in some ports; 0: none" },
     { "ratio_eps", OPTION_FLOAT, OPTION_AT(LambOptions, ratio_eps), 0, 1, NULL, "0",
       "added to the ratio's denominator, 1e-6 in some ports" },
+    { "ratio_min", OPTION_FLOAT, OPTION_AT(LambOptions, ratio_min), 0, 1e9, NULL, "0",
+      "smallest ratio, 0.01 in DeepSpeed" },
+    { "ratio_max", OPTION_FLOAT, OPTION_AT(LambOptions, ratio_max), 0, 1e9, NULL, "0",
+      "largest ratio, 10 in DeepSpeed and in the paper's first version; 0: none" },
     OPTION_END,
 };
 
@@ -72,13 +76,14 @@ static double direction(const void *options_pointer, const TensorStep *step,
     float *restrict v = __builtin_assume_aligned(range->state[1], 64);
     const float *restrict g = __builtin_assume_aligned(range->g, 64);
     const float scale = (float)step->scale;
+    const float l2 = (float)(o->decay == LAMB_L2 ? step->weight_decay : 0);
     const double mean = optimizer_momentum(step, o->beta1);
     const float beta1 = (float)mean, gain1 = (float)(o->grad_averaging ? 1 - mean : 1);
     const float beta2 = (float)o->beta2, gain2 = (float)(1 - o->beta2);
     double sums[16] = { 0 };
     for (size_t i = 0; i < range->n; i += 16)
         for (size_t k = i; k < i + 16; k++) {
-            float d = scale * g[k];
+            float d = scale * g[k] + l2 * w[k];
             m[k] = beta1 * m[k] + gain1 * d;
             v[k] = beta2 * v[k] + gain2 * d * d;
             float u = s.rate * m[k] / (sqrtf(v[k]) * s.correction + s.eps) + s.decay * w[k];
@@ -96,6 +101,10 @@ static double trust_ratio(const void *options_pointer, const TensorStep *step)
     if (o->norm_clamp > 0 && norm > o->norm_clamp)
         norm = o->norm_clamp;
     double ratio = norm > 0 && step->norm_u > 0 ? norm / (step->norm_u + o->ratio_eps) : 1;
+    if (ratio < o->ratio_min)
+        ratio = o->ratio_min;
+    if (o->ratio_max > 0 && ratio > o->ratio_max)
+        ratio = o->ratio_max;
     return o->trust_clip && ratio > 1 ? 1 : ratio;
 }
 

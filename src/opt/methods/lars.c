@@ -3,12 +3,19 @@
  *   inside      lr inside the buffer, so a drop of lr reaches old velocity late    (paper, MLPerf)
  *   outside     lr outside the buffer, as in SGD                                   (timm)
  *   wd_in_norm  the ratio is eta |w| / |g + wd w|; lr outside                      (MoCo v3)
+ *   optax       the ratio of wd_in_norm, lr inside                              (Optax)
  *   larc        outside, ratio / lr clipped at 1, no decay where a norm is zero    (Apex LARC) */
 #include "../momentum.h"
 #include "lockstep/cpu.h"
 #include "lockstep/vmath.h"
 
-typedef enum LarsVariant { LARS_INSIDE, LARS_OUTSIDE, LARS_WD_IN_NORM, LARS_LARC } LarsVariant;
+typedef enum LarsVariant {
+    LARS_INSIDE,
+    LARS_OUTSIDE,
+    LARS_WD_IN_NORM,
+    LARS_OPTAX,
+    LARS_LARC
+} LarsVariant;
 typedef enum LarsClip { CLIP_AUTO, CLIP_ON, CLIP_OFF } LarsClip;
 
 typedef struct LarsOptions {
@@ -19,10 +26,9 @@ typedef struct LarsOptions {
 
 static const Option options[] = {
     { "variant", OPTION_CHOICE, OPTION_AT(LarsOptions, variant), 0, 0,
-      "inside|outside|wd_in_norm|larc", "inside",
+      "inside|outside|wd_in_norm|optax|larc", "inside",
       "where lr and decay go: lr inside the buffer (paper, MLPerf), outside (timm), decay in the "
-      "norm "
-      "(MoCo v3), larc (Apex; use trust_coefficient 0.02)" },
+      "norm (MoCo v3), both (optax), larc (Apex; use trust_coefficient 0.02)" },
     { "momentum", OPTION_FLOAT, OPTION_AT(LarsOptions, momentum), 0, 1, NULL, "0.9",
       "share of the velocity that survives a step" },
     { "dampening", OPTION_FLOAT, OPTION_AT(LarsOptions, dampening), 0, 1, NULL, "0",
@@ -32,7 +38,7 @@ static const Option options[] = {
     { "trust_coefficient", OPTION_FLOAT, OPTION_AT(LarsOptions, trust_coefficient), 0, 1e6, NULL,
       "0.001", "eta: how far a layer may move, as a fraction of its norm, times lr" },
     { "eps", OPTION_FLOAT, OPTION_AT(LarsOptions, eps), 0, 1, NULL, "1e-7",
-      "added to the ratio's denominator; not used by wd_in_norm" },
+      "added to the ratio's denominator; not used by wd_in_norm and optax" },
     { "trust_clip", OPTION_CHOICE, OPTION_AT(LarsOptions, trust_clip), 0, 0, "auto|on|off", "auto",
       "on: the ratio becomes min(ratio / lr, 1), so no layer's rate exceeds lr; auto: on for "
       "larc" },
@@ -48,13 +54,18 @@ static bool check(const void *options_pointer, Err *err)
     return true;
 }
 
+static bool decay_in_norm(const LarsOptions *o)
+{
+    return o->variant == LARS_WD_IN_NORM || o->variant == LARS_OPTAX;
+}
+
 static unsigned needs(const void *options_pointer)
 {
     const LarsOptions *o = options_pointer;
-    return OPTIMIZER_NORM_W | (o->variant == LARS_WD_IN_NORM ? OPTIMIZER_NORM_U : OPTIMIZER_NORM_G);
+    return OPTIMIZER_NORM_W | (decay_in_norm(o) ? OPTIMIZER_NORM_U : OPTIMIZER_NORM_G);
 }
 
-/* wd_in_norm: |g + wd w|. */
+/* decay_in_norm: |g + wd w|. */
 static double direction(const void *options_pointer, const TensorStep *step,
                         const OptimizerRange *range)
 {
@@ -73,7 +84,7 @@ static double direction(const void *options_pointer, const TensorStep *step,
 
 static bool zero_norm(const LarsOptions *o, const TensorStep *step)
 {
-    return step->norm_w == 0 || (o->variant == LARS_WD_IN_NORM ? step->norm_u : step->norm_g) == 0;
+    return step->norm_w == 0 || (decay_in_norm(o) ? step->norm_u : step->norm_g) == 0;
 }
 
 static double trust_ratio(const void *options_pointer, const TensorStep *step)
@@ -81,9 +92,8 @@ static double trust_ratio(const void *options_pointer, const TensorStep *step)
     const LarsOptions *o = options_pointer;
     double ratio = 1;
     if (!zero_norm(o, step)) {
-        double below = o->variant == LARS_WD_IN_NORM
-                           ? step->norm_u
-                           : step->norm_g + step->weight_decay * step->norm_w + o->eps;
+        double below = decay_in_norm(o) ? step->norm_u
+                                        : step->norm_g + step->weight_decay * step->norm_w + o->eps;
         ratio = o->trust_coefficient * step->norm_w / below;
     } else if (o->variant == LARS_LARC)
         return 1;
@@ -96,7 +106,7 @@ static double trust_ratio(const void *options_pointer, const TensorStep *step)
 static void update(const void *options_pointer, const TensorStep *step, const OptimizerRange *range)
 {
     const LarsOptions *o = options_pointer;
-    bool inside = o->variant == LARS_INSIDE;
+    bool inside = o->variant == LARS_INSIDE || o->variant == LARS_OPTAX;
     bool drop_decay = o->variant == LARS_LARC && step->adapt && zero_norm(o, step);
     double mu = optimizer_momentum(step, o->momentum);
     double gain = step->t > 1 && mu > 0 ? 1 - o->dampening : 1;

@@ -43,6 +43,9 @@ typedef struct Limits {
 void limits_measure(Limits *limits);
 double limits_peak(const Limits *limits); /* FLOP/s at the level in use */
 
+/* Bandwidth over arrays beyond those levels. */
+MemoryLimit limits_measure_memory(const char *name, size_t bytes);
+
 /* The level in which `bytes` bytes fit, and its bandwidth: of update if the pass writes where it
  * reads, else the better one of copy and triad. */
 const MemoryLimit *limits_memory(const Limits *limits, size_t bytes);
@@ -61,13 +64,17 @@ typedef struct KernelBench KernelBench;
 /* What a call does. Zeros: not counted. */
 typedef struct KernelWork {
     double flops, bytes, elements;
-    size_t footprint; /* bytes of all arrays; 0: as many as `bytes` */
-    bool in_place;    /* the pass writes where it reads */
-    bool nanoseconds; /* per element rather than elements per second */
+    size_t footprint;          /* bytes of all arrays; 0: as many as `bytes` */
+    const MemoryLimit *memory; /* to compare with; NULL: the level that holds the footprint */
+    bool in_place;             /* the pass writes where it reads */
+    bool nanoseconds;          /* per element rather than elements per second */
 } KernelWork;
 
 /* Whether the kernel `name` of `group` is asked for: only then it is prepared and measured. */
 bool kernel_wanted(KernelBench *bench, const char *group, const char *name);
+
+/* Whether the filter has this text: for what is too large to be measured unasked. */
+bool kernel_named(const KernelBench *bench, const char *text);
 
 /* Measures run (less `less`, see bench_time) and reports it as "name part". */
 void kernel_measure(KernelBench *bench, const char *part, const KernelWork *work,

@@ -37,6 +37,11 @@ bool kernel_wanted(KernelBench *bench, const char *group, const char *name)
     return !bench->counting;
 }
 
+bool kernel_named(const KernelBench *bench, const char *text)
+{
+    return bench->filter && strcasestr(bench->filter, text);
+}
+
 float *kernel_numbers(size_t n)
 {
     float *x = mem_array(float, n);
@@ -57,7 +62,8 @@ typedef struct KernelRates {
 static KernelRates rates_of(const KernelBench *bench, const KernelWork *work, double seconds)
 {
     size_t footprint = work->footprint ? work->footprint : (size_t)work->bytes;
-    const MemoryLimit *memory = limits_memory(&bench->limits, footprint);
+    const MemoryLimit *memory =
+        work->memory ? work->memory : limits_memory(&bench->limits, footprint);
     double calls = seconds > 0 ? 1 / seconds : 0; /* a second */
     KernelRates rates = { .flops = work->flops * calls,
                           .bytes = work->bytes * calls,

@@ -1,4 +1,5 @@
-/* Optimizers by themselves: one update of ten million parameters, norms included. */
+/* Optimizers by themselves: one update of ten million parameters, norms included; of some also one
+ * of a hundred million, in memory instead of caches, if the filter asks for them. */
 #include "bench_parts.h"
 
 #include "lockstep/memory.h"
@@ -7,6 +8,7 @@
 #include <stdio.h>
 
 enum { TENSORS = 10, SIDE = 1024 };
+#define LARGE "105 M" /* parameters: ten times as many */
 
 typedef struct UpdateBench {
     Optimizer optimizer;
@@ -34,7 +36,8 @@ static int floats_moved(const Optimizer *optimizer)
            ((optimizer->needs & OPTIMIZER_NORM_G) != 0);
 }
 
-static void measure(KernelBench *bench, const char *type, const Layout *layout)
+static void measure(KernelBench *bench, const char *type, const Layout *layout,
+                    const MemoryLimit *memory)
 {
     Err err;
     char text[64];
@@ -53,6 +56,7 @@ static void measure(KernelBench *bench, const char *type, const Layout *layout)
                         .elements = n,
                         .footprint = layout->n * (size_t)(2 + optimizer_states(&b.optimizer)) *
                                      sizeof(float),
+                        .memory = memory,
                         .in_place = true,
                         .nanoseconds = true };
     kernel_measure(bench, "", &work, update, NULL, &b);
@@ -62,22 +66,49 @@ static void measure(KernelBench *bench, const char *type, const Layout *layout)
     mem_free(b.g);
 }
 
+static void make_layout(Layout *layout, int tensors)
+{
+    char name[32];
+    *layout = (Layout){ 0 };
+    for (int i = 0; i < tensors; i++) {
+        snprintf(name, sizeof name, "tensor%d", i);
+        layout_add(layout, name, 2, (int[]){ SIDE, SIDE }, LAYOUT_DECAY | LAYOUT_ADAPT);
+    }
+    layout_seal(layout);
+}
+
+static void measure_large(KernelBench *bench)
+{
+    static const char *const types[] = { "adamw", "lamb", "lars", "sgd" };
+    char name[96];
+    Layout layout;
+    make_layout(&layout, 10 * TENSORS);
+    MemoryLimit memory = { .bytes = 0 };
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        snprintf(name, sizeof name, "%s, " LARGE " parameters", types[i]);
+        if (!kernel_wanted(bench, "optimizers", name))
+            continue;
+        if (memory.bytes == 0)
+            memory = limits_measure_memory("1.3 GB", 3 * layout.n * sizeof(float));
+        measure(bench, types[i], &layout, &memory);
+    }
+    layout_free(&layout);
+}
+
 void kernels_updates(KernelBench *bench)
 {
     int count;
     char name[96];
-    Layout layout = { 0 };
+    Layout layout;
     const OptimizerType *const *types = optimizer_all(&count);
-    for (int i = 0; i < TENSORS; i++) {
-        snprintf(name, sizeof name, "tensor%d", i);
-        layout_add(&layout, name, 2, (int[]){ SIDE, SIDE }, LAYOUT_DECAY | LAYOUT_ADAPT);
-    }
-    layout_seal(&layout);
+    make_layout(&layout, TENSORS);
     for (int i = 0; i < count; i++) {
         snprintf(name, sizeof name, "%s, %.3g M parameters", types[i]->name,
                  1e-6 * (double)layout.n);
         if (kernel_wanted(bench, "optimizers", name))
-            measure(bench, types[i]->name, &layout);
+            measure(bench, types[i]->name, &layout, NULL);
     }
     layout_free(&layout);
+    if (kernel_named(bench, LARGE))
+        measure_large(bench);
 }

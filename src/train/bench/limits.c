@@ -70,6 +70,30 @@ static double measure_bytes(Arrays *arrays, void (*pass)(void *))
     return arrays->bytes / time.min;
 }
 
+/* Passes over `memory`, 3 * floats. */
+static MemoryLimit measure_level(const char *name, size_t floats, float *memory)
+{
+    Arrays arrays = { .kernels = peak_kernels(cpu_isa()),
+                      .y = memory,
+                      .a = memory + floats,
+                      .b = memory + 2 * floats,
+                      .n = floats };
+    return (MemoryLimit){ .name = name,
+                          .bytes = 3 * floats * sizeof(float),
+                          .copy = measure_bytes(&arrays, copy),
+                          .triad = measure_bytes(&arrays, triad),
+                          .update = measure_bytes(&arrays, update) };
+}
+
+MemoryLimit limits_measure_memory(const char *name, size_t bytes)
+{
+    size_t floats = bytes / (3 * sizeof(float)) / 16 * 16;
+    float *memory = mem_array(float, 3 * floats);
+    MemoryLimit limit = measure_level(name, floats, memory);
+    mem_free(memory);
+    return limit;
+}
+
 void limits_measure(Limits *limits)
 {
     *limits = (Limits){ .isa = cpu_isa() };
@@ -77,18 +101,8 @@ void limits_measure(Limits *limits)
         limits->flops[isa] = measure_flops(isa);
     size_t most = levels[MEMORY_LEVELS - 1].floats;
     float *memory = mem_array(float, 3 * most);
-    for (int i = 0; i < MEMORY_LEVELS; i++) {
-        Arrays arrays = { .kernels = peak_kernels(limits->isa),
-                          .y = memory,
-                          .a = memory + levels[i].floats,
-                          .b = memory + 2 * levels[i].floats,
-                          .n = levels[i].floats };
-        limits->memory[i] = (MemoryLimit){ .name = levels[i].name,
-                                           .bytes = 3 * levels[i].floats * sizeof(float),
-                                           .copy = measure_bytes(&arrays, copy),
-                                           .triad = measure_bytes(&arrays, triad),
-                                           .update = measure_bytes(&arrays, update) };
-    }
+    for (int i = 0; i < MEMORY_LEVELS; i++)
+        limits->memory[i] = measure_level(levels[i].name, levels[i].floats, memory);
     mem_free(memory);
 }
 

@@ -51,12 +51,11 @@ static StepMemory memory_now(const Trainer *t)
 {
     struct rusage usage = { 0 };
     getrusage(RUSAGE_SELF, &usage);
-    double slice = (double)(t->slice.hi - t->slice.lo) * sizeof(float);
     return (StepMemory){
         .weights = (double)t->model.layout.n * sizeof(float),
         .shared = t->shared != NULL,
         .gradients = (double)reducer_bytes(t->reducer),
-        .optimizer = slice * optimizer_states(&t->optimizer),
+        .optimizer = (double)optimizer_bytes(&t->optimizer),
         .activations = (double)t->model.activation_bytes,
         .layers = (double)model_state_bytes(&t->model),
         .data = (double)(dataset_bytes(&t->loader.train) + dataset_bytes(&t->loader.test)),
