@@ -1,6 +1,6 @@
 /* What happened when: spans of time on tracks, kept in a ring of fixed size and written as a Chrome
- * trace (chrome://tracing, ui.perfetto.dev). Everything takes a NULL timeline and then does nothing.
- * Times are those of clock_seconds. Nothing is collective. */
+ * trace (chrome://tracing, ui.perfetto.dev). Everything takes a NULL timeline and then does
+ * nothing. Times are those of clock_seconds. Nothing is collective. */
 #ifndef LOCKSTEP_TIMELINE_H
 #define LOCKSTEP_TIMELINE_H
 

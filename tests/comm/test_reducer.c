@@ -193,7 +193,7 @@ static bool hosts_hold(Job *job, const char *hosts, size_t bytes, Early early, b
     ck_assert_msg(comm_pretend_hosts(comm, hosts, &err), "%s", err.text);
     Comm *host = comm_split(comm, comm_host_index(comm, comm_rank(comm)));
     ck_assert(lanes_init(&lanes, job->lanes, job->lanes, comm_rank(comm), comm_size(comm), NULL));
-    slice_exchange_init(&exchange, host, &job->layout);
+    slice_exchange_init(&exchange, host, &job->layout, NULL);
     comm_set_bucket(comm, bytes);
     Reducer *reducer = reducer_init(comm, &lanes, &job->layout, &exchange);
     int *stages = mem_array(int, job->layout.count);
