@@ -179,6 +179,12 @@ static void timm_adan(Translation *t)
                recipe_flag(&t->recipe, "no_prox", false) ? "decoupled" : "proximal");
 }
 
+static void timm_lion(Translation *t)
+{
+    take_common(t);
+    take_numbers(t, "betas", beta_names, 2);
+}
+
 /* ---- without moments ---- */
 
 static void torch_adagrad(Translation *t)
@@ -343,6 +349,7 @@ static const Reference references[] = {
     { "Yogi", "pytorch_optimizer", "yogi", kozistr_yogi, 1 },
     { "AdEMAMix", "ml-ademamix", "ademamix", official_ademamix, 1 },
     { "Adan", "pytorch-image-models", "adan", timm_adan, 1 },
+    { "Lion", "pytorch-image-models", "lion", timm_lion, 1 },
     { "torch.optim.Adagrad", NULL, "adagrad", torch_adagrad, 1 },
     { "torch.optim.Adadelta", NULL, "adadelta", torch_adadelta, 1 },
     { "torch.optim.RMSprop", NULL, "rmsprop", torch_rmsprop, 1 },
