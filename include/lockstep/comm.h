@@ -81,6 +81,11 @@ void comm_allreduce_fast(Comm *comm, float *x, size_t n);
  * if a rank differs from rank 0, err names line, rank, both hosts and both values. Collective. */
 bool comm_same(Comm *comm, const char *text, Err *err);
 
+/* Compares digests of plans (collective.h) before anybody waits for messages that will not come:
+ * digests[i] belongs to collective number i, 0 on ranks that have no part in it. err names the
+ * first that differs and this rank's digest. Collective. */
+bool comm_same_plans(Comm *comm, const uint64_t *digests, int count, Err *err);
+
 /* One piece of memory for each rank, which all ranks of the host read and write. Whoever writes a
  * piece that others read has to order that by barriers. */
 typedef struct SharedMemory SharedMemory;
@@ -104,8 +109,8 @@ void comm_reserve_board(Comm *comm, size_t bytes);
 bool comm_shares(const Comm *comm);
 void comm_set_share(Comm *comm, bool share);
 
-/* Between hosts a sum travels in buckets of so many bytes; 4 MiB unless somebody says otherwise. Bits
- * do not depend on it. All ranks alike, before a reducer is made. */
+/* Between hosts a sum travels in buckets of so many bytes; 4 MiB unless somebody says otherwise.
+ * Bits do not depend on it. All ranks alike, before a reducer is made. */
 void comm_set_bucket(Comm *comm, size_t bytes);
 
 /* An Exchange over slices: rank r owns layout_slice(layout, r, size). Borrows comm and layout. */

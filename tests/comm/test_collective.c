@@ -327,6 +327,16 @@ START_TEST(test_timeline)
 }
 END_TEST
 
+START_TEST(test_same_plans)
+{
+    uint64_t digests[3] = { 7, rank == 0 ? 0 : 8, rank == size - 1 ? 9 : 10 };
+    Err err = { "" };
+    assert_all(comm_same_plans(comm, digests, 2, &err));
+    assert_all(comm_same_plans(comm, digests, 3, &err) == (size == 1));
+    assert_all(size == 1 || strstr(err.text, "plans of collective 2 differ"));
+}
+END_TEST
+
 START_TEST(test_fast_sum)
 {
     float x[100];
@@ -354,6 +364,7 @@ int main(int argc, char **argv)
     add_test(suite, test_slow_rank);
     add_test(suite, test_choice);
     add_test(suite, test_timeline);
+    add_test(suite, test_same_plans);
     add_test(suite, test_fast_sum);
     int result = run_suite(suite);
     comm_free(comm);
