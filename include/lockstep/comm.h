@@ -12,7 +12,7 @@
 
 typedef struct Comm Comm;
 
-/* Starts MPI (FUNNELED), duplicates the world, installs the error exits and the log's rank.
+/* Starts MPI (SERIALIZED), duplicates the world, installs the error exits and the log's rank.
  * Collective. Never fails: without mpirun it is one rank. */
 Comm *comm_init(int *argc, char ***argv);
 void comm_free(Comm *comm); /* collective; finalizes MPI, unless comm was made by comm_split */

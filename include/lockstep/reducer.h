@@ -22,8 +22,8 @@
 typedef struct Reducer Reducer;
 
 /* The slice exchange decides who owns which slice: over all ranks of comm, or over those of a host
- * (a comm_split by comm_host_index); then every host gets the whole sum, and shares it out among its
- * ranks. All arguments are borrowed. Collective. */
+ * (a comm_split by comm_host_index); then every host gets the whole sum, and shares it out among
+ * its ranks. All arguments are borrowed. Collective. */
 Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
                       const SliceExchange *exchange);
 void reducer_free(Reducer *reducer);
@@ -51,8 +51,8 @@ Gradient reducer_reduce_all(Reducer *reducer);
 /* To let sums travel to other hosts while the last lane's backward is under way: stages[t] says of
  * each tensor of the layout when it is final, 0 is last; reducer_final tells that those of `stage`
  * and above are (outside the last lane, and where nothing travels, it does nothing), and moves
- * messages. Without either everything is final in reducer_reduce. Not collective. */
-void reducer_set_stages(Reducer *reducer, const int *stages);
+ * messages, unless a `thread` is to do that. Without either everything is final in reducer_reduce. Not collective. */
+void reducer_set_stages(Reducer *reducer, const int *stages, bool thread);
 void reducer_final(Reducer *reducer, int stage);
 
 /* What reducer_init would allocate; not collective. */

@@ -42,7 +42,7 @@ typedef struct ComputeSettings {
 
 enum { MEMORY_AUTO, MEMORY_PRIVATE };
 enum { UPDATE_SHARDED, UPDATE_REPLICATED };
-enum { OVERLAP_OFF, OVERLAP_ON };
+enum { OVERLAP_OFF, OVERLAP_POLLING, OVERLAP_THREAD };
 
 typedef struct CommSettings {
     int memory, update, overlap;

@@ -12,7 +12,12 @@
  * driver looks with acquire before it reads or adds. A driver writes into sums of other ranks, but
  * only inside its columns, which nobody else reads; the barrier at the end comes before anybody
  * reads the result or writes new gradients. Announcements count on over steps, so nothing has to be
- * reset. */
+ * reset.
+ *
+ * While backward goes on, messages need somebody who calls MPI: this rank between two layers, or a
+ * helper thread that looks twice a millisecond, which is rare enough to cost nothing and often
+ * enough for the sockets' buffers. Only one of the two ever acts: parts belong to the helper from
+ * the first announcement of a step until cluster_finish takes them back, under a lock. */
 #include "cluster.h"
 #include "world.h"
 
@@ -20,9 +25,13 @@
 #include "lockstep/kernels.h"
 #include "lockstep/memory.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <time.h>
 
-#define TILE 1024 /* floats */
+#define TILE 1024  /* floats */
+#define NAP 500000 /* nanoseconds */
 
 /* left += right, sums of this host. */
 typedef struct HostAdd {
@@ -49,6 +58,14 @@ typedef struct Progress {
     _Alignas(64) _Atomic uint64_t count;
 } Progress;
 
+/* Moves parts while backward goes on. */
+typedef struct Helper {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool exists, moves, ends; /* the last two under the lock */
+} Helper;
+
 struct Cluster {
     Comm *comm, *host; /* borrowed */
     const Lanes *lanes;
@@ -69,6 +86,8 @@ struct Cluster {
     int part_count, done;
     int stages;    /* stages are 0 .. stages - 1 */
     uint64_t step; /* number of this reduction */
+    Helper helper;
+    bool early; /* something was announced in this step */
 
     SharedMemory *shared; /* result and progress, or NULL */
     float *result;        /* (layout->n) */
@@ -295,10 +314,24 @@ Cluster *cluster_init(Comm *comm, Comm *host, const Lanes *lanes, const Layout *
     return cluster;
 }
 
+static void end_helper(Helper *helper)
+{
+    if (!helper->exists)
+        return;
+    pthread_mutex_lock(&helper->lock);
+    helper->ends = true;
+    pthread_cond_signal(&helper->changed);
+    pthread_mutex_unlock(&helper->lock);
+    pthread_join(helper->thread, NULL);
+    pthread_mutex_destroy(&helper->lock);
+    pthread_cond_destroy(&helper->changed);
+}
+
 void cluster_free(Cluster *cluster)
 {
     if (!cluster)
         return;
+    end_helper(&cluster->helper);
     for (int i = 0; i < cluster->part_count; i++) {
         collective_free(cluster->parts[i].collective);
         plan_free(cluster->parts[i].plan);
@@ -315,24 +348,6 @@ void cluster_free(Cluster *cluster)
     mem_free(cluster->sums);
     mem_free(cluster->ranks);
     mem_free(cluster);
-}
-
-void cluster_set_stages(Cluster *cluster, const int *stages)
-{
-    const Layout *layout = cluster->layout;
-    for (int i = 0; i < layout->count; i++)
-        cluster->stages = stages[i] + 1 > cluster->stages ? stages[i] + 1 : cluster->stages;
-    for (int i = 0; i < cluster->bucket_count; i++) {
-        Bucket *bucket = &cluster->buckets[i];
-        bucket->stage = cluster->stages;
-        for (int t = 0; t < layout->count; t++) {
-            const LayoutTensor *tensor = &layout->tensors[t];
-            bool inside =
-                tensor->offset < bucket->hi && tensor->offset + tensor->padded > bucket->lo;
-            if (inside && stages[t] < bucket->stage)
-                bucket->stage = stages[t];
-        }
-    }
 }
 
 /* ---- a step ---- */
@@ -378,23 +393,101 @@ static void move_part(Cluster *cluster, Part *part)
     }
 }
 
-void cluster_final(Cluster *cluster, int stage)
+static void move_parts(Cluster *cluster)
+{
+    for (int i = 0; i < cluster->part_count; i++)
+        move_part(cluster, &cluster->parts[i]);
+}
+
+static void *help(void *context)
+{
+    Cluster *cluster = context;
+    Helper *helper = &cluster->helper;
+    const struct timespec nap = { 0, NAP };
+    pthread_mutex_lock(&helper->lock);
+    while (!helper->ends) {
+        if (!helper->moves) {
+            pthread_cond_wait(&helper->changed, &helper->lock);
+            continue;
+        }
+        move_parts(cluster);
+        pthread_mutex_unlock(&helper->lock);
+        nanosleep(&nap, NULL);
+        pthread_mutex_lock(&helper->lock);
+    }
+    pthread_mutex_unlock(&helper->lock);
+    return NULL;
+}
+
+/* Signals stay with the thread that trains. */
+static void start_helper(Cluster *cluster)
+{
+    Helper *helper = &cluster->helper;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_mutex_init(&helper->lock, NULL);
+    pthread_cond_init(&helper->changed, NULL);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (pthread_create(&helper->thread, NULL, help, cluster) != 0)
+        die(EXIT_USAGE, "no thread for messages: set comm.overlap=polling");
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    helper->exists = true;
+}
+
+static void set_moves(Helper *helper, bool moves)
+{
+    pthread_mutex_lock(&helper->lock);
+    helper->moves = moves;
+    pthread_cond_signal(&helper->changed);
+    pthread_mutex_unlock(&helper->lock);
+}
+
+void cluster_set_stages(Cluster *cluster, const int *stages, bool thread)
+{
+    const Layout *layout = cluster->layout;
+    for (int i = 0; i < layout->count; i++)
+        cluster->stages = stages[i] + 1 > cluster->stages ? stages[i] + 1 : cluster->stages;
+    for (int i = 0; i < cluster->bucket_count; i++) {
+        Bucket *bucket = &cluster->buckets[i];
+        bucket->stage = cluster->stages;
+        for (int t = 0; t < layout->count; t++) {
+            const LayoutTensor *tensor = &layout->tensors[t];
+            bool inside =
+                tensor->offset < bucket->hi && tensor->offset + tensor->padded > bucket->lo;
+            if (inside && stages[t] < bucket->stage)
+                bucket->stage = stages[t];
+        }
+    }
+    if (thread && cluster->comm->threads && !mem_reserving())
+        start_helper(cluster);
+}
+
+static void announce(Cluster *cluster, int stage)
 {
     Progress *mine = &cluster->progress[comm_rank(cluster->host)];
     uint64_t count = announcement(cluster, stage);
     if (atomic_load_explicit(&mine->count, memory_order_relaxed) < count)
         atomic_store_explicit(&mine->count, count, memory_order_release);
-    for (int i = 0; i < cluster->part_count; i++)
-        move_part(cluster, &cluster->parts[i]);
+}
+
+void cluster_final(Cluster *cluster, int stage)
+{
+    announce(cluster, stage);
+    if (!cluster->helper.exists)
+        move_parts(cluster);
+    else if (!cluster->early)
+        set_moves(&cluster->helper, true);
+    cluster->early = true;
 }
 
 float *cluster_finish(Cluster *cluster)
 {
-    cluster_final(cluster, 0);
-    while (cluster->done < cluster->part_count) {
+    if (cluster->helper.exists && cluster->early)
+        set_moves(&cluster->helper, false); /* from here on they are ours */
+    cluster->early = false;
+    announce(cluster, 0);
+    for (move_parts(cluster); cluster->done < cluster->part_count; move_parts(cluster))
         comm_relax(cluster->comm);
-        cluster_final(cluster, 0);
-    }
     for (int i = 0; i < cluster->part_count; i++)
         cluster->parts[i].state = PART_WAITING;
     cluster->done = 0;

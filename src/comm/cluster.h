@@ -1,4 +1,5 @@
-/* The sum over hosts, for ranks that share memory with the other ranks of their host (cluster.c). */
+/* The sum over hosts, for ranks that share memory with the other ranks of their host
+ * (cluster.c). */
 #ifndef LOCKSTEP_COMM_CLUSTER_H
 #define LOCKSTEP_COMM_CLUSTER_H
 
@@ -21,7 +22,7 @@ Cluster *cluster_init(Comm *comm, Comm *host, const Lanes *lanes, const Layout *
 void cluster_free(Cluster *cluster); /* NULL is fine */
 
 /* stages[t]: see reducer.h. Before the first lane. */
-void cluster_set_stages(Cluster *cluster, const int *stages);
+void cluster_set_stages(Cluster *cluster, const int *stages, bool thread);
 
 /* This rank's tensors of `stage` and above are final; moves what can be moved. Not collective. */
 void cluster_final(Cluster *cluster, int stage);

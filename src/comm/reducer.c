@@ -376,10 +376,10 @@ static void find_own_sources(Reducer *reducer)
     }
 }
 
-void reducer_set_stages(Reducer *reducer, const int *stages)
+void reducer_set_stages(Reducer *reducer, const int *stages, bool thread)
 {
     if (reducer->cluster)
-        cluster_set_stages(reducer->cluster, stages);
+        cluster_set_stages(reducer->cluster, stages, thread);
 }
 
 void reducer_final(Reducer *reducer, int stage)

@@ -52,6 +52,7 @@ struct Comm {
     size_t measured_count, measured_room;
 
     size_t bucket_bytes; /* see comm_set_bucket */
+    bool threads;        /* another thread may call MPI, one at a time */
     bool crowded;        /* there are more ranks than cores: who waits lets others go first */
     Board *board;        /* NULL: none was asked for, or there is no shared memory */
 };

@@ -79,9 +79,10 @@ static const Option comm_options[] = {
       "sharded",
       "sharded: every rank updates its slice of the weights and has the optimizer state of that; "
       "replicated: every rank updates a copy of all weights; the bits are the same" },
-    { "overlap", OPTION_CHOICE, OPTION_AT(CommSettings, overlap), 0, 0, "off|on", "on",
-      "between hosts the sum travels while backward is at earlier layers; on one host nothing "
-      "travels; the bits are the same" },
+    { "overlap", OPTION_CHOICE, OPTION_AT(CommSettings, overlap), 0, 0, "off|polling|thread",
+      "thread",
+      "between hosts the sum travels while backward is at earlier layers, moved by a thread of its "
+      "own or by polling between layers; on one host nothing travels; the bits are the same" },
     { "bucket", OPTION_FLOAT, OPTION_AT(CommSettings, bucket), 1e-3, 1024, NULL, "4",
       "MiB of gradient that travel between hosts at once; the bits are the same" },
     { "algorithm", OPTION_STRING, OPTION_AT(CommSettings, algorithm), 0, 0, NULL, "auto",

@@ -186,7 +186,7 @@ static void init_reducer(Trainer *t)
         return;
     int *nodes = mem_array(int, t->model.layout.count);
     model_last_nodes(&t->model, nodes);
-    reducer_set_stages(t->reducer, nodes);
+    reducer_set_stages(t->reducer, nodes, s->comm.overlap == OVERLAP_THREAD);
     mem_free(nodes);
     t->model.watcher = (ModelWatcher){ trainer_passed, t };
 }

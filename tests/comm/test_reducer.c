@@ -82,6 +82,15 @@ static void write_lane(const Job *job, int lane, float *gradient)
     }
 }
 
+/* One tensor, with its padding. */
+static void write_tensor(const Job *job, int lane, int t, float *gradient)
+{
+    const LayoutTensor *tensor = &job->layout.tensors[t];
+    memset(gradient + tensor->offset, 0, tensor->padded * sizeof *gradient);
+    for (size_t i = tensor->offset; i < tensor->offset + tensor->n; i++)
+        gradient[i] = job_leaf(job, lane, i);
+}
+
 static Job new_job(int lanes, const int *sizes, int count)
 {
     Job job = { .lanes = lanes, .filled = lanes };
@@ -154,11 +163,16 @@ static bool job_holds_now(Job *job, int steps, ReducerOrder order)
 static bool stays_whole(const Job *job, Reducer *reducer, const Lanes *lanes, const float *wanted,
                         bool early, bool alone)
 {
-    int stages = job->layout.count;
     for (int lane = lanes->first; lane < lanes->last; lane++) {
-        write_lane(job, lane, reducer_lane(reducer));
-        for (int stage = stages; early && stage >= 0; stage--)
+        float *gradient = reducer_lane(reducer);
+        if (early)
+            memset(gradient, 0xff, job->layout.n * sizeof *gradient); /* not a number yet */
+        for (int stage = job->layout.count - 1; early && stage >= 0; stage--) {
+            write_tensor(job, lane, stage, gradient);
             reducer_final(reducer, stage);
+        }
+        if (!early)
+            write_lane(job, lane, gradient);
         reducer_add_lane(reducer, lane);
     }
     Gradient sum = alone ? reducer_reduce_all(reducer) : reducer_reduce(reducer);
@@ -168,7 +182,9 @@ static bool stays_whole(const Job *job, Reducer *reducer, const Lanes *lanes, co
 }
 
 /* Every host gets the whole sum, with buckets of `bytes`, whether it travels early or late. */
-static bool hosts_hold(Job *job, const char *hosts, size_t bytes, bool early, bool alone)
+typedef enum Early { LATE, POLLING, THREAD } Early;
+
+static bool hosts_hold(Job *job, const char *hosts, size_t bytes, Early early, bool alone)
 {
     Lanes lanes;
     SliceExchange exchange;
@@ -183,11 +199,11 @@ static bool hosts_hold(Job *job, const char *hosts, size_t bytes, bool early, bo
     int *stages = mem_array(int, job->layout.count);
     for (int i = 0; i < job->layout.count; i++) /* the last tensor is ready first */
         stages[i] = i;
-    reducer_set_stages(reducer, stages);
+    reducer_set_stages(reducer, stages, early == THREAD);
     for (job->step = 0; job->step < 3; job->step++) {
         job->filled = job->step % 2 == 1 ? job->lanes / 3 : job->lanes;
         float *wanted = serial_sum(job, 0);
-        holds &= stays_whole(job, reducer, &lanes, wanted, early, alone);
+        holds &= stays_whole(job, reducer, &lanes, wanted, early != LATE, alone);
         mem_free(wanted);
     }
     mem_free(stages);
@@ -287,18 +303,18 @@ START_TEST(test_hosts)
     for (int hosts = 2; hosts <= 4 && hosts <= ranks; hosts++) {
         char text[8];
         snprintf(text, sizeof text, "%d", hosts);
-        assert_all(hosts_hold(&job, text, (size_t)4 << 20, true, false));
-        assert_all(hosts_hold(&job, text, 5000, true, false));
-        assert_all(hosts_hold(&job, text, 20000, false, false));
-        assert_all(hosts_hold(&job, text, 20000, true, true));
+        assert_all(hosts_hold(&job, text, (size_t)4 << 20, POLLING, false));
+        assert_all(hosts_hold(&job, text, 5000, THREAD, false));
+        assert_all(hosts_hold(&job, text, 20000, LATE, false));
+        assert_all(hosts_hold(&job, text, 20000, THREAD, true));
     }
     char uneven[32];
     snprintf(uneven, sizeof uneven, "%d+1", ranks - 1);
     if (ranks >= 3)
-        assert_all(hosts_hold(&job, uneven, 20000, true, false));
+        assert_all(hosts_hold(&job, uneven, 20000, POLLING, false));
     snprintf(uneven, sizeof uneven, "1+%d+1", ranks - 2);
     if (ranks >= 4)
-        assert_all(hosts_hold(&job, uneven, 20000, true, false));
+        assert_all(hosts_hold(&job, uneven, 20000, THREAD, false));
     layout_free(&job.layout);
 }
 END_TEST
