@@ -248,14 +248,17 @@ static void add_add(PlanBuilder *builder, Place out, const Term *left, const Ter
     };
 }
 
-/* Where a sum that stays may be written: over one of its own terms, which nobody needs after. */
+/* Where a sum that stays may be written: over the term of it that came last, which nobody needs
+ * after. An older one may be on its way to somebody in this very round. */
 static Place own_place(PlanBuilder *builder, const Term *terms, int count, Subtree node, size_t n)
 {
+    const Term *newest = NULL;
     for (int i = 0; i < count; i++)
         if (terms[i].node.first >= node.first && terms[i].node.first < node.first + node.width &&
-            terms[i].place.kind == PLACE_SCRATCH)
-            return terms[i].place;
-    return builder_scratch(builder, n);
+            terms[i].place.kind == PLACE_SCRATCH &&
+            (!newest || terms[i].place.offset > newest->place.offset))
+            newest = &terms[i];
+    return newest ? newest->place : builder_scratch(builder, n);
 }
 
 static bool stays(const Subtree *kept, int count, Subtree node)

@@ -283,7 +283,7 @@ START_TEST(test_choice)
     assert_all(!collective_set_algorithm(comm, "rinq", &err));
     assert_all(strcmp(err.text,
                       "comm.algorithm: unknown algorithm \"rinq\"; did you mean \"ring\"? "
-                      "(algorithms: auto, direct, halving, ring)") == 0);
+                      "(algorithms: auto, direct, doubling, halving, ring)") == 0);
     assert_all(refused("#\nall-gather 4", "line 2: \"all-gather 4\" found, wanted: kind members "
                                           "bytes algorithm"));
     assert_all(refused("gather 4 1 ring",
