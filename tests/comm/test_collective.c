@@ -334,6 +334,9 @@ START_TEST(test_same_plans)
     assert_all(comm_same_plans(comm, digests, 2, &err));
     assert_all(comm_same_plans(comm, digests, 3, &err) == (size == 1));
     assert_all(size == 1 || strstr(err.text, "plans of collective 2 differ"));
+    assert_all(comm_same_plans(comm, digests, rank == 0 ? 1 : 2, &err) == (size == 1));
+    assert_all(size == 1 ||
+               strstr(err.text, "1 collectives between hosts are planned, 2 elsewhere"));
 }
 END_TEST
 

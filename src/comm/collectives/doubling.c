@@ -1,5 +1,5 @@
-/* Recursive doubling, an all-reduce in the fewest rounds: blocks of members merge as in halving, but
- * their members exchange whole sums, and both sides add them.
+/* Recursive doubling, an all-reduce in the fewest rounds: blocks of members merge as in halving,
+ * but their members exchange whole sums, and both sides add them.
  *
  *              blocks of one   pairs merge   halves merge
  *   member 0   m0              m01           m0123
