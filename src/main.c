@@ -105,7 +105,7 @@ static const char usage_bench[] =
     "Nothing is written, but by --tune.\n"
     "\n"
     "  --tune FILE      comm: write which algorithms are fastest to FILE, for comm.table\n"
-    "  --filter TEXT    kernels: only those whose group or name contains TEXT\n"
+    "  --filter TEXT    kernels, comm: only those whose group or name contains TEXT\n"
     "  --seconds S      how long to measure: a step bench (3), each kernel (0.1), each row (0.1)\n"
     "  --json           one JSON object instead of a table\n";
 
@@ -438,6 +438,7 @@ static int time_comm(Comm *comm, const Line *line)
     CommBenchRequest request = { .words = line->words + 2,
                                  .count = line->count - 2,
                                  .tune = line->tune,
+                                 .filter = line->filter,
                                  .seconds = bench_seconds(line, 0.1),
                                  .json = line->json };
     if (!bench_comm(comm, &request, &err))

@@ -18,8 +18,9 @@ bool bench_kernels(const char *filter, double seconds, bool json, Err *err);
 typedef struct CommBenchRequest {
     const char *const *words; /* KEY=VALUE: sizes, and options of the section comm */
     int count;
-    const char *tune; /* a file for the table, or NULL */
-    double seconds;   /* per row */
+    const char *tune;   /* a file for the table, or NULL */
+    const char *filter; /* only rows whose kind or algorithm contains it, or NULL */
+    double seconds;     /* per row */
     bool json;
 } CommBenchRequest;
 

@@ -81,6 +81,11 @@ void comm_allreduce_fast(Comm *comm, float *x, size_t n);
  * if a rank differs from rank 0, err names line, rank, both hosts and both values. Collective. */
 bool comm_same(Comm *comm, const char *text, Err *err);
 
+/* Compares digests of plans (collective.h) before anybody waits for messages that will not come:
+ * digests[i] belongs to collective number i, 0 on ranks that have no part in it. err names the
+ * first that differs and this rank's digest. Collective. */
+bool comm_same_plans(Comm *comm, const uint64_t *digests, int count, Err *err);
+
 /* One piece of memory for each rank, which all ranks of the host read and write. Whoever writes a
  * piece that others read has to order that by barriers. */
 typedef struct SharedMemory SharedMemory;

@@ -1,6 +1,7 @@
 /* What happened when: spans of time on tracks, kept in a ring of fixed size and written as a Chrome
  * trace (chrome://tracing, ui.perfetto.dev). Everything takes a NULL timeline and then does
- * nothing. Times are those of clock_seconds. Nothing is collective. */
+ * nothing. Times are those of clock_seconds. Several threads may add spans. Nothing is
+ * collective. */
 #ifndef LOCKSTEP_TIMELINE_H
 #define LOCKSTEP_TIMELINE_H
 
@@ -18,8 +19,8 @@ typedef struct TimelineSpan {
 } TimelineSpan;
 
 typedef struct Timeline {
-    TimelineSpan *spans; /* (capacity) */
-    uint64_t count;      /* spans ever: the last `capacity` of them are there */
+    TimelineSpan *spans;    /* (capacity) */
+    _Atomic uint64_t count; /* spans ever: the last `capacity` of them are there */
     uint64_t capacity;
 } Timeline;
 

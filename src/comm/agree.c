@@ -97,3 +97,31 @@ bool comm_same(Comm *comm, const char *text, Err *err)
     mem_free(root);
     return comm_all_ok(comm, same, err);
 }
+
+bool comm_same_plans(Comm *comm, const uint64_t *digests, int count, Err *err)
+{
+    int all = count;
+    bool same = true;
+    MPI_Allreduce(MPI_IN_PLACE, &all, 1, MPI_INT, MPI_MAX, comm->world);
+    uint64_t *most = mem_array(uint64_t, all), *least = mem_array(uint64_t, all);
+    for (int i = 0; i < all; i++) {
+        most[i] = i < count ? digests[i] : 0;
+        least[i] = most[i] ? most[i] : UINT64_MAX;
+    }
+    MPI_Allreduce(MPI_IN_PLACE, most, all, MPI_UINT64_T, MPI_MAX, comm->world);
+    MPI_Allreduce(MPI_IN_PLACE, least, all, MPI_UINT64_T, MPI_MIN, comm->world);
+    if (count < all)
+        same = err_set(err,
+                       "%d collectives between hosts are planned, %d elsewhere: another "
+                       "comm.bucket?",
+                       count, all);
+    for (int i = 0; i < count && same; i++)
+        if (most[i] && most[i] != least[i])
+            same = err_set(err,
+                           "the plans of collective %d differ (%016llx here): other hosts, lanes, "
+                           "tensors, comm.bucket, comm.algorithm or comm.table?",
+                           i, (unsigned long long)digests[i]);
+    mem_free(most);
+    mem_free(least);
+    return comm_all_ok(comm, same, err);
+}

@@ -283,7 +283,7 @@ START_TEST(test_choice)
     assert_all(!collective_set_algorithm(comm, "rinq", &err));
     assert_all(strcmp(err.text,
                       "comm.algorithm: unknown algorithm \"rinq\"; did you mean \"ring\"? "
-                      "(algorithms: auto, direct, halving, ring)") == 0);
+                      "(algorithms: auto, direct, doubling, halving, ring)") == 0);
     assert_all(refused("#\nall-gather 4", "line 2: \"all-gather 4\" found, wanted: kind members "
                                           "bytes algorithm"));
     assert_all(refused("gather 4 1 ring",
@@ -327,6 +327,19 @@ START_TEST(test_timeline)
 }
 END_TEST
 
+START_TEST(test_same_plans)
+{
+    uint64_t digests[3] = { 7, rank == 0 ? 0 : 8, rank == size - 1 ? 9 : 10 };
+    Err err = { "" };
+    assert_all(comm_same_plans(comm, digests, 2, &err));
+    assert_all(comm_same_plans(comm, digests, 3, &err) == (size == 1));
+    assert_all(size == 1 || strstr(err.text, "plans of collective 2 differ"));
+    assert_all(comm_same_plans(comm, digests, rank == 0 ? 1 : 2, &err) == (size == 1));
+    assert_all(size == 1 ||
+               strstr(err.text, "1 collectives between hosts are planned, 2 elsewhere"));
+}
+END_TEST
+
 START_TEST(test_fast_sum)
 {
     float x[100];
@@ -354,6 +367,7 @@ int main(int argc, char **argv)
     add_test(suite, test_slow_rank);
     add_test(suite, test_choice);
     add_test(suite, test_timeline);
+    add_test(suite, test_same_plans);
     add_test(suite, test_fast_sum);
     int result = run_suite(suite);
     comm_free(comm);

@@ -156,18 +156,32 @@ static void cut(World *world, int n)
     }
 }
 
-static float lane_value(int lane, size_t i)
+#define PERIOD 4093
+
+/* Sums of lanes: node 1 is all 64, node 2k + 1 the right half of node k, nodes 64 on are lanes. */
+static float values[2 * LANES][PERIOD];
+
+static void make_values(void)
 {
-    RandomKey key = random_key(7, RANDOM_TEST, (uint64_t)lane, 0);
-    double scale = (lane % 5 == 0) ? 1e4 : 1e-3; /* sums in another order round differently */
-    return (float)(scale * random_normal(key, i));
+    for (int lane = 0; lane < LANES; lane++)
+        for (size_t i = 0; i < PERIOD; i++) {
+            double scale = (lane % 5 == 0) ? 1e4 : 1e-3; /* another order rounds differently */
+            RandomKey key = random_key(7, RANDOM_TEST, (uint64_t)lane, 0);
+            values[LANES + lane][i] = (float)(scale * random_normal(key, i));
+        }
+    for (int node = LANES - 1; node > 0; node--)
+        for (size_t i = 0; i < PERIOD; i++)
+            values[node][i] = values[2 * node][i] + values[2 * node + 1][i];
 }
 
 static float tree_value(int first, int width, size_t i)
 {
-    if (width == 1)
-        return lane_value(first, i);
-    return tree_value(first, width / 2, i) + tree_value(first + width / 2, width / 2, i);
+    return values[(LANES + first) / width][i % PERIOD];
+}
+
+static float lane_value(int lane, size_t i)
+{
+    return tree_value(lane, 1, i);
 }
 
 static World *new_world(int members, int lanes, Spread spread, int n)
@@ -304,21 +318,21 @@ START_TEST(test_order_shows)
 }
 END_TEST
 
-static double tree_of_doubles(const double *values, int width)
+static double tree_of_doubles(const double *x, int width)
 {
     if (width == 1)
-        return values[0];
-    return tree_of_doubles(values, width / 2) + tree_of_doubles(values + width / 2, width / 2);
+        return x[0];
+    return tree_of_doubles(x, width / 2) + tree_of_doubles(x + width / 2, width / 2);
 }
 
 /* tree_value's order is that of lanes_tree_sum. */
 START_TEST(test_tree_is_the_lane_tree)
 {
     for (size_t i = 0; i < 100; i++) {
-        double values[16];
+        double lanes[16];
         for (int lane = 0; lane < 16; lane++)
-            values[lane] = (double)lane_value(lane, i) / 3;
-        double wanted = tree_of_doubles(values, 16), sum = lanes_tree_sum(values, 16);
+            lanes[lane] = (double)lane_value(lane, i) / 3;
+        double wanted = tree_of_doubles(lanes, 16), sum = lanes_tree_sum(lanes, 16);
         ck_assert(memcmp(&sum, &wanted, sizeof sum) == 0);
     }
 }
@@ -375,6 +389,7 @@ END_TEST
 
 int main(void)
 {
+    make_values();
     Suite *suite = suite_create("plans");
     add_test(suite, test_order_shows);
     add_test(suite, test_tree_is_the_lane_tree);

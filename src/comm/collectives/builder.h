@@ -19,6 +19,13 @@ typedef struct Piece {
     size_t n;
 } Piece;
 
+/* Counts of what is in the plan so far, and room in its arrays. */
+struct PlanBuilder {
+    Plan *plan;
+    int copies, sends, receives, adds, folds;
+    size_t round_room, copy_room, send_room, receive_room, add_room;
+};
+
 Place place_input(int input, size_t offset);
 Place place_output(size_t offset);
 

@@ -15,6 +15,7 @@
 
 typedef struct BenchOptions {
     double min_bytes, max_bytes, factor;
+    int kind;                                        /* or COLLECTIVE_KINDS: every one */
     double latency_us, overhead_us, gbit, memory_gb; /* of the network that is assumed */
 } BenchOptions;
 
@@ -25,6 +26,8 @@ static const Option bench_options[] = {
       "the largest size" },
     { "factor", OPTION_FLOAT, OPTION_AT(BenchOptions, factor), 1.1, 1e6, NULL, "4",
       "from size to size" },
+    { "kind", OPTION_CHOICE, OPTION_AT(BenchOptions, kind), 0, 0,
+      "reduce-scatter|all-gather|all-reduce|all", "all", "which collectives" },
     { "latency_us", OPTION_FLOAT, OPTION_AT(BenchOptions, latency_us), 0, 1e6, NULL, "0",
       "with gbit: simulate every row on such a network; 0: that of comm.inject_delay_us" },
     { "gbit", OPTION_FLOAT, OPTION_AT(BenchOptions, gbit), 0, 1e6, NULL, "0",
@@ -87,6 +90,12 @@ static void assume_network(CommBench *bench, const BenchOptions *options,
                                 .memory_bytes_per_second = 1e9 * options->memory_gb };
 }
 
+static bool is_wanted(const CommBench *bench, const char *what, const char *algorithm)
+{
+    return !bench->filter || strcasestr(what, bench->filter) ||
+           strcasestr(algorithm, bench->filter);
+}
+
 /* All algorithms at one size; fastest[kind] gets their names, rank 0's opinion. */
 static bool measure_size(CommBench *bench, size_t bytes, const char *fastest[COLLECTIVE_KINDS],
                          Err *err)
@@ -96,13 +105,17 @@ static bool measure_size(CommBench *bench, size_t bytes, const char *fastest[COL
     const CollectiveAlgorithm *const *all = collective_all(&count);
     for (CollectiveKind kind = 0; kind < COLLECTIVE_KINDS; kind++) {
         double best = 0;
+        if (bench->kind < COLLECTIVE_KINDS && bench->kind != kind)
+            continue;
         for (int i = 0; i < count; i++) {
+            if (!is_wanted(bench, collective_kind_name(kind), all[i]->name))
+                continue;
             if (!comm_measure(bench, all[i], kind, bytes, &row, err))
                 return false;
             if (bench->simulates && comm_rank(bench->comm) == 0)
                 row.simulated = simulate_row(bench, all[i], kind, bytes);
             report(bench, &row);
-            if (i == 0 || row.median < best) {
+            if (best <= 0 || row.median < best) {
                 best = row.median;
                 fastest[kind] = all[i]->name;
             }
@@ -119,10 +132,14 @@ static bool measure_all(CommBench *bench, const BenchOptions *sizes, Err *err)
         size_t bytes = (size_t)size;
         if (!measure_size(bench, bytes, fastest, err))
             return false;
-        comm_measure_fast(bench, bytes, &row);
-        report(bench, &row);
-        comm_measure_copy(bench, bytes, &row);
-        report(bench, &row);
+        if (is_wanted(bench, "all-reduce", "MPI_Allreduce")) {
+            comm_measure_fast(bench, bytes, &row);
+            report(bench, &row);
+        }
+        if (is_wanted(bench, "memory", "memcpy")) {
+            comm_measure_copy(bench, bytes, &row);
+            report(bench, &row);
+        }
     }
     return true;
 }
@@ -221,7 +238,9 @@ bool bench_comm(Comm *comm, const CommBenchRequest *request, Err *err)
         bool in = is_member(comm);
         CommBench bench = { .comm = comm_split(comm, in ? 0 : 1),
                             .seconds = request->seconds,
+                            .filter = request->tune ? NULL : request->filter,
                             .rows = request->json ? json_array() : NULL };
+        bench.kind = request->tune ? COLLECTIVE_KINDS : (CollectiveKind)sizes.kind;
         assume_network(&bench, &sizes, &settings);
         ok = !in || run_members(&bench, &sizes, request, err);
         json_decref(bench.rows);

@@ -74,8 +74,9 @@ static void measure(CommBench *bench, const Work *work, CommRow *row)
     for (row->repeats = 0; more;) {
         comm_barrier(bench->comm);
         times[row->repeats++] = time_calls(work, calls);
+        double spent = clock_seconds() - start;
         more = row->repeats < MAX_REPEATS &&
-               (row->repeats < MIN_REPEATS || clock_seconds() - start < bench->seconds);
+               (spent < bench->seconds || (row->repeats < MIN_REPEATS && spent < 1));
         comm_broadcast(bench->comm, &more, sizeof more, 0);
     }
     join_times(bench->comm, times, row);

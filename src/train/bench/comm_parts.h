@@ -19,8 +19,10 @@ typedef struct CommRow {
 typedef struct CommBench {
     Comm *comm; /* of the members */
     double seconds;
-    json_t *rows; /* or NULL */
-    bool silent;  /* for tables */
+    const char *filter;  /* or NULL: rows whose kind or algorithm contains it */
+    CollectiveKind kind; /* COLLECTIVE_KINDS: every one */
+    json_t *rows;        /* or NULL */
+    bool silent;         /* for tables */
     bool simulates;
     Network network; /* that is assumed */
 } CommBench;
