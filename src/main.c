@@ -47,6 +47,7 @@ static const char usage[] =
     "  bench step CONFIG [KEY=VALUE]  where the time of a training step goes\n"
     "  bench kernels                  rates of the kernels by themselves, on one core\n"
     "  bench comm [KEY=VALUE]         collectives between ranks or hosts, by size\n"
+    "  bench simulate [KEY=VALUE]     weak scaling on a network that is not there\n"
     "  tokenize TEXT ... --out PREFIX turn text into token files, and back\n"
     "  diff RUN_A RUN_B               first step and quantity in which two runs differ\n"
     "  list [KIND [NAME]]             layers, losses, optimizers, schedules, datasets, ... and "
@@ -82,6 +83,7 @@ static const char usage_bench[] =
     "usage: lockstep bench step CONFIG [KEY=VALUE ...]\n"
     "       lockstep bench kernels [--filter TEXT]\n"
     "       mpirun -n RANKS lockstep bench comm [KEY=VALUE] [--tune FILE]\n"
+    "       lockstep bench simulate [KEY=VALUE]\n"
     "\n"
     "step: trains the network of CONFIG for a few seconds and prints the time of each layer, "
     "forward\n"
@@ -97,6 +99,9 @@ static const char usage_bench[] =
     "ranks) by size, checked, beside MPI_Allreduce and memcpy. KEY: min_bytes, max_bytes, factor, "
     "or\n"
     "an option of the section comm, such as comm.virtual_hosts=4 comm.inject_gbit=1.\n"
+    "simulate: a training step on up to 4,096 members, event by event, with and without overlap, "
+    "and\n"
+    "by a formula. KEY: parameters, compute_ms, gbit, latency_us, bucket_mb, max_members, ...\n"
     "Nothing is written, but by --tune.\n"
     "\n"
     "  --tune FILE      comm: write which algorithms are fastest to FILE, for comm.table\n"
@@ -357,6 +362,7 @@ static int train(Comm *comm, const Line *line)
         run_write_meta(run, line->argc, line->argv, comm, &facts);
         trainer_banner(&trainer, run_folder(run));
         code = trainer_run(&trainer, run, &result);
+        trainer_write_timeline(&trainer);
         run_write_summary(run, &result);
         if (code == EXIT_OK)
             run_write_weights(run, &trainer.model.layout, trainer.w, trainer.step);
@@ -438,8 +444,19 @@ static int time_comm(Comm *comm, const Line *line)
     return EXIT_OK;
 }
 
+static int simulate_scaling(Comm *comm, const Line *line)
+{
+    Err err;
+    bool ok = bench_simulate(line->words + 2, line->count - 2, line->json, &err);
+    if (!comm_all_ok(comm, ok, &err))
+        die_all(EXIT_USAGE, "%s", err.text);
+    return EXIT_OK;
+}
+
 static int bench(Comm *comm, const Line *line)
 {
+    if (line->count > 1 && strcmp(line->words[1], "simulate") == 0)
+        return simulate_scaling(comm, line);
     if (line->count > 1 && strcmp(line->words[1], "comm") == 0)
         return time_comm(comm, line);
     if (line->count > 1 && strcmp(line->words[1], "kernels") == 0)

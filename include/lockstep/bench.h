@@ -28,4 +28,9 @@ typedef struct CommBenchRequest {
  * comm.table reads. Collective. */
 bool bench_comm(Comm *comm, const CommBenchRequest *request, Err *err);
 
+/* Weak scaling of a training step on an imagined network (simulate.h); rank 0 prints a table or one
+ * JSON object. words: KEY=VALUE, see docs/bench.md. False on rank 0 if there is no such algorithm,
+ * on every rank if a word is wrong. */
+bool bench_simulate(const char *const *words, int count, bool json, Err *err);
+
 #endif

@@ -5,6 +5,7 @@
 
 #include "lockstep/error.h"
 #include "lockstep/layout.h"
+#include "lockstep/timeline.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -80,6 +81,11 @@ void comm_allreduce_fast(Comm *comm, float *x, size_t n);
  * if a rank differs from rank 0, err names line, rank, both hosts and both values. Collective. */
 bool comm_same(Comm *comm, const char *text, Err *err);
 
+/* Compares digests of plans (collective.h) before anybody waits for messages that will not come:
+ * digests[i] belongs to collective number i, 0 on ranks that have no part in it. err names the
+ * first that differs and this rank's digest. Collective. */
+bool comm_same_plans(Comm *comm, const uint64_t *digests, int count, Err *err);
+
 /* One piece of memory for each rank, which all ranks of the host read and write. Whoever writes a
  * piece that others read has to order that by barriers. */
 typedef struct SharedMemory SharedMemory;
@@ -118,5 +124,14 @@ Exchange slice_exchange(SliceExchange *exchange); /* per-block arrays */
 
 /* Every rank publishes its slice of a float arena to all. Collective. */
 void comm_publish(SliceExchange *exchange, float *arena);
+
+/* From now on messages and the rounds of collectives are on this timeline; NULL: on none. */
+void comm_set_timeline(Comm *comm, Timeline *timeline);
+
+/* Seconds to be added to this rank's clock to get rank 0's, by ping-pong. Collective. */
+double comm_clock_offset(Comm *comm);
+
+/* The timelines of all ranks as one Chrome trace, written by rank 0. Collective. */
+bool comm_write_timeline(Comm *comm, const char *path, const ClockOffset *clock, Err *err);
 
 #endif

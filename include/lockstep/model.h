@@ -19,6 +19,7 @@
 
 #include "lockstep/layer.h"
 #include "lockstep/loss.h"
+#include "lockstep/timeline.h"
 
 /* One operation: y = layer(x), or y = a + b when layer is NULL (the join of a residual block). A
  * buffer is written by one node and read by the nodes behind it. A layer with in2 has a join fused
@@ -94,12 +95,13 @@ typedef struct Model {
     SampleSource samples; /* set by the caller before model_initialize; borrowed */
     float *w, *dw;        /* arenas bound now; borrowed */
     ModelPlan plan;
-    int max_batch;     /* from here on: set by model_allocate */
-    void *memory;      /* the one arena behind the slots */
-    float *scratch;    /* what all layers share, at the arena's end */
-    float **slots;     /* slot -> memory */
-    const float *x;    /* buffer 0 of the last forward */
-    ModelTimes *times; /* per node, if somebody wants them; borrowed */
+    int max_batch;      /* from here on: set by model_allocate */
+    void *memory;       /* the one arena behind the slots */
+    float *scratch;     /* what all layers share, at the arena's end */
+    float **slots;      /* slot -> memory */
+    const float *x;     /* buffer 0 of the last forward */
+    ModelTimes *times;  /* per node, if somebody wants them; borrowed */
+    Timeline *timeline; /* a span per layer, or NULL; borrowed */
     ModelWatcher watcher;
     size_t activation_bytes;
 } Model;

@@ -30,6 +30,7 @@ typedef struct LogSettings {
     Span every;   /* a terminal line when not on a terminal */
     Span metrics; /* a record in metrics.jsonl / metrics.csv */
     bool tensorboard;
+    char *timeline; /* a file, or "" */
 } LogSettings;
 
 typedef struct ComputeSettings {

@@ -60,6 +60,8 @@ typedef struct Trainer {
     Tally epoch_tally;            /* of the epoch so far */
     double seconds[PHASE_COUNT];  /* of this rank so far, by phase of a step */
     double lap;                   /* when the last phase ended */
+    Timeline *timeline;           /* NULL: nobody wants one */
+    ClockOffset clock;            /* of this rank, for the timeline */
     bool stop;                    /* some rank was asked to stop */
     uint64_t digest, trajectory;  /* after the last step */
     size_t planned_bytes;         /* most memory of this rank until training starts (memory.h),
@@ -95,6 +97,9 @@ uint64_t trainer_digest(Trainer *trainer);
 /* Trains to the end (or to divergence, or a signal), logs every step and evaluation to `run`, fills
  * *summary and returns the exit code. */
 int trainer_run(Trainer *trainer, Run *run, Summary *summary);
+
+/* Writes log.timeline, if it is asked for; a file that cannot be written is warned about. */
+void trainer_write_timeline(Trainer *trainer);
 
 /* Asks for an orderly end after the current step; safe in a signal handler. */
 void trainer_request_stop(int signal_number);

@@ -97,3 +97,24 @@ bool comm_same(Comm *comm, const char *text, Err *err)
     mem_free(root);
     return comm_all_ok(comm, same, err);
 }
+
+bool comm_same_plans(Comm *comm, const uint64_t *digests, int count, Err *err)
+{
+    uint64_t *most = mem_array(uint64_t, count), *least = mem_array(uint64_t, count);
+    bool same = true;
+    for (int i = 0; i < count; i++) {
+        most[i] = digests[i];
+        least[i] = digests[i] ? digests[i] : UINT64_MAX;
+    }
+    MPI_Allreduce(MPI_IN_PLACE, most, count, MPI_UINT64_T, MPI_MAX, comm->world);
+    MPI_Allreduce(MPI_IN_PLACE, least, count, MPI_UINT64_T, MPI_MIN, comm->world);
+    for (int i = 0; i < count && same; i++)
+        if (most[i] && most[i] != least[i])
+            same = err_set(err,
+                           "the ranks' plans of collective %d differ (%016llx here): other hosts, "
+                           "lanes, tensors, comm.bucket, comm.algorithm or comm.table?",
+                           i, (unsigned long long)digests[i]);
+    mem_free(most);
+    mem_free(least);
+    return comm_all_ok(comm, same, err);
+}

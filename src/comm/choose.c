@@ -21,14 +21,15 @@ struct Measured {
     const CollectiveAlgorithm *fastest;
 };
 
-#define SMALL 16384.0 /* bytes; below, the rule of thumb counts messages */
+#define SMALL 16384.0 /* bytes a member; below, the rule of thumb counts rounds */
 
-/* Long messages take their bytes' time whoever sends them first, and direct has one latency; many
- * small ones take their number's time. Halving has the fewest rounds of few messages. */
-static const CollectiveAlgorithm *rule_of_thumb(int members, double bytes)
+/* Small messages: the fewest rounds. Long ones: the fewest bytes, and then the fewest messages. */
+static const CollectiveAlgorithm *rule_of_thumb(CollectiveKind kind, int members, double bytes)
 {
-    bool direct = members <= 2 || (members <= 8 && bytes <= SMALL * members);
-    return collective_find(direct ? "direct" : "halving");
+    bool small = bytes <= SMALL * members;
+    if (kind == COLLECTIVE_ALL_REDUCE && small)
+        return collective_find("doubling");
+    return collective_find(members <= 2 || (members <= 8 && small) ? "direct" : "halving");
 }
 
 /* How far a measurement is from what is asked: factors count, members more than bytes. */
@@ -50,7 +51,7 @@ const CollectiveAlgorithm *collective_choose(const Comm *comm, CollectiveKind ki
                                                        distance(nearest, members, (double)bytes)))
             nearest = measured;
     }
-    return nearest ? nearest->fastest : rule_of_thumb(members, (double)bytes);
+    return nearest ? nearest->fastest : rule_of_thumb(kind, members, (double)bytes);
 }
 
 static bool unknown(const char *name, Err *err)

@@ -126,19 +126,32 @@ void messages_reserve(Comm *comm, size_t count)
     messages_grow(comm, &comm->messages, count);
 }
 
+/* For the timeline: when the first of the messages that finish together was posted. */
+static void note_start(Comm *comm)
+{
+    if (comm->messages.count == 0)
+        comm->posted = timeline_now(comm->timeline);
+}
+
 void messages_send(Comm *comm, const void *data, size_t bytes, int to, int tag)
 {
+    note_start(comm);
     messages_post_send(comm, &comm->messages, data, bytes, to, tag);
 }
 
 void messages_receive(Comm *comm, void *data, size_t bytes, int from, int tag)
 {
+    note_start(comm);
     messages_post_receive(comm, &comm->messages, data, bytes, from, tag);
 }
 
 void messages_finish(Comm *comm)
 {
-    messages_wait(comm, &comm->messages, 0, comm->messages.count);
+    size_t count = comm->messages.count;
+    messages_wait(comm, &comm->messages, 0, count);
+    if (count > 0)
+        timeline_span(comm->timeline, TRACK_MESSAGES, "messages", (int64_t)count, comm->posted,
+                      timeline_now(comm->timeline));
     comm->messages.count = 0;
 }
 

@@ -61,6 +61,21 @@ size_t shape_floats(const CollectiveShape *shape, int slice)
     return shape->bounds[slice + 1] - shape->bounds[slice];
 }
 
+int collective_spread_lanes(int members, int *counts, Subtree *subtrees)
+{
+    int lanes = 1, total = 0;
+    while (lanes < members)
+        lanes *= 2;
+    for (int m = 0; m < members; m++) {
+        Subtree list[64];
+        counts[m] = lanes_subtrees(lanes_first(lanes, m, members),
+                                   lanes_first(lanes, m + 1, members), list);
+        memcpy(subtrees + total, list, (size_t)counts[m] * sizeof *list);
+        total += counts[m];
+    }
+    return lanes;
+}
+
 static uint64_t shape_digest(const CollectiveShape *shape, CollectiveKind kind, const char *name)
 {
     uint64_t digest = XXH3_64bits_withSeed(name, strlen(name), (XXH64_hash_t)kind);
@@ -233,14 +248,17 @@ static void add_add(PlanBuilder *builder, Place out, const Term *left, const Ter
     };
 }
 
-/* Where a sum that stays may be written: over one of its own terms, which nobody needs after. */
+/* Where a sum that stays may be written: over the term of it that came last, which nobody needs
+ * after. An older one may be on its way to somebody in this very round. */
 static Place own_place(PlanBuilder *builder, const Term *terms, int count, Subtree node, size_t n)
 {
+    const Term *newest = NULL;
     for (int i = 0; i < count; i++)
         if (terms[i].node.first >= node.first && terms[i].node.first < node.first + node.width &&
-            terms[i].place.kind == PLACE_SCRATCH)
-            return terms[i].place;
-    return builder_scratch(builder, n);
+            terms[i].place.kind == PLACE_SCRATCH &&
+            (!newest || terms[i].place.offset > newest->place.offset))
+            newest = &terms[i];
+    return newest ? newest->place : builder_scratch(builder, n);
 }
 
 static bool stays(const Subtree *kept, int count, Subtree node)

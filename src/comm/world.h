@@ -38,6 +38,9 @@ struct Comm {
     size_t message_bytes; /* longest single message; MPI counts are ints */
     Messages messages;    /* of calls that finish what they post */
 
+    Timeline *timeline; /* borrowed, or NULL */
+    double posted;      /* when the first of `messages` was, for the timeline */
+
     Injection inject; /* inject.c; seconds of the clock: */
     bool inject_on;
     double inject_seconds_per_byte, inject_left;
@@ -63,6 +66,8 @@ void hosts_inherit(Comm *part, const Comm *whole);
 enum Tag {
     TAG_ALLGATHER = 1,
     TAG_GATHER = 2,
+    TAG_CLOCK = 3,
+    TAG_TIMELINE = 4,
     TAG_SUBTREE = 64 /* + number of the subtree */,
     TAG_COLLECTIVE = 1024 /* + the collective's */
 };

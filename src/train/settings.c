@@ -52,6 +52,8 @@ static const Option log_options[] = {
       "how often a step is recorded in metrics.jsonl and metrics.csv; 0: only the last" },
     { "tensorboard", OPTION_BOOL, OPTION_AT(LogSettings, tensorboard), 0, 0, NULL, "true",
       "write TensorBoard event files" },
+    { "timeline", OPTION_STRING, OPTION_AT(LogSettings, timeline), 0, 0, NULL, "",
+      "file for a Chrome trace of the last steps of all ranks: phases, layers, messages" },
     OPTION_END,
 };
 
@@ -296,6 +298,7 @@ void settings_free(Settings *settings)
 {
     options_free(top_options, settings);
     options_free(train_options, &settings->train);
+    options_free(log_options, &settings->log);
     options_free(compute_options, &settings->compute);
     settings_free_comm(&settings->comm);
     config_free(&settings->config);

@@ -20,7 +20,10 @@ void trainer_request_stop(int signal_number)
 /* What happened since the last lap was `phase`. */
 static void lap(Trainer *t, Phase phase)
 {
+    static const char *const names[PHASE_COUNT] = { "load",     "forward", "backward", "fold",
+                                                    "exchange", "update",  "digest" };
     double now = clock_seconds();
+    timeline_span(t->timeline, TRACK_STEP, names[phase], t->step, t->lap, now);
     t->seconds[phase] += now - t->lap;
     t->lap = now;
 }

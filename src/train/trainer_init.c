@@ -1,5 +1,6 @@
 /* Building a trainer: settings -> lanes, data, network, initial weights, optimizer, schedule. */
 #include "lockstep/bf16.h"
+#include "lockstep/clock.h"
 #include "lockstep/cpu.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
@@ -229,6 +230,27 @@ static bool init_training(Trainer *t, Err *err)
     return ok;
 }
 
+static void start_timeline(Trainer *t)
+{
+    if (!*t->settings->log.timeline)
+        return;
+    t->timeline = t->model.timeline = timeline_new(TIMELINE_SPANS);
+    comm_set_timeline(t->comm, t->timeline);
+    t->clock.offset[0] = comm_clock_offset(t->comm);
+    t->clock.local[0] = clock_seconds();
+}
+
+void trainer_write_timeline(Trainer *t)
+{
+    Err err;
+    if (!t->timeline)
+        return;
+    t->clock.offset[1] = comm_clock_offset(t->comm);
+    t->clock.local[1] = clock_seconds();
+    if (!comm_write_timeline(t->comm, t->settings->log.timeline, &t->clock, &err))
+        log_warn("log.timeline: %s", err.text);
+}
+
 bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Err *err)
 {
     *t = (Trainer){ .settings = settings, .comm = comm, .group = comm };
@@ -240,6 +262,7 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
         return false;
     if (settings->dry_run)
         return true;
+    start_timeline(t);
     t->digest = trainer_digest(t);
     t->trajectory = t->digest;
     return true;
@@ -258,6 +281,8 @@ void trainer_free(Trainer *t)
         mem_free(t->w);
     shared_free(t->shared);
     leave_group(t);
+    comm_set_timeline(t->comm, NULL);
+    timeline_free(t->timeline);
     mem_free(t->reports);
     mem_free(t->lane_values);
     mem_free(t->chunk_tallies);

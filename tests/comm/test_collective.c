@@ -11,6 +11,7 @@
 
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LANES 16
@@ -282,7 +283,7 @@ START_TEST(test_choice)
     assert_all(!collective_set_algorithm(comm, "rinq", &err));
     assert_all(strcmp(err.text,
                       "comm.algorithm: unknown algorithm \"rinq\"; did you mean \"ring\"? "
-                      "(algorithms: auto, direct, halving, ring)") == 0);
+                      "(algorithms: auto, direct, doubling, halving, ring)") == 0);
     assert_all(refused("#\nall-gather 4", "line 2: \"all-gather 4\" found, wanted: kind members "
                                           "bytes algorithm"));
     assert_all(refused("gather 4 1 ring",
@@ -291,6 +292,48 @@ START_TEST(test_choice)
         refused("all-gather 4 1 ring 7",
                 "line 1: \"all-gather 4 1 ring 7\" found, wanted: kind members bytes algorithm"));
     assert_all(collective_set_table(comm, "", &err) && chosen(2, 1000000, "direct"));
+}
+END_TEST
+
+/* Every rank's spans in one file; the clocks of one machine agree. */
+START_TEST(test_timeline)
+{
+    char folder[TEST_PATH] = "", path[TEST_PATH];
+    Timeline *timeline = timeline_new(16);
+    ClockOffset clock = { .local = { 0, 1 } };
+    Err err;
+    comm_set_timeline(comm, timeline);
+    assert_all(works(collective_find("ring"), COLLECTIVE_ALL_REDUCE, 1000));
+    comm_set_timeline(comm, NULL);
+    clock.offset[0] = clock.offset[1] = comm_clock_offset(comm);
+    assert_all(clock.offset[0] > -0.1 && clock.offset[0] < 0.1);
+    assert_all(size == 1 || timeline->count > 16);
+    comm_set_timeline(comm, timeline);
+    if (rank == 0)
+        temp_create(folder);
+    assert_all(comm_write_timeline(comm, join_path(path, folder, "trace"), &clock, &err));
+    if (rank == 0) {
+        char *text = read_text(path);
+        int ranks = 0;
+        for (const char *at = text; (at = strstr(at, "process_name")); at++)
+            ranks++;
+        ck_assert(ranks == size);
+        free(text);
+        temp_remove(folder);
+    }
+    assert_all(!comm_write_timeline(comm, "/nowhere/trace", &clock, &err));
+    comm_set_timeline(comm, NULL);
+    timeline_free(timeline);
+}
+END_TEST
+
+START_TEST(test_same_plans)
+{
+    uint64_t digests[3] = { 7, rank == 0 ? 0 : 8, rank == size - 1 ? 9 : 10 };
+    Err err = { "" };
+    assert_all(comm_same_plans(comm, digests, 2, &err));
+    assert_all(comm_same_plans(comm, digests, 3, &err) == (size == 1));
+    assert_all(size == 1 || strstr(err.text, "plans of collective 2 differ"));
 }
 END_TEST
 
@@ -320,6 +363,8 @@ int main(int argc, char **argv)
     add_test(suite, test_injected_network);
     add_test(suite, test_slow_rank);
     add_test(suite, test_choice);
+    add_test(suite, test_timeline);
+    add_test(suite, test_same_plans);
     add_test(suite, test_fast_sum);
     int result = run_suite(suite);
     comm_free(comm);

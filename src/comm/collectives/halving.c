@@ -19,40 +19,11 @@
  * tree; where they do not fit it exactly, the subtrees that are left over travel side by side.
  *
  * The all-gather doubles contiguous blocks, so that no message has to be put together. */
-#include "builder.h"
+#include "blocks.h"
 
 #include "lockstep/memory.h"
 
 #include <string.h>
-
-#define LEVELS 32 /* log2 of an int, and one */
-
-typedef struct Block {
-    int first, last; /* members */
-} Block;
-
-static bool has(Block block, int member)
-{
-    return member >= block.first && member < block.last;
-}
-
-static Block half(Block block, bool right)
-{
-    int middle = block.first + (block.last - block.first + 1) / 2;
-    return right ? (Block){ middle, block.last } : (Block){ block.first, middle };
-}
-
-/* The blocks that `member` is in, from the root down to itself; returns how many. */
-static int path_to(int member, int members, Block *path)
-{
-    int levels = 0;
-    path[levels++] = (Block){ 0, members };
-    while (path[levels - 1].last - path[levels - 1].first > 1) {
-        Block block = path[levels - 1];
-        path[levels++] = half(block, has(half(block, true), member));
-    }
-    return levels;
-}
 
 /* ---- who holds what ---- */
 
@@ -94,11 +65,11 @@ static void hold_half(Holding child, Holding parent, Block block, int slices)
 {
     int others = 0, dealt = 0, members = block.last - block.first;
     for (int s = 0; s < slices; s++)
-        others += !has(block, parent.holder[s]);
+        others += !block_has(block, parent.holder[s]);
     for (int i = 0; i < slices; i++) {
         int s = parent.order[i];
         child.holder[s] = parent.holder[s];
-        if (!has(block, parent.holder[s]))
+        if (!block_has(block, parent.holder[s]))
             child.holder[s] = block.first + (int)((int64_t)dealt++ * members / others);
     }
     sort_by_holder(child, parent.order, block, slices);
@@ -116,13 +87,6 @@ typedef struct Halving {
     Term *terms;
     Piece *pieces;
 } Halving;
-
-static int block_nodes(const Halving *halving, Block block, Subtree *nodes)
-{
-    int first = halving->firsts[block.first], count = halving->firsts[block.last] - first;
-    memcpy(nodes, halving->shape->subtrees + first, (size_t)count * sizeof *nodes);
-    return fold_nodes(nodes, count);
-}
 
 static Place *places_of(Halving *halving, int slice)
 {
@@ -142,7 +106,7 @@ static void send_slices(Halving *halving, Holding mine, Holding parent, Block si
             count = 0;
             to = s < 0 ? -1 : parent.holder[s];
         }
-        if (s < 0 || mine.holder[s] != shape->me || !has(sibling, to))
+        if (s < 0 || mine.holder[s] != shape->me || !block_has(sibling, to))
             continue;
         for (int k = 0; k < halving->count; k++)
             halving->pieces[count++] = (Piece){ places_of(halving, s)[k], shape_floats(shape, s) };
@@ -199,7 +163,8 @@ static void merge(Halving *halving, Block sibling, Holding mine, Holding parent,
     Holding theirs = new_holding(slices);
     Place *arrived = mem_array(Place, slices);
     hold_half(theirs, parent, sibling, slices);
-    halving->other_count = block_nodes(halving, sibling, halving->other_nodes);
+    halving->other_count =
+        block_nodes(halving->shape, halving->firsts, sibling, halving->other_nodes);
     builder_round(halving->builder);
     send_slices(halving, mine, parent, sibling);
     receive_slices(halving, theirs, parent, arrived);
@@ -230,8 +195,8 @@ static int most_sums(Halving *halving, const Block *path, int levels)
     int most = 1;
     for (int level = 0; level < levels; level++)
         for (int right = 0; right < 2; right++) {
-            Block block = level + 1 < levels ? half(path[level], right) : path[level];
-            int count = block_nodes(halving, block, halving->nodes);
+            Block block = level + 1 < levels ? block_half(path[level], right) : path[level];
+            int count = block_nodes(halving->shape, halving->firsts, block, halving->nodes);
             most = count > most ? count : most;
         }
     return most;
@@ -239,9 +204,9 @@ static int most_sums(Halving *halving, const Block *path, int levels)
 
 static void reduce_scatter(PlanBuilder *builder, const CollectiveShape *shape)
 {
-    Block path[LEVELS];
-    Holding holdings[LEVELS];
-    int slices = shape->members, levels = path_to(shape->me, slices, path);
+    Block path[BLOCK_LEVELS];
+    Holding holdings[BLOCK_LEVELS];
+    int slices = shape->members, levels = block_path(shape->me, slices, path);
     int *firsts = shape_firsts(shape), sums = firsts[slices];
     Halving halving = { .builder = builder,
                         .shape = shape,
@@ -261,7 +226,8 @@ static void reduce_scatter(PlanBuilder *builder, const CollectiveShape *shape)
     }
     start_with_inputs(&halving);
     for (int level = levels - 2; level >= 0; level--) {
-        Block sibling = half(path[level], !has(half(path[level], true), shape->me));
+        Block sibling =
+            block_half(path[level], !block_has(block_half(path[level], true), shape->me));
         merge(&halving, sibling, holdings[level + 1], holdings[level], level == 0);
     }
     if (levels == 1) { /* alone */
@@ -284,12 +250,12 @@ static void reduce_scatter(PlanBuilder *builder, const CollectiveShape *shape)
  * the one is told by member k of the other, or, if that has fewer members, by its first again. */
 static void all_gather(PlanBuilder *builder, const CollectiveShape *shape)
 {
-    Block path[LEVELS];
-    int me = shape->me, levels = path_to(me, shape->members, path);
+    Block path[BLOCK_LEVELS];
+    int me = shape->me, levels = block_path(me, shape->members, path);
     const size_t *bounds = shape->bounds;
     for (int level = levels - 2; level >= 0; level--) {
-        bool right = has(half(path[level], true), me);
-        Block mine = half(path[level], right), sibling = half(path[level], !right);
+        bool right = block_has(block_half(path[level], true), me);
+        Block mine = block_half(path[level], right), sibling = block_half(path[level], !right);
         int own = mine.last - mine.first, others = sibling.last - sibling.first;
         Piece piece = { place_output(bounds[mine.first]), bounds[mine.last] - bounds[mine.first] };
         builder_round(builder);

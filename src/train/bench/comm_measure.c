@@ -102,25 +102,6 @@ static float sum_at(Subtree node, size_t x)
     return (float)((first + last) / 2 * node.width * (double)(1 + x % 7));
 }
 
-/* As many lanes as members, or the next power of two. */
-static void spread_lanes(Job *job)
-{
-    int total = 0;
-    Subtree list[64];
-    for (job->lanes = 1; job->lanes < job->members;)
-        job->lanes *= 2;
-    job->subtrees = mem_array(Subtree, job->lanes);
-    job->counts = mem_array(int, job->members);
-    for (int m = 0; m < job->members; m++) {
-        job->counts[m] = lanes_subtrees(lanes_first(job->lanes, m, job->members),
-                                        lanes_first(job->lanes, m + 1, job->members), list);
-        memcpy(job->subtrees + total, list, (size_t)job->counts[m] * sizeof *list);
-        if (m == job->me)
-            job->input_count = job->counts[m];
-        total += job->counts[m];
-    }
-}
-
 static void fill(Job *job)
 {
     size_t n = job->bounds[job->members];
@@ -150,7 +131,10 @@ static Job new_job(Comm *comm, const CollectiveAlgorithm *algorithm, CollectiveK
         ranks[m] = m;
         job.bounds[m + 1] = blocks * (size_t)(m + 1) / (size_t)job.members * LAYOUT_ALIGN;
     }
-    spread_lanes(&job);
+    job.subtrees = mem_array(Subtree, 2 * job.members);
+    job.counts = mem_array(int, job.members);
+    job.lanes = collective_spread_lanes(job.members, job.counts, job.subtrees);
+    job.input_count = job.counts[job.me];
     CollectiveShape shape = { job.members, job.me, job.bounds, job.counts, job.subtrees };
     job.plan = plan_new(algorithm, kind, &shape);
     job.collective = collective_init(comm, job.plan, ranks, 0);

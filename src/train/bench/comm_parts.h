@@ -2,7 +2,7 @@
 #ifndef LOCKSTEP_TRAIN_BENCH_COMM_PARTS_H
 #define LOCKSTEP_TRAIN_BENCH_COMM_PARTS_H
 
-#include "lockstep/collective.h"
+#include "lockstep/simulate.h"
 
 #include <jansson.h>
 
@@ -12,6 +12,7 @@ typedef struct CommRow {
     int members, repeats;
     size_t bytes;
     double min, median, max; /* seconds; of a repeat, the slowest rank's */
+    double simulated;        /* seconds, on the network that is assumed; 0: none is */
     double bus_factor;       /* bytes that cross each member's link / bytes, as NCCL-tests count */
 } CommRow;
 
@@ -20,6 +21,8 @@ typedef struct CommBench {
     double seconds;
     json_t *rows; /* or NULL */
     bool silent;  /* for tables */
+    bool simulates;
+    Network network; /* that is assumed */
 } CommBench;
 
 /* One collective, checked and timed; and what it is compared with. Collective. */
