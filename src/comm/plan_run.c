@@ -1,5 +1,5 @@
-/* The copies and additions of a plan. A fold runs in tiles that stay in the L1 cache, so each sum is
- * read once and one is written. One float addition has one result, with or without vectors. */
+/* The copies and additions of a plan. A fold runs in tiles that stay in the L1 cache, so each sum
+ * is read once and one is written. One float addition has one result, with or without vectors. */
 #include "plan_run.h"
 
 #include "collectives/builder.h"
