@@ -106,7 +106,8 @@ same()
     done
     for other in "3 comm.memory=private" "3 comm.update=replicated" \
         "3 comm.memory=private comm.update=replicated" "2 comm.virtual_hosts=2" \
-        "4 comm.virtual_hosts=2 comm.bucket=0.01 comm.overlap=polling" "3 comm.virtual_hosts=2+1 comm.overlap=off" \
+        "4 comm.virtual_hosts=2 comm.bucket=0.01 comm.overlap=polling" \
+        "3 comm.virtual_hosts=2+1 comm.overlap=off" \
         "5 comm.virtual_hosts=1+3+1 comm.update=replicated comm.bucket=0.02"; do
         # shellcheck disable=SC2086
         train "$network" ${other%% *} "$@" ${other#* }
