@@ -78,9 +78,6 @@ typedef struct Trainer {
 bool trainer_init(Trainer *trainer, Settings *settings, Comm *comm, int *exit_code, Err *err);
 void trainer_free(Trainer *trainer);
 
-/* A reducer for the lanes as they are. */
-void trainer_init_reducer(Trainer *trainer);
-
 /* One optimizer step on the next global batch. STEP_DIVERGED: the loss or the gradient is not
  * finite; step, digest and trajectory stay those of the step before, the weights are not to be
  * used. */
@@ -102,6 +99,9 @@ float *trainer_final_weights(Trainer *trainer);
 /* Is the loss a mean over positions of sequences, each with a label of its own? Then e^loss is a
  * perplexity. */
 bool trainer_per_token(const Trainer *trainer);
+
+/* The reducer for so many lanes, with the overlap that the settings ask for. */
+Reducer *trainer_reducer(Trainer *trainer, const Lanes *lanes);
 
 /* The model's watcher: lets sums travel while backward goes on. */
 void trainer_passed(void *trainer, int node);

@@ -151,8 +151,11 @@ void trainer_banner(const Trainer *t, const char *folder)
     say_batch(t);
     say_optimizer(t);
     say_lr(t);
-    char travels[128] = "in shared memory";
-    if (!comm_shares(t->comm))
+    char travels[160] = "in shared memory";
+    if (t->group != t->comm)
+        snprintf(travels, sizeof travels, "shared on a host, rank 0 sends others %s",
+                 bytes(reducer_step_bytes(t->reducer)).s);
+    else if (!comm_shares(t->comm))
         snprintf(travels, sizeof travels, "rank 0 sends %s a step",
                  bytes(reducer_step_bytes(t->reducer)).s);
     log_info("reduction  one fixed tree over %d lanes, the same bits for any number of ranks; %s",
@@ -192,6 +195,9 @@ static void plan_traffic(const Trainer *t, double arena)
                 bytes(arena).s);
     else if (comm_shares(t->comm))
         log_out("nothing travels: the %d ranks share memory", ranks);
+    else if (t->group != t->comm)
+        log_out("rank 0 sends %s a step to the other hosts; the ranks of a host share memory",
+                bytes(reducer_step_bytes(t->reducer)).s);
     else
         log_out("each of %d ranks sends and receives about %s a step", ranks,
                 bytes(2 * arena * (ranks - 1) / ranks).s);

@@ -86,5 +86,5 @@ void growth_step(Trainer *t)
     reducer_free(t->reducer);
     t->lanes = growth_lanes(t, batch);
     growth_set_bounds(t);
-    trainer_init_reducer(t);
+    t->reducer = trainer_reducer(t, &t->lanes);
 }

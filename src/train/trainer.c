@@ -137,7 +137,7 @@ float *trainer_final_weights(Trainer *t)
         return t->w;
     if (t->average_is_final)
         return t->average;
-    comm_barrier(t->comm); /* nobody is evaluating the last ones any more */
+    comm_barrier(t->group); /* nobody is evaluating the last ones any more */
     optimizer_evaluated(&t->optimizer, t->w, t->average);
     publish(t, t->shared_average, t->average);
     t->average_is_final = t->step == t->steps;

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define BLOCK_REPORT (4 * sizeof(double)) /* bytes that ranks tell each other of a block at once */
+#define BLOCK_REPORT (8 * sizeof(double)) /* bytes that ranks tell each other of a block at once */
 
 /* Compares lines of "key: value" across ranks. */
 static bool same(Trainer *t, const char *text, int *exit_code, Err *err)
@@ -202,18 +202,19 @@ static bool init_optimizer(Trainer *t, Err *err)
 }
 
 /* Between hosts a bucket may leave when backward has passed the layers that write to it. */
-void trainer_init_reducer(Trainer *t)
+Reducer *trainer_reducer(Trainer *t, const Lanes *lanes)
 {
     const Settings *s = t->settings;
     comm_set_bucket(t->comm, (size_t)(s->comm.bucket * 1024 * 1024));
-    t->reducer = reducer_init(t->comm, &t->lanes, &t->model.layout, &t->slices);
+    Reducer *reducer = reducer_init(t->comm, lanes, &t->model.layout, &t->slices);
     if (s->comm.overlap == OVERLAP_OFF || t->group == t->comm)
-        return;
+        return reducer;
     int *nodes = mem_array(int, t->model.layout.count);
     model_last_nodes(&t->model, nodes);
-    reducer_set_stages(t->reducer, nodes, s->comm.overlap == OVERLAP_THREAD);
+    reducer_set_stages(reducer, nodes, s->comm.overlap == OVERLAP_THREAD);
     mem_free(nodes);
     t->model.watcher = (ModelWatcher){ trainer_passed, t };
+    return reducer;
 }
 
 static void allocate_scratch(Trainer *t)
@@ -222,8 +223,8 @@ static void allocate_scratch(Trainer *t)
     int64_t chunks = loader_chunks(&t->loader);
     Lanes last = growth_last_lanes(t);
     if (last.count > t->lanes.count) /* so that its memory is part of the plan */
-        reducer_free(reducer_init(t->comm, &last, &t->model.layout, &t->slices));
-    trainer_init_reducer(t);
+        reducer_free(trainer_reducer(t, &last));
+    t->reducer = trainer_reducer(t, &t->lanes);
     t->reports = mem_array(LaneReport, last.count);
     t->lane_values = mem_array(double, last.count);
     t->chunk_tallies = mem_array(Tally, chunks);
