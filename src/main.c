@@ -365,7 +365,8 @@ static int train(Comm *comm, const Line *line)
         trainer_write_timeline(&trainer);
         run_write_summary(run, &result);
         if (code == EXIT_OK)
-            run_write_weights(run, &trainer.model.layout, trainer.w, trainer.step);
+            run_write_weights(run, &trainer.model.layout, trainer_final_weights(&trainer),
+                              trainer.step);
         say_result(&result, run_folder(run));
         if (!comm_all_ok(comm, run_close(run, &err), &err))
             die_all(EXIT_CHECKPOINT, "%s", err.text);

@@ -113,12 +113,14 @@ void comm_set_share(Comm *comm, bool share);
  * Bits do not depend on it. All ranks alike, before a reducer is made. */
 void comm_set_bucket(Comm *comm, size_t bytes);
 
-/* An Exchange over slices: rank r owns layout_slice(layout, r, size). Borrows comm and layout. */
+/* An Exchange over slices: rank r owns the blocks [bounds[r], bounds[r + 1]), or with bounds NULL
+ * layout_slice(layout, r, size). Borrows comm and layout. */
 typedef struct SliceExchange {
     Comm *comm;
     size_t *block_bounds, *float_bounds; /* size + 1 each, owned */
 } SliceExchange;
-void slice_exchange_init(SliceExchange *exchange, Comm *comm, const Layout *layout);
+void slice_exchange_init(SliceExchange *exchange, Comm *comm, const Layout *layout,
+                         const size_t *bounds);
 void slice_exchange_free(SliceExchange *exchange);
 Exchange slice_exchange(SliceExchange *exchange); /* per-block arrays */
 

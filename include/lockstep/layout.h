@@ -75,6 +75,8 @@ typedef struct Slice {
 
 /* Slice number `part` of `parts`, cut so that floats are balanced to within one block. */
 Slice layout_slice(const Layout *layout, int part, int parts);
+/* The slice of the blocks [first, last). */
+Slice layout_blocks(const Layout *layout, int first, int last);
 
 /* For every block of the slice: sums[block] = sum of squares of x over the block (float squares,
  * summed in double, fixed order). `sums` is indexed by block number over the whole arena. */

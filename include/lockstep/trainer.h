@@ -47,6 +47,9 @@ typedef struct Trainer {
     SharedMemory *shared;               /* the group's one copy of w, or NULL */
     float *w;                           /* weights and running statistics, layout.n floats; owned
                                            unless shared */
+    float *average;                     /* weights to evaluate, where they are not w, like w; or
+                                           NULL */
+    SharedMemory *shared_average;       /* the host's one copy of it; or NULL */
     LaneReport *reports;                /* one per lane */
     double *lane_values;                /* scratch: one double per lane */
     Tally *chunk_tallies;               /* one per evaluation chunk */
@@ -84,9 +87,16 @@ StepOutcome trainer_step(Trainer *trainer);
 Tally trainer_evaluate(Trainer *trainer);
 Tally trainer_test(Trainer *trainer);
 
+/* The weights to evaluate and to keep: w, or what the optimizer has as their average.
+ * Collective. */
+float *trainer_final_weights(Trainer *trainer);
+
 /* Is the loss a mean over positions of sequences, each with a label of its own? Then e^loss is a
  * perplexity. */
 bool trainer_per_token(const Trainer *trainer);
+
+/* The reducer for so many lanes, with the overlap that the settings ask for. */
+Reducer *trainer_reducer(Trainer *trainer, const Lanes *lanes);
 
 /* The model's watcher: lets sums travel while backward goes on. */
 void trainer_passed(void *trainer, int node);

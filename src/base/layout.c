@@ -105,20 +105,24 @@ static int block_at(const Layout *layout, size_t floats)
     return low;
 }
 
+Slice layout_blocks(const Layout *layout, int first, int last)
+{
+    expect(layout->sealed && first >= 0 && first <= last && last <= layout->blocks);
+    return (Slice){ .first_block = first,
+                    .last_block = last,
+                    .lo = block_offset(layout, first),
+                    .hi = block_offset(layout, last) };
+}
+
 Slice layout_slice(const Layout *layout, int part, int parts)
 {
     expect(layout->sealed && parts > 0 && part >= 0 && part < parts);
     size_t share = layout->n / (size_t)parts, rest = layout->n % (size_t)parts;
-    Slice slice;
-    slice.first_block =
-        block_at(layout, share * (size_t)part + rest * (size_t)part / (size_t)parts);
-    slice.last_block = part + 1 == parts
-                           ? layout->blocks
-                           : block_at(layout, share * (size_t)(part + 1) +
-                                                  rest * (size_t)(part + 1) / (size_t)parts);
-    slice.lo = block_offset(layout, slice.first_block);
-    slice.hi = block_offset(layout, slice.last_block);
-    return slice;
+    int first = block_at(layout, share * (size_t)part + rest * (size_t)part / (size_t)parts);
+    int last = part + 1 == parts ? layout->blocks
+                                 : block_at(layout, share * (size_t)(part + 1) +
+                                                        rest * (size_t)(part + 1) / (size_t)parts);
+    return layout_blocks(layout, first, last);
 }
 
 void layout_block_squares(const Layout *layout, Slice slice, const float *x, double *sums)

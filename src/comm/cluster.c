@@ -41,8 +41,8 @@ typedef struct HostAdd {
 /* One column of one bucket, driven by this rank. */
 typedef enum PartState { PART_WAITING, PART_TRAVELLING, PART_THERE } PartState;
 typedef struct Part {
-    size_t lo, hi; /* floats */
-    int bucket;
+    size_t lo, hi;      /* floats */
+    int bucket, number; /* number: of the collective, the same on all hosts */
     PartState state;
     Plan *plan;
     Collective *collective;
@@ -240,7 +240,8 @@ static Part new_part(const Cluster *cluster, int bucket, int column)
     const Bucket *b = &cluster->buckets[bucket];
     Part part = { .lo = cut(b->lo, b->hi, column, cluster->columns),
                   .hi = cut(b->lo, b->hi, column + 1, cluster->columns),
-                  .bucket = bucket };
+                  .bucket = bucket,
+                  .number = bucket * cluster->columns + column };
     if (part.lo == part.hi)
         return part;
     int hosts = cluster->hosts, *ranks = mem_array(int, hosts);
@@ -257,8 +258,7 @@ static Part new_part(const Cluster *cluster, int bucket, int column)
     part.plan = plan_new(collective_choose(cluster->comm, COLLECTIVE_ALL_REDUCE, hosts,
                                            (part.hi - part.lo) * sizeof(float)),
                          COLLECTIVE_ALL_REDUCE, &shape);
-    part.collective =
-        collective_init(cluster->comm, part.plan, ranks, bucket * cluster->columns + column);
+    part.collective = collective_init(cluster->comm, part.plan, ranks, part.number);
     mem_free(ranks);
     mem_free(bounds);
     return part;
@@ -278,6 +278,19 @@ static void make_parts(Cluster *cluster)
             if (part.plan)
                 cluster->parts[cluster->part_count++] = part;
         }
+}
+
+/* Every rank will run the plans that fit the others', or none does. */
+static void compare_plans(const Cluster *cluster)
+{
+    int count = cluster->bucket_count * cluster->columns;
+    uint64_t *digests = mem_array(uint64_t, count);
+    Err err;
+    for (int i = 0; i < cluster->part_count; i++)
+        digests[cluster->parts[i].number] = cluster->parts[i].plan->digest;
+    if (!comm_same_plans(cluster->comm, digests, count, &err))
+        die_all(EXIT_REPLICAS, "%s", err.text);
+    mem_free(digests);
 }
 
 /* ---- life ---- */
@@ -310,6 +323,7 @@ Cluster *cluster_init(Comm *comm, Comm *host, const Lanes *lanes, const Layout *
     find_drivers(cluster);
     find_sums(cluster, sums, count);
     make_parts(cluster);
+    compare_plans(cluster);
     allocate(cluster);
     return cluster;
 }

@@ -80,12 +80,17 @@ static void say_model(const Trainer *t)
 
 static void say_batch(const Trainer *t)
 {
-    double samples =
-        (double)t->steps / (double)t->loader.steps_per_epoch * (double)t->loader.epoch_samples;
+    const BatchPlan *plan = &t->loader.plan;
+    double samples = (double)batch_plan_samples(plan, t->steps);
     log_info("batch      %d = %d lanes x %d samples, for up to %d ranks", t->lanes.batch,
              t->lanes.count, t->lanes.size, t->lanes.count);
+    for (int i = 1; i < plan->count; i++)
+        log_info("           %d = %d lanes x %d samples from step %s = %.4g epochs",
+                 plan->stages[i].batch, plan->stages[i].batch / t->lanes.size, t->lanes.size,
+                 count((double)plan->stages[i].step).s,
+                 (double)plan->stages[i].samples / (double)plan->epoch_samples);
     log_info("length     %s steps = %.4g epochs = %s samples", count((double)t->steps).s,
-             (double)t->steps / (double)t->loader.steps_per_epoch, count(samples).s);
+             samples / (double)plan->epoch_samples, count(samples).s);
 }
 
 /* The method, its two defaults that change results most, and whatever the user has set. */
@@ -125,11 +130,11 @@ static void say_lr(const Trainer *t)
             s->run.base_lr, s->base_batch, s->factor, rules[s->scaling], t->lanes.batch, s->peak);
     text_append(line, sizeof line, ", then %s", s->type->name);
     log_info("%s", line);
+    double warm = (double)batch_plan_samples(&t->loader.plan, s->warmup_steps);
     if (s->warmup_steps > 0)
         log_info("warm-up    lr %.4g to %.4g over %s steps = %.4g epochs = %s samples",
                  schedule_lr(s, 0), s->peak, count((double)s->warmup_steps).s,
-                 (double)s->warmup_steps / (double)t->loader.steps_per_epoch,
-                 count((double)s->warmup_steps * t->lanes.batch).s);
+                 warm / (double)t->loader.epoch_samples, count(warm).s);
 }
 
 void trainer_say_memory(const Trainer *t)
@@ -146,8 +151,11 @@ void trainer_banner(const Trainer *t, const char *folder)
     say_batch(t);
     say_optimizer(t);
     say_lr(t);
-    char travels[128] = "in shared memory";
-    if (!comm_shares(t->comm))
+    char travels[160] = "in shared memory";
+    if (t->group != t->comm)
+        snprintf(travels, sizeof travels, "shared on a host, rank 0 sends others %s",
+                 bytes(reducer_step_bytes(t->reducer)).s);
+    else if (!comm_shares(t->comm))
         snprintf(travels, sizeof travels, "rank 0 sends %s a step",
                  bytes(reducer_step_bytes(t->reducer)).s);
     log_info("reduction  one fixed tree over %d lanes, the same bits for any number of ranks; %s",
@@ -187,6 +195,9 @@ static void plan_traffic(const Trainer *t, double arena)
                 bytes(arena).s);
     else if (comm_shares(t->comm))
         log_out("nothing travels: the %d ranks share memory", ranks);
+    else if (t->group != t->comm)
+        log_out("rank 0 sends %s a step to the other hosts; the ranks of a host share memory",
+                bytes(reducer_step_bytes(t->reducer)).s);
     else
         log_out("each of %d ranks sends and receives about %s a step", ranks,
                 bytes(2 * arena * (ranks - 1) / ranks).s);

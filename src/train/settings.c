@@ -33,6 +33,9 @@ static const Option train_options[] = {
       "length of the training in passes over the training set; this or steps" },
     { "steps", OPTION_INT, OPTION_AT(TrainSettings, steps), 1, 1e12, NULL, "",
       "length of the training in optimizer steps; this or epochs" },
+    { "grow", OPTION_NODE, OPTION_AT(TrainSettings, grow), 0, 0, NULL, "",
+      "larger batches later on, such as [{at: 30ep, batch: 1024}]: more lanes of the same size; "
+      "see schedule.on_growth" },
     OPTION_END,
 };
 

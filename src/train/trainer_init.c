@@ -1,4 +1,5 @@
 /* Building a trainer: settings -> lanes, data, network, initial weights, optimizer, schedule. */
+#include "growth.h"
 #include "lockstep/bf16.h"
 #include "lockstep/clock.h"
 #include "lockstep/cpu.h"
@@ -14,7 +15,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define BLOCK_REPORT (4 * sizeof(double)) /* bytes that ranks tell each other of a block at once */
+#define BLOCK_REPORT (8 * sizeof(double)) /* bytes that ranks tell each other of a block at once */
 
 /* Compares lines of "key: value" across ranks. */
 static bool same(Trainer *t, const char *text, int *exit_code, Err *err)
@@ -63,7 +64,7 @@ static bool init_data(Trainer *t, int *exit_code, Err *err)
     char text[128];
     snprintf(text, sizeof text, "training data digest: %016llx\ntest data digest: %016llx\n",
              (unsigned long long)t->loader.train.digest, (unsigned long long)t->loader.test.digest);
-    return same(t, text, exit_code, err);
+    return same(t, text, exit_code, err) && growth_read(t, err);
 }
 
 /* A row of values for each target. */
@@ -153,62 +154,89 @@ static int64_t training_steps(const Trainer *t)
     const TrainSettings *train = &t->settings->train;
     if (train->steps > 0)
         return train->steps;
-    int64_t steps = (int64_t)llround(train->epochs * (double)t->loader.steps_per_epoch);
-    return steps > 0 ? steps : 1;
+    return batch_plan_step(&t->loader.plan, (Span){ train->epochs, SPAN_EPOCHS });
+}
+
+/* Weights to evaluate that differ from the trained ones: one copy a host, as those are. */
+static void allocate_average(Trainer *t)
+{
+    size_t n = t->model.layout.n;
+    if (!optimizer_averages(&t->optimizer))
+        return;
+    if (t->shared)
+        t->shared_average = shared_alloc_one(t->group, n * sizeof *t->average);
+    t->average = t->shared_average ? shared_part(t->shared_average, 0) : mem_array(float, n);
+}
+
+/* Who sums up and who updates which part of the arena. */
+static void share_out(Trainer *t)
+{
+    int rank = comm_rank(t->group), ranks = comm_size(t->group);
+    bool replicated = t->settings->comm.update == UPDATE_REPLICATED;
+    const Layout *layout = &t->model.layout;
+    size_t *bounds = mem_array(size_t, ranks + 1);
+    optimizer_cut(&t->optimizer, ranks, bounds);
+    slice_exchange_init(&t->slices, t->group, layout, bounds);
+    if (!replicated)
+        t->exchange = slice_exchange(&t->slices);
+    t->slice = replicated ? layout_blocks(layout, 0, layout->blocks)
+                          : layout_blocks(layout, (int)bounds[rank], (int)bounds[rank + 1]);
+    mem_free(bounds);
+    optimizer_own(&t->optimizer, t->slice);
+    allocate_average(t);
 }
 
 static bool init_optimizer(Trainer *t, Err *err)
 {
     const Settings *s = t->settings;
-    slice_exchange_init(&t->slices, t->group, &t->model.layout);
-    bool replicated = s->comm.update == UPDATE_REPLICATED;
-    t->slice = layout_slice(&t->model.layout, replicated ? 0 : comm_rank(t->group),
-                            replicated ? 1 : comm_size(t->group));
-    if (!replicated)
-        t->exchange = slice_exchange(&t->slices);
-    if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, t->slice, err))
+    if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, err))
         return false;
+    share_out(t);
     t->steps = training_steps(t);
     ScheduleRun run = { .steps = t->steps,
                         .steps_per_epoch = t->loader.steps_per_epoch,
                         .batch = t->lanes.batch,
+                        .plan = &t->loader.plan,
                         .base_lr = t->optimizer.lr };
     return schedule_init(&t->schedule, &s->config, s->schedule, &run, err);
 }
 
 /* Between hosts a bucket may leave when backward has passed the layers that write to it. */
-static void init_reducer(Trainer *t)
+Reducer *trainer_reducer(Trainer *t, const Lanes *lanes)
 {
     const Settings *s = t->settings;
     comm_set_bucket(t->comm, (size_t)(s->comm.bucket * 1024 * 1024));
-    t->reducer = reducer_init(t->comm, &t->lanes, &t->model.layout, &t->slices);
+    Reducer *reducer = reducer_init(t->comm, lanes, &t->model.layout, &t->slices);
     if (s->comm.overlap == OVERLAP_OFF || t->group == t->comm)
-        return;
+        return reducer;
     int *nodes = mem_array(int, t->model.layout.count);
     model_last_nodes(&t->model, nodes);
-    reducer_set_stages(t->reducer, nodes, s->comm.overlap == OVERLAP_THREAD);
+    reducer_set_stages(reducer, nodes, s->comm.overlap == OVERLAP_THREAD);
     mem_free(nodes);
     t->model.watcher = (ModelWatcher){ trainer_passed, t };
+    return reducer;
 }
 
 static void allocate_scratch(Trainer *t)
 {
     int ranks = comm_size(t->comm);
     int64_t chunks = loader_chunks(&t->loader);
-    init_reducer(t);
-    t->reports = mem_array(LaneReport, t->lanes.count);
-    t->lane_values = mem_array(double, t->lanes.count);
+    Lanes last = growth_last_lanes(t);
+    if (last.count > t->lanes.count) /* so that its memory is part of the plan */
+        reducer_free(trainer_reducer(t, &last));
+    t->reducer = trainer_reducer(t, &t->lanes);
+    t->reports = mem_array(LaneReport, last.count);
+    t->lane_values = mem_array(double, last.count);
     t->chunk_tallies = mem_array(Tally, chunks);
     if (t->settings->eval.tta != TTA_NONE)
         t->mean_output = mem_array(float, (size_t)t->lanes.size *shape_stored(t->model.output));
     t->digests = mem_array(uint64_t, t->model.layout.blocks);
     t->lane_bounds = mem_array(size_t, ranks + 1);
     t->chunk_bounds = mem_array(size_t, ranks + 1);
-    for (int rank = 0; rank <= ranks; rank++) {
-        t->lane_bounds[rank] = (size_t)lanes_first(t->lanes.count, rank, ranks);
+    growth_set_bounds(t);
+    for (int rank = 0; rank <= ranks; rank++)
         t->chunk_bounds[rank] = (size_t)(chunks * rank / ranks);
-    }
-    size_t longest[] = { (size_t)t->lanes.count * sizeof *t->reports,
+    size_t longest[] = { (size_t)last.count * sizeof *t->reports,
                          (size_t)chunks * sizeof *t->chunk_tallies,
                          (size_t)t->model.layout.blocks * BLOCK_REPORT };
     size_t most = 0;
@@ -279,6 +307,9 @@ void trainer_free(Trainer *t)
     loader_free(&t->loader);
     if (!t->shared)
         mem_free(t->w);
+    if (!t->shared_average)
+        mem_free(t->average);
+    shared_free(t->shared_average);
     shared_free(t->shared);
     leave_group(t);
     comm_set_timeline(t->comm, NULL);

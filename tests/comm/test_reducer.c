@@ -144,7 +144,7 @@ static bool job_holds_now(Job *job, int steps, ReducerOrder order)
     SliceExchange exchange;
     bool holds = true;
     ck_assert(lanes_init(&lanes, job->lanes, job->lanes, comm_rank(comm), comm_size(comm), NULL));
-    slice_exchange_init(&exchange, comm, &job->layout);
+    slice_exchange_init(&exchange, comm, &job->layout, NULL);
     Reducer *reducer = reducer_init(comm, &lanes, &job->layout, &exchange);
     reducer_set_order(reducer, order);
     for (job->step = 0; job->step < steps; job->step++) {
@@ -193,7 +193,7 @@ static bool hosts_hold(Job *job, const char *hosts, size_t bytes, Early early, b
     ck_assert_msg(comm_pretend_hosts(comm, hosts, &err), "%s", err.text);
     Comm *host = comm_split(comm, comm_host_index(comm, comm_rank(comm)));
     ck_assert(lanes_init(&lanes, job->lanes, job->lanes, comm_rank(comm), comm_size(comm), NULL));
-    slice_exchange_init(&exchange, host, &job->layout);
+    slice_exchange_init(&exchange, host, &job->layout, NULL);
     comm_set_bucket(comm, bytes);
     Reducer *reducer = reducer_init(comm, &lanes, &job->layout, &exchange);
     int *stages = mem_array(int, job->layout.count);
@@ -324,7 +324,7 @@ START_TEST(test_block_exchange)
 {
     Job job = new_job(8, mixed_sizes, 7);
     SliceExchange exchange;
-    slice_exchange_init(&exchange, comm, &job.layout);
+    slice_exchange_init(&exchange, comm, &job.layout, NULL);
     double *values = mem_array(double, job.layout.blocks);
     Slice slice = layout_slice(&job.layout, comm_rank(comm), comm_size(comm));
     for (int block = slice.first_block; block < slice.last_block; block++)
@@ -350,7 +350,7 @@ START_TEST(test_memory_and_traffic)
     SliceExchange exchange;
     comm_set_share(comm, false);
     ck_assert(lanes_init(&lanes, 64, 64, comm_rank(comm), ranks, NULL));
-    slice_exchange_init(&exchange, comm, &job.layout);
+    slice_exchange_init(&exchange, comm, &job.layout, NULL);
     Reducer *reducer = reducer_init(comm, &lanes, &job.layout, &exchange);
     int subtrees = 0;
     Subtree list[64];

@@ -1,8 +1,8 @@
 #!/bin/sh
 # The promise: the same digest and trajectory for every number of ranks, for a perceptron with
-# spectral norm, a convolutional network with batch and group norm, dropout and augmentation, and a
-# transformer, with each optimizer, in fp32 and bf16, in shared memory and by messages, sharded
-# and replicated, on one host and on several (make-believe ones).
+# spectral norm, a convolutional network with batch and group norm, dropout and augmentation, a
+# transformer and a recurrent network, with each optimizer, in fp32 and bf16, in shared memory and
+# by messages, sharded and replicated, on one host and on several (make-believe ones).
 . "$(dirname "$0")/common.sh"
 
 cat > mlp.yaml <<'YAML'
@@ -65,6 +65,19 @@ model:
 train: {batch: 32, lanes: 8, epochs: 1}
 eval: {every: 1ep}
 YAML
+cat > rnn.yaml <<'YAML'
+data: {type: text, file: text, tokenizer: byte, length: 12, train_limit: 200, test_limit: 40}
+model:
+  init: torch
+  layers:
+    - embedding: 20
+    - residual: {body: [lstm: 25], shortcut: [gru: {units: 25, reverse: true, initial: learned}]}
+    - dropout: 0.1
+    - rnn: {units: 30, recurrent_init: orthogonal}
+    - dense: 256
+train: {batch: 32, lanes: 8, epochs: 1}
+eval: {every: 1ep}
+YAML
 cat "$here"/../../docs/*.md > text
 
 # train NETWORK RANKS OPTION...: bits of that run in $bits.
@@ -93,7 +106,8 @@ same()
     done
     for other in "3 comm.memory=private" "3 comm.update=replicated" \
         "3 comm.memory=private comm.update=replicated" "2 comm.virtual_hosts=2" \
-        "4 comm.virtual_hosts=2 comm.bucket=0.01 comm.overlap=polling" "3 comm.virtual_hosts=2+1 comm.overlap=off" \
+        "4 comm.virtual_hosts=2 comm.bucket=0.01 comm.overlap=polling" \
+        "3 comm.virtual_hosts=2+1 comm.overlap=off" \
         "5 comm.virtual_hosts=1+3+1 comm.update=replicated comm.bucket=0.02"; do
         # shellcheck disable=SC2086
         train "$network" ${other%% *} "$@" ${other#* }
@@ -109,8 +123,15 @@ for network in mlp cnn; do
     same $network "1 2 3 4 5 7 8" optimizer.type=lamb optimizer.lr=0.01
     same $network "1 2 3 4 5 7 8" optimizer.type=adamw optimizer.lr=0.01 optimizer.clip_norm=1
 done
+# A batch that grows in the middle of an epoch, a schedule that watches the loss.
+same mlp "1 2 3 4 5 8" "train.grow=[{at: 1.5ep, batch: 128}, {at: 3ep, batch: 512}]" \
+    train.epochs=5 schedule.type=plateau schedule.patience=0 schedule.every=0.5ep optimizer.lr=0.5
+same cnn "1 2 3 8" "train.grow=[{at: 3st, batch: 64}]" schedule.type=plateau \
+    schedule.metric=test_loss schedule.patience=0 eval.every=1st optimizer.lr=0.5
 same gpt "1 2 3 4 5 7 8" optimizer.type=adamw optimizer.lr=0.003 optimizer.clip_norm=1
 same gpt "1 2 3 4 8" optimizer.type=lamb optimizer.lr=0.01 data.objective=masked
+same rnn "1 2 3 4 8" optimizer.type=adamw optimizer.lr=0.003
+same rnn "1 2 3 4 8" optimizer.type=adamw optimizer.lr=0.003 compute.precision=bf16
 same cnn "1 2 3 4 8" optimizer.type=sgd optimizer.lr=0.1 compute.precision=bf16
 same gpt "1 2 3 4 8" optimizer.type=adamw optimizer.lr=0.003 compute.precision=bf16
 
