@@ -1,5 +1,5 @@
-/* How a plan is written: rounds, copies, messages, and folds, which are the carry stack of reducer.c
- * over any subtrees. */
+/* How a plan is written: rounds, copies, messages, and folds, which are the carry stack of
+ * reducer.c over any subtrees. */
 #include "builder.h"
 
 #include "lockstep/memory.h"
