@@ -134,8 +134,8 @@ void collective_start(Collective *collective, float *const *inputs, float *outpu
  * the two may rely on. Messages move while somebody polls: call it between layers. */
 bool collective_poll(Collective *collective);
 
-/* Waits to the end of this one, while others do not move: of several that are under way, all members
- * finish the same one first. */
+/* Waits to the end of this one, while others do not move: of several that are under way, all
+ * members finish the same one first. */
 void collective_finish(Collective *collective);
 
 /* ---- which algorithm ---- */

@@ -51,7 +51,8 @@ Gradient reducer_reduce_all(Reducer *reducer);
 /* To let sums travel to other hosts while the last lane's backward is under way: stages[t] says of
  * each tensor of the layout when it is final, 0 is last; reducer_final tells that those of `stage`
  * and above are (outside the last lane, and where nothing travels, it does nothing), and moves
- * messages, unless a `thread` is to do that. Without either everything is final in reducer_reduce. Not collective. */
+ * messages, unless a `thread` is to do that. Without either everything is final in reducer_reduce.
+ * Not collective. */
 void reducer_set_stages(Reducer *reducer, const int *stages, bool thread);
 void reducer_final(Reducer *reducer, int stage);
 

@@ -4,6 +4,7 @@
 #include "lockstep/memory.h"
 #include "lockstep/model.h"
 #include "lockstep/optimizer.h"
+#include "lockstep/precision.h"
 #include "lockstep/schedule.h"
 
 #include <string.h>
@@ -260,6 +261,19 @@ static bool check_isa(const Settings *settings, Err *err)
                           names, sizeof names / sizeof *names, err);
 }
 
+/* A kernel that is asked for is one that is used. */
+static bool check_bf16_kernel(const Settings *settings, Err *err)
+{
+    const ConfigNode *compute = config_get(settings->config.root, "compute");
+    const char *name = settings_bf16_kernel(settings);
+    if (settings->compute.precision == PRECISION_BF16 || strcmp(name, "auto") == 0)
+        return true;
+    return config_error(&settings->config, config_get(compute, "bf16_kernel"), err,
+                        "%s is for precision bf16, and the precision is fp32: say "
+                        "compute.precision=bf16, or leave this at auto",
+                        name);
+}
+
 /* ---- the module's functions ---- */
 
 bool settings_read(Settings *settings, Err *err)
@@ -270,7 +284,8 @@ bool settings_read(Settings *settings, Err *err)
         !read_section(settings, "log", log_options, &settings->log, err) ||
         !read_section(settings, "compute", compute_options, &settings->compute, err) ||
         !read_section(settings, "comm", comm_options, &settings->comm, err) ||
-        !check_lanes(settings, err) || !check_isa(settings, err))
+        !check_lanes(settings, err) || !check_isa(settings, err) ||
+        !check_bf16_kernel(settings, err))
         return false;
     settings->loss = config_section(root, "loss");
     settings->optimizer = config_section(root, "optimizer");

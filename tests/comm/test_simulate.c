@@ -1,5 +1,5 @@
-/* The simulator of collectives: what can be worked out by hand, bounds that no network can beat, and
- * the formula beside it. */
+/* The simulator of collectives: what can be worked out by hand, bounds that no network can beat,
+ * and the formula beside it. */
 #include "support.h"
 
 #include "lockstep/simulate.h"
