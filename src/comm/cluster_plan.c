@@ -1,0 +1,212 @@
+/* The sum over hosts, planned: drivers of columns, what each host brings, buckets and their
+ * parts. */
+#include "cluster_parts.h"
+
+#include "lockstep/memory.h"
+
+/* ---- who does what ---- */
+
+static int host_size(const Comm *comm, int host)
+{
+    int size = 0;
+    for (int rank = 0; rank < comm_size(comm); rank++)
+        size += comm_host_index(comm, rank) == host;
+    return size;
+}
+
+/* Rank number `index` of a host. */
+static int host_rank(const Comm *comm, int host, int index)
+{
+    int rank = 0;
+    while (comm_host_index(comm, rank) != host || index-- > 0)
+        rank++;
+    return rank;
+}
+
+static void find_drivers(Cluster *cluster)
+{
+    cluster->hosts = comm_hosts(cluster->comm);
+    for (int host = 0; host < cluster->hosts; host++) {
+        int size = host_size(cluster->comm, host);
+        cluster->columns = size > cluster->columns ? size : cluster->columns;
+    }
+    cluster->ranks = mem_array(int, cluster->hosts * cluster->columns);
+    for (int host = 0; host < cluster->hosts; host++)
+        for (int column = 0; column < cluster->columns; column++)
+            cluster->ranks[host * cluster->columns + column] = host_rank(
+                cluster->comm, host, column * host_size(cluster->comm, host) / cluster->columns);
+}
+
+/* Lists the sums of a host's ranks, left to right; NULL: only counts them. */
+static int rank_sums(const Cluster *cluster, int host, Subtree *sums)
+{
+    const Lanes *lanes = cluster->lanes;
+    int count = 0;
+    for (int rank = 0; rank < lanes->ranks; rank++) {
+        Subtree own[64];
+        if (comm_host_index(cluster->comm, rank) != host)
+            continue;
+        int last = lanes_first(lanes->count, rank + 1, lanes->ranks) - 1;
+        int whole = lanes_subtrees(lanes_first(lanes->count, rank, lanes->ranks), last, own);
+        own[whole] = (Subtree){ .first = last, .width = 1 };
+        for (int i = 0; i <= whole; i++, count++)
+            if (sums)
+                sums[count] = own[i];
+    }
+    return count;
+}
+
+/* A carry stack over `count` sums, in place: what is left of them, how many, and in first[] which
+ * of the sums each begins with, where it is made. adds: NULL or the additions. */
+static int join_sums(Subtree *sums, int count, int *first, HostAdd *adds, int *add_count)
+{
+    int depth = 0;
+    for (int i = 0; i < count; i++) {
+        sums[depth] = sums[i];
+        first[depth++] = i;
+        while (depth > 1 && lanes_siblings(sums[depth - 2], sums[depth - 1])) {
+            depth--;
+            sums[depth - 1].width *= 2;
+            if (adds)
+                adds[(*add_count)++] = (HostAdd){ first[depth - 1], first[depth] };
+        }
+    }
+    return depth;
+}
+
+/* What every host brings, and how this one makes it. */
+static void find_sums(Cluster *cluster, const HostSum *sums, int count)
+{
+    int most = 0, me = comm_host_index(cluster->comm, comm_rank(cluster->comm));
+    for (int host = 0; host < cluster->hosts; host++)
+        most += rank_sums(cluster, host, NULL);
+    int *first = mem_array(int, most);
+    cluster->subtrees = mem_array(Subtree, most);
+    cluster->counts = mem_array(int, cluster->hosts);
+    cluster->sums = mem_array(HostSum, count);
+    cluster->adds = mem_array(HostAdd, count);
+    cluster->inputs = mem_array(float *, count);
+    Subtree *next = cluster->subtrees;
+    for (int host = 0; host < cluster->hosts; host++) {
+        int brings = rank_sums(cluster, host, next);
+        for (int i = 0; host == me && i < brings; i++) {
+            expect(i < count && sums[i].node.first == next[i].first);
+            cluster->sums[i] = sums[i];
+        }
+        expect(host != me || brings == count);
+        cluster->counts[host] =
+            join_sums(next, brings, first, host == me ? cluster->adds : NULL, &cluster->add_count);
+        for (int i = 0; host == me && i < cluster->counts[host]; i++)
+            cluster->inputs[i] = sums[first[i]].x;
+        next += cluster->counts[host];
+    }
+    mem_free(first);
+}
+
+/* ---- buckets and parts ---- */
+
+static size_t cut(size_t lo, size_t hi, int part, int parts)
+{
+    size_t lines = (hi - lo) / LAYOUT_ALIGN;
+    return lo + lines * (size_t)part / (size_t)parts * LAYOUT_ALIGN;
+}
+
+/* Where running statistics begin: those of early layers are final late. */
+static size_t statistics_start(const Layout *layout)
+{
+    size_t start = layout->n;
+    for (int i = 0; i < layout->count; i++)
+        if (layout->tensors[i].flags & LAYOUT_STATISTIC && layout->tensors[i].offset < start)
+            start = layout->tensors[i].offset;
+    return start;
+}
+
+static int add_buckets(Cluster *cluster, size_t lo, size_t hi, size_t floats, int count)
+{
+    for (; hi > lo; count++) {
+        size_t from = hi - lo > floats ? hi - floats : lo;
+        if (cluster->buckets)
+            cluster->buckets[count] = (Bucket){ .lo = from, .hi = hi };
+        hi = from;
+    }
+    return count;
+}
+
+static void cut_buckets(Cluster *cluster)
+{
+    size_t lines = cluster->comm->bucket_bytes / (LAYOUT_ALIGN * sizeof(float));
+    size_t floats = (lines > 0 ? lines : 1) * LAYOUT_ALIGN;
+    size_t n = cluster->layout->n, start = statistics_start(cluster->layout);
+    for (int pass = 0; pass < 2; pass++) { /* counts, then fills */
+        if (pass == 1)
+            cluster->buckets = mem_array(Bucket, cluster->bucket_count);
+        cluster->bucket_count = add_buckets(cluster, 0, start, floats, 0);
+        cluster->bucket_count = add_buckets(cluster, start, n, floats, cluster->bucket_count);
+    }
+}
+
+static Part new_part(const Cluster *cluster, int bucket, int column)
+{
+    const Bucket *b = &cluster->buckets[bucket];
+    Part part = { .lo = cut(b->lo, b->hi, column, cluster->columns),
+                  .hi = cut(b->lo, b->hi, column + 1, cluster->columns),
+                  .bucket = bucket,
+                  .number = bucket * cluster->columns + column };
+    if (part.lo == part.hi)
+        return part;
+    int hosts = cluster->hosts, *ranks = mem_array(int, hosts);
+    size_t *bounds = mem_array(size_t, hosts + 1);
+    for (int host = 0; host < hosts; host++)
+        ranks[host] = cluster->ranks[host * cluster->columns + column];
+    for (int host = 0; host <= hosts; host++)
+        bounds[host] = cut(part.lo, part.hi, host, hosts);
+    CollectiveShape shape = { .members = hosts,
+                              .me = comm_host_index(cluster->comm, comm_rank(cluster->comm)),
+                              .bounds = bounds,
+                              .counts = cluster->counts,
+                              .subtrees = cluster->subtrees };
+    part.plan = plan_new(collective_choose(cluster->comm, COLLECTIVE_ALL_REDUCE, hosts,
+                                           (part.hi - part.lo) * sizeof(float)),
+                         COLLECTIVE_ALL_REDUCE, &shape);
+    part.collective = collective_init(cluster->comm, part.plan, ranks, part.number);
+    mem_free(ranks);
+    mem_free(bounds);
+    return part;
+}
+
+static void make_parts(Cluster *cluster)
+{
+    int host = comm_host_index(cluster->comm, comm_rank(cluster->comm));
+    const int *drivers = cluster->ranks + host * cluster->columns;
+    cut_buckets(cluster);
+    cluster->parts = mem_array(Part, cluster->bucket_count * cluster->columns);
+    for (int bucket = 0; bucket < cluster->bucket_count; bucket++)
+        for (int column = 0; column < cluster->columns; column++) {
+            if (drivers[column] != comm_rank(cluster->comm))
+                continue;
+            Part part = new_part(cluster, bucket, column);
+            if (part.plan)
+                cluster->parts[cluster->part_count++] = part;
+        }
+}
+
+/* Every rank will run the plans that fit the others', or none does. */
+static void compare_plans(const Cluster *cluster)
+{
+    int count = cluster->bucket_count * cluster->columns;
+    uint64_t *digests = mem_array(uint64_t, count);
+    Err err;
+    for (int i = 0; i < cluster->part_count; i++)
+        digests[cluster->parts[i].number] = cluster->parts[i].plan->digest;
+    if (!comm_same_plans(cluster->comm, digests, count, &err))
+        die_all(EXIT_REPLICAS, "%s", err.text);
+    mem_free(digests);
+}
+
+void cluster_plan(Cluster *cluster, const HostSum *sums, int count)
+{
+    find_drivers(cluster);
+    find_sums(cluster, sums, count);
+    make_parts(cluster);
+    compare_plans(cluster);
+}
