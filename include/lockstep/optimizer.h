@@ -122,11 +122,10 @@ typedef struct OptimizerType {
 
     /* Cross-checks options. NULL: nothing to check. */
     bool (*check)(const void *options, Err *err);
-    /* Which states these options use: bit i for state i. The others are not allocated and NULL in
-     * every range. NULL: all. */
-    unsigned (*state_mask)(const void *options);
     /* Which norms these options make the method need. NULL: none. */
     unsigned (*needs)(const void *options);
+    /* Bit i: state i is used with these options; others are NULL. NULL: all are. */
+    unsigned (*state_mask)(const void *options);
     /* Before the first step: states that do not start at zero, from w. */
     void (*start)(const void *options, const OptimizerRange *range);
     /* On every rank alike: at the start of a step; when norms and sums are known. */
@@ -257,6 +256,9 @@ void optimizer_cut(const Optimizer *optimizer, int parts, size_t *bounds);
 /* Allocates the state of a slice: after optimizer_init, once. */
 void optimizer_own(Optimizer *optimizer, Slice slice);
 
+/* Floats of state per parameter that the main method uses. */
+int optimizer_states(const Optimizer *optimizer);
+
 /* One update of the slice: w (whole arena) by the mean gradient g. Methods of one pass ask for
  * every block of g once; others keep it in g.sums, where clip_value and wrappers change it. False,
  * on every rank alike, if the gradient's norm is not finite: training has diverged and the weights
@@ -291,9 +293,7 @@ typedef struct OptimizerPiece {
 /* Piece number `index`; false behind the last. */
 bool optimizer_piece(Optimizer *optimizer, int index, OptimizerPiece *piece);
 
-/* Floats of state per parameter of the main method with these options; bytes of all states of the
- * slice. */
-int optimizer_states(const Optimizer *optimizer);
+/* Bytes of all states of the slice. */
 size_t optimizer_bytes(const Optimizer *optimizer);
 
 const OptimizerType *optimizer_find(const char *name);

@@ -38,16 +38,16 @@ typedef struct MomentStep {
 
 static inline MomentStep moment_step(const MomentOptions *o, int decay, const TensorStep *step)
 {
-    const double mean = optimizer_momentum(step, o->beta1);
+    const double beta1 = optimizer_momentum(step, o->beta1);
     return (MomentStep){
         .scale = (float)step->scale,
         .l2 = (float)decay_l2(decay, step),
         .shrink = (float)decay_shrink(decay, step),
-        .beta1 = (float)mean,
-        .gain1 = (float)(1 - mean),
+        .beta1 = (float)beta1,
+        .gain1 = (float)(1 - beta1),
         .beta2 = (float)o->beta2,
         .gain2 = (float)(1 - o->beta2),
-        .rate = (float)(step->lr / (1 - vmath_power(mean, step->t))),
+        .rate = (float)(step->lr / (1 - vmath_power(beta1, step->t))),
         .correction = (float)(1 / sqrt(1 - vmath_power(o->beta2, step->t))),
         .eps = (float)o->eps,
     };

@@ -1,5 +1,5 @@
-/* States that do not begin at zero are filled by a method in its first step; the padding of a
- * tensor is cleared by optimizer.c. Static, for files that are compiled once per ISA level. */
+/* What methods with unusual states share. Static, for files that are compiled once per ISA
+ * level. */
 #ifndef LOCKSTEP_OPT_STATES_H
 #define LOCKSTEP_OPT_STATES_H
 

@@ -22,9 +22,20 @@ void trainer_request_stop(int signal_number)
 /* What happened since the last lap was `phase`. */
 static void lap(Trainer *t, Phase phase)
 {
+    static const char *const names[PHASE_COUNT] = { "load",     "forward", "backward", "fold",
+                                                    "exchange", "update",  "digest" };
     double now = clock_seconds();
+    timeline_span(t->timeline, TRACK_STEP, names[phase], t->step, t->lap, now);
     t->seconds[phase] += now - t->lap;
     t->lap = now;
+}
+
+void trainer_passed(void *trainer, int node)
+{
+    Trainer *t = trainer;
+    lap(t, PHASE_BACKWARD);
+    reducer_final(t->reducer, node);
+    lap(t, PHASE_FOLD);
 }
 
 /* samples -> loss -> gradient of one lane, in a buffer of the reducer. */
@@ -95,15 +106,9 @@ static void digest_block(void *trainer, LayoutBlock block)
  * everything. */
 static Gradient reduce(Trainer *t)
 {
-    Gradient gradient = reducer_reduce(t->reducer);
-    if (t->settings->comm.update == UPDATE_REPLICATED) {
-        const Layout *layout = &t->model.layout;
-        const size_t *mine = &t->slices.block_bounds[comm_rank(t->comm)];
-        for (int block = (int)mine[0]; block < (int)mine[1]; block++)
-            gradient_block(gradient, layout_block(layout, block), true);
-        comm_publish(&t->slices, gradient.sums);
-        gradient = gradient_at(gradient.sums);
-    }
+    Gradient gradient = t->settings->comm.update == UPDATE_REPLICATED
+                            ? reducer_reduce_all(t->reducer)
+                            : reducer_reduce(t->reducer);
     gradient.updated = digest_block; /* while the new weights are in the cache */
     gradient.listener = t;
     return gradient;
@@ -117,11 +122,11 @@ static void extend_trajectory(Trainer *t)
     t->trajectory = XXH3_64bits_withSeed(link, sizeof link, t->trajectory);
 }
 
-/* Each rank's slice of an arena to all ranks; a shared copy has it already. */
+/* Each rank's slice of an arena to all ranks of its group; a shared copy has it already. */
 static void publish(Trainer *t, const SharedMemory *shared, float *arena)
 {
     if (shared)
-        comm_barrier(t->comm);
+        comm_barrier(t->group);
     else if (t->settings->comm.update == UPDATE_SHARDED)
         comm_publish(&t->slices, arena);
 }
@@ -143,12 +148,15 @@ float *trainer_final_weights(Trainer *t)
     return t->average;
 }
 
+/* To one rank of each copy. */
 void trainer_send_weights(Trainer *t)
 {
-    if (t->shared)
-        comm_barrier(t->comm);
-    else
-        comm_broadcast(t->comm, t->w, t->model.layout.n * sizeof *t->w, 0);
+    bool has_copy = !t->shared || comm_rank(t->group) == 0;
+    Comm *copies = comm_split(t->comm, has_copy ? 0 : 1);
+    if (has_copy)
+        comm_broadcast(copies, t->w, t->model.layout.n * sizeof *t->w, 0);
+    comm_free(copies);
+    comm_barrier(t->comm);
 }
 
 static double accuracy(const Trainer *t, Tally tally)
@@ -170,6 +178,7 @@ static void observe(Trainer *t, ScheduleEvent event, Tally tally)
 Gradient trainer_gradient(Trainer *t, float *w, int64_t step)
 {
     t->lap = clock_seconds();
+    comm_computes(t->comm);
     model_bind(&t->model, w, NULL);
     model_begin_step(&t->model, loader_batch_size(&t->loader, step)); /* the weights are new */
     lap(t, PHASE_FORWARD);
@@ -178,6 +187,7 @@ Gradient trainer_gradient(Trainer *t, float *w, int64_t step)
         reducer_add_lane(t->reducer, lane); /* lane gradient -> subtree sums of this rank */
         lap(t, PHASE_FOLD);
     }
+    comm_computed(t->comm);
     return reduce(t);
 }
 

@@ -26,6 +26,12 @@ static const Option options[] = {
     OPTION_END,
 };
 
+static void start(const void *options_pointer, const OptimizerRange *range)
+{
+    const AdagradOptions *o = options_pointer;
+    fill_state(range, 0, o->initial_accumulator);
+}
+
 static void update(const void *options_pointer, const TensorStep *step, const OptimizerRange *range)
 {
     const AdagradOptions *o = options_pointer;
@@ -34,8 +40,6 @@ static void update(const void *options_pointer, const TensorStep *step, const Op
     const float rate = (float)(step->lr / (1 + (double)(step->t - 1) * o->lr_decay));
     const float under = (float)(o->eps_inside ? o->eps : 0);
     const float beside = (float)(o->eps_inside ? 0 : o->eps);
-    if (step->t == 1)
-        fill_state(range, 0, o->initial_accumulator);
     float *restrict w = __builtin_assume_aligned(range->w, 64);
     float *restrict sum = __builtin_assume_aligned(range->state[0], 64);
     const float *restrict g = __builtin_assume_aligned(range->g, 64);
@@ -59,5 +63,6 @@ const OptimizerType ISA_NAME(optimizer_adagrad) = {
     .state_names = { "sum" },
     .default_lr = 1e-2,
     .clip_epsilon = 1e-6,
+    .start = start,
     .update = update,
 };

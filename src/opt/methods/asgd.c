@@ -1,10 +1,12 @@
 /* ASGD: plain SGD whose weights are averaged, Polyak and Juditsky 1992, in the form of PyTorch,
- * after Bottou: lr falls by itself, the average begins at step t0 and follows w until then. lambda
- * is a weight decay of its own, on every tensor. */
+ * after Bottou: lr falls by itself; the average, which is evaluated, follows w until step t0.
+ * lambda is a weight decay of its own, on every tensor. Under a schedule PyTorch uses the lr of the
+ * step before, this the step's own. */
 #include "../decay.h"
 #include "lockstep/cpu.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef struct AsgdOptions {
     double lambda, alpha, t0;
@@ -41,10 +43,18 @@ static void update(const void *options_pointer, const TensorStep *step, const Op
     }
 }
 
+static void evaluate(const void *options_pointer, const TensorStep *step,
+                     const OptimizerRange *range, float *out)
+{
+    (void)options_pointer;
+    (void)step;
+    memcpy(out, range->state[0], range->n * sizeof *out);
+}
+
 extern const OptimizerType ISA_NAME(optimizer_asgd);
 const OptimizerType ISA_NAME(optimizer_asgd) = {
     .name = "asgd",
-    .help = "SGD with an average of the weights (lr 0.01, no weight_decay, no clip_norm)",
+    .help = "SGD, evaluated at an average of the weights (lr 0.01, no weight_decay, no clip_norm)",
     .formula = "g += wd w; eta = lr / (1 + lambda lr (t - 1))^alpha; w -= eta lambda w + eta g; "
                "a += (w - a) / max(1, t - 1 - t0)",
     .source = "Polyak and Juditsky 1992; Bottou 2010",
@@ -55,4 +65,5 @@ const OptimizerType ISA_NAME(optimizer_asgd) = {
     .default_lr = 1e-2,
     .clip_epsilon = 1e-6,
     .update = update,
+    .evaluate = evaluate,
 };

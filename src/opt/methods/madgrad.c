@@ -6,6 +6,7 @@
 #include "lockstep/vmath.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef struct MadgradOptions {
     double momentum, eps;
@@ -51,18 +52,24 @@ elements(const MadgradStep s, const OptimizerRange *range, bool with_momentum)
     }
 }
 
+static void start(const void *options_pointer, const OptimizerRange *range)
+{
+    const MadgradOptions *o = options_pointer;
+    if (o->momentum > 0)
+        memcpy(range->state[START], range->w, range->n * sizeof *range->w);
+}
+
 static void update(const void *options_pointer, const TensorStep *step, const OptimizerRange *range)
 {
     const MadgradOptions *o = options_pointer;
-    const MadgradStep s = { .scale = (float)step->scale,
-                            .l2 = (float)decay_l2(o->decay, step),
-                            .shrink = (float)decay_shrink(o->decay, step),
-                            .rate = (float)((step->lr + o->eps) * sqrt((double)step->t)),
-                            .pull = (float)(1 - o->momentum),
-                            .eps = (float)o->eps };
-    if (o->momentum > 0 && step->t == 1)
-        for (size_t i = 0; i < range->n; i++)
-            range->state[START][i] = range->w[i];
+    const MadgradStep s = {
+        .scale = (float)step->scale,
+        .l2 = (float)decay_l2(o->decay, step),
+        .shrink = (float)decay_shrink(o->decay, step),
+        .rate = (float)((step->lr + o->eps) * sqrt((double)step->t)),
+        .pull = (float)(o->momentum > 0 ? 1 - optimizer_momentum(step, o->momentum) : 1),
+        .eps = (float)o->eps
+    };
     if (o->momentum > 0)
         elements(s, range, true);
     else
@@ -83,5 +90,6 @@ const OptimizerType ISA_NAME(optimizer_madgrad) = {
     .state_mask = state_mask,
     .default_lr = 1e-2,
     .clip_epsilon = 1e-6,
+    .start = start,
     .update = update,
 };

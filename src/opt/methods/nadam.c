@@ -19,19 +19,19 @@ static const Option options[] = {
 };
 
 /* mu_t */
-static double momentum_at(const NadamOptions *o, int64_t t)
+static double momentum_at(const NadamOptions *o, double beta1, int64_t t)
 {
-    return o->moments.beta1 * (1 - 0.5 * exp((double)t * o->momentum_decay * log(0.96)));
+    return beta1 * (1 - 0.5 * exp((double)t * o->momentum_decay * log(0.96)));
 }
 
 /* P_t = mu_1 ... mu_t. Every factor is below beta1 and the first ones near beta1 / 2, so the
  * product soon is nothing beside 1: it is made anew in every step. */
-static double momentum_product(const NadamOptions *o, int64_t t)
+static double momentum_product(const NadamOptions *o, double beta1, int64_t t)
 {
     double fade = exp(o->momentum_decay * log(0.96)), share = 1, product = 1;
     for (int64_t i = 1; i <= t && product > 1e-20; i++) {
         share *= fade;
-        product *= o->moments.beta1 * (1 - 0.5 * share);
+        product *= beta1 * (1 - 0.5 * share);
     }
     return product;
 }
@@ -40,8 +40,9 @@ static void update(const void *options_pointer, const TensorStep *step, const Op
 {
     const NadamOptions *o = options_pointer;
     const MomentStep s = moment_step(&o->moments, o->decay, step);
-    double now = momentum_at(o, step->t), next = momentum_at(o, step->t + 1);
-    double product = momentum_product(o, step->t);
+    double beta1 = optimizer_momentum(step, o->moments.beta1);
+    double now = momentum_at(o, beta1, step->t), next = momentum_at(o, beta1, step->t + 1);
+    double product = momentum_product(o, beta1, step->t);
     const float rate_g = (float)(step->lr * (1 - now) / (1 - product));
     const float rate_m = (float)(step->lr * next / (1 - product * next));
     float *restrict w = __builtin_assume_aligned(range->w, 64);

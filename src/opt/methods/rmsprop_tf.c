@@ -8,10 +8,14 @@ static const Option options[] = {
     OPTION_END,
 };
 
+static void start(const void *options_pointer, const OptimizerRange *range)
+{
+    (void)options_pointer;
+    fill_state(range, RMSPROP_SQUARE, 1);
+}
+
 static void update(const void *options_pointer, const TensorStep *step, const OptimizerRange *range)
 {
-    if (step->t == 1)
-        fill_state(range, RMSPROP_SQUARE, 1);
     rmsprop_any(options_pointer, step, true, range);
 }
 
@@ -29,5 +33,6 @@ const OptimizerType ISA_NAME(optimizer_rmsprop_tf) = {
     .state_mask = rmsprop_state_mask,
     .default_lr = 1e-2,
     .clip_epsilon = 1e-6,
+    .start = start,
     .update = update,
 };

@@ -19,14 +19,17 @@ static const Option options[] = {
     OPTION_END,
 };
 
+static void start(const void *options_pointer, const OptimizerRange *range)
+{
+    const YogiOptions *o = options_pointer;
+    fill_state(range, 0, o->initial_accumulator);
+    fill_state(range, 1, o->initial_accumulator);
+}
+
 static void update(const void *options_pointer, const TensorStep *step, const OptimizerRange *range)
 {
     const YogiOptions *o = options_pointer;
     const MomentStep s = moment_step(&o->moments, o->decay, step);
-    if (step->t == 1) {
-        fill_state(range, 0, o->initial_accumulator);
-        fill_state(range, 1, o->initial_accumulator);
-    }
     float *restrict w = __builtin_assume_aligned(range->w, 64);
     float *restrict m = __builtin_assume_aligned(range->state[0], 64);
     float *restrict v = __builtin_assume_aligned(range->state[1], 64);
@@ -55,5 +58,6 @@ const OptimizerType ISA_NAME(optimizer_yogi) = {
     .state_names = { "mean", "square" },
     .default_lr = 1e-2,
     .clip_epsilon = 1e-6,
+    .start = start,
     .update = update,
 };
