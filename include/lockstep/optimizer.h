@@ -306,9 +306,7 @@ typedef struct OptimizerPiece {
 /* Piece number `index`; false behind the last. */
 bool optimizer_piece(Optimizer *optimizer, int index, OptimizerPiece *piece);
 
-/* Floats of state per parameter of the main method with these options; bytes of all states of the
- * slice. */
-int optimizer_states(const Optimizer *optimizer);
+/* Bytes of all states of the slice. */
 size_t optimizer_bytes(const Optimizer *optimizer);
 
 const OptimizerType *optimizer_find(const char *name);
