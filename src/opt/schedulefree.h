@@ -15,33 +15,31 @@
 #include <string.h>
 
 typedef struct FreeOptions {
-    double beta, r, lr_power;
+    double mix, r, lr_power;
     int64_t warmup_steps;
 } FreeOptions;
 
-#define FREE_OPTIONS(type, beta_name, beta_help)                                                     \
-    {                                                                                                \
-        beta_name, OPTION_FLOAT, OPTION_AT(type, free.beta), 1e-6, 0.9999999, NULL, "0.9", beta_help \
-    },                                                                                               \
-        { "warmup_steps",                                                                            \
-          OPTION_INT,                                                                                \
-          OPTION_AT(type, free.warmup_steps),                                                        \
-          0,                                                                                         \
-          1e12,                                                                                      \
-          NULL,                                                                                      \
-          "0",                                                                                       \
-          "steps over which lr rises, beside any warm-up of the schedule" },                         \
-        { "r",                                                                                       \
-          OPTION_FLOAT,                                                                              \
-          OPTION_AT(type, free.r),                                                                   \
-          0,                                                                                         \
-          100,                                                                                       \
-          NULL,                                                                                      \
-          "0",                                                                                       \
-          "power of the step number in the weight of a step" },                                      \
-    {                                                                                                \
-        "lr_power", OPTION_FLOAT, OPTION_AT(type, free.lr_power), 0, 100, NULL, "2",                 \
-            "power of the largest lr so far in the weight of a step"                                 \
+#define FREE_OPTIONS(type, beta, help)                                                             \
+    { beta, OPTION_FLOAT, OPTION_AT(type, free.mix), 1e-6, 0.9999999, NULL, "0.9", help },         \
+        { "warmup_steps",                                                                          \
+          OPTION_INT,                                                                              \
+          OPTION_AT(type, free.warmup_steps),                                                      \
+          0,                                                                                       \
+          1e12,                                                                                    \
+          NULL,                                                                                    \
+          "0",                                                                                     \
+          "steps over which lr rises, beside any warm-up of the schedule" },                       \
+        { "r",                                                                                     \
+          OPTION_FLOAT,                                                                            \
+          OPTION_AT(type, free.r),                                                                 \
+          0,                                                                                       \
+          100,                                                                                     \
+          NULL,                                                                                    \
+          "0",                                                                                     \
+          "power of the step number in the weight of a step" },                                    \
+    {                                                                                              \
+        "lr_power", OPTION_FLOAT, OPTION_AT(type, free.lr_power), 0, 100, NULL, "2",               \
+            "power of the largest lr so far in the weight of a step"                               \
     }
 
 /* MethodStep.scalars; the first two are kept, the others are of this step. */
@@ -74,7 +72,7 @@ static inline void free_evaluate(const FreeOptions *o, const OptimizerRange *ran
 {
     const float *restrict y = __builtin_assume_aligned(range->w, 64);
     const float *restrict z = __builtin_assume_aligned(range->state[0], 64);
-    const float share = (float)(1 - 1 / o->beta);
+    const float share = (float)(1 - 1 / o->mix);
     for (size_t i = 0; i < range->n; i++)
         out[i] = y[i] + share * (z[i] - y[i]);
 }

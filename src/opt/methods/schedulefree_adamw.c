@@ -35,7 +35,7 @@ static void update(const void *options_pointer, const TensorStep *step, const Op
     const double share = step->globals[FREE_SHARE], rate = step->lr * step->globals[FREE_RAMP];
     const float scale = (float)step->scale, decay = (float)step->weight_decay;
     const float lr = (float)rate, pull = (float)share;
-    const float move = (float)(rate * (o->free.beta * (1 - share) - 1));
+    const float move = (float)(rate * (o->free.mix * (1 - share) - 1));
     const float beta2 = (float)o->beta2, gain2 = (float)(1 - o->beta2), eps = (float)o->eps;
     const float correction = (float)(1 / sqrt(1 - vmath_power(o->beta2, step->t)));
     for (size_t i = 0; i < range->n; i++) {

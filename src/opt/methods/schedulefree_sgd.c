@@ -27,7 +27,7 @@ static void update(const void *options_pointer, const TensorStep *step, const Op
     const double share = step->globals[FREE_SHARE], rate = step->lr * step->globals[FREE_RAMP];
     const float scale = (float)step->scale, decay = (float)step->weight_decay;
     const float lr = (float)rate, pull = (float)share;
-    const float move = (float)(rate * (o->free.beta * (1 - share) - 1));
+    const float move = (float)(rate * (o->free.mix * (1 - share) - 1));
     for (size_t i = 0; i < range->n; i++) {
         float d = scale * g[i] + decay * y[i];
         y[i] = y[i] + pull * (z[i] - y[i]) + move * d;
