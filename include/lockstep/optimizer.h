@@ -84,8 +84,8 @@ typedef struct OptimizerRange {
     const float *g;
     float *state[OPTIMIZER_MAX_STATES];
     size_t n;
-    size_t first;        /* floats of the tensor before this range */
-    const float *before; /* wrappers' `weights`, if wants_before: w before this step */
+    size_t first;         /* floats of the tensor before this range */
+    const float *before;  /* wrappers' `weights`, if wants_before: w before this step */
     const float *hessian; /* an estimate of the Hessian's diagonal, in steps that have one */
 } OptimizerRange;
 
@@ -218,7 +218,7 @@ typedef struct Optimizer {
     unsigned needs;       /* enum OptimizerNorms, of all methods and wrappers */
     const Layout *layout; /* borrowed */
     int64_t t;            /* steps done */
-    const float *hessian; /* arena, for the next step alone, or NULL; borrowed */
+    const float *hessian; /* of the slice, for the next step alone, or NULL; borrowed */
 
     double *tensor_lr;    /* per tensor: factor of the lr; owned */
     double *tensor_decay; /* per tensor; owned */
@@ -236,11 +236,12 @@ typedef struct Optimizer {
     void *scratch;                          /* for update_tensor and lazy rows; owned */
     float *before;                          /* w of a tensor before its step; owned */
     double *squares_w, *squares_g, *squares_u, *sums[OPTIMIZER_MAX_SUMS]; /* per block; owned */
-    double *exchanged;  /* scratch of the exchange; owned */
-    TensorStep *steps;  /* per tensor, of the last step; owned */
-    double grad_norm;   /* last step: global norm before any clipping */
-    double clip_factor; /* last step: 1 if nothing was clipped */
-    double *trust;      /* last step, per tensor: trust ratio, 1 where there is none; owned */
+    float *probe_w, *probe_g, *estimate; /* of the slice, where a method wants curvature; owned */
+    double *exchanged;                   /* scratch of the exchange; owned */
+    TensorStep *steps;                   /* per tensor, of the last step; owned */
+    double grad_norm;                    /* last step: global norm before any clipping */
+    double clip_factor;                  /* last step: 1 if nothing was clipped */
+    double *trust; /* last step, per tensor: trust ratio, 1 where there is none; owned */
 } Optimizer;
 
 /* Reads {type, lr, weight_decay, clip_norm, clip_value, decay_all, adapt_all, norm_bias_lr_factor,
@@ -269,6 +270,14 @@ int optimizer_states(const Optimizer *optimizer);
  * are not to be used. No allocation. Collective if exchange has a function. */
 bool optimizer_step(Optimizer *optimizer, const Rates *rates, float *w, Gradient g,
                     Exchange exchange);
+
+/* Methods that want an estimate of the Hessian's diagonal in step t (1-based): optimizer_probe
+ * moves the slice of w to a point nearby, the caller finds the gradient of the same batch there,
+ * and optimizer_take_curvature puts w back, keeps the estimate for the next optimizer_step and
+ * returns the first gradient, in the arena of the second. */
+bool optimizer_wants_curvature(const Optimizer *optimizer, int64_t t);
+void optimizer_probe(Optimizer *optimizer, const Rates *rates, float *w, Gradient g);
+Gradient optimizer_take_curvature(Optimizer *optimizer, const Rates *rates, float *w, Gradient g);
 
 /* Are the weights to evaluate others than those that are trained (averages, Schedule-Free)? Then
  * the second writes this rank's slice of them into another arena. Statistics are copied. */

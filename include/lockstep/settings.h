@@ -23,8 +23,9 @@ typedef struct TrainSettings {
 typedef enum Tta { TTA_NONE, TTA_FLIP, TTA_MULTICROP } Tta;
 
 typedef struct EvalSettings {
-    Span every; /* 0: only at the end */
-    int tta;    /* Tta: at the end */
+    Span every;               /* 0: only at the end */
+    int tta;                  /* Tta: at the end */
+    int64_t statistics_steps; /* for averaged weights, at the end; 0: none */
 } EvalSettings;
 
 typedef struct LogSettings {

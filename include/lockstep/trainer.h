@@ -50,6 +50,7 @@ typedef struct Trainer {
     float *average;                     /* weights to evaluate, where they are not w, like w; or
                                            NULL */
     SharedMemory *shared_average;       /* the host's one copy of it; or NULL */
+    bool average_is_final;              /* of the last step, its statistics taken anew */
     LaneReport *reports;                /* one per lane */
     double *lane_values;                /* scratch: one double per lane */
     Tally *chunk_tallies;               /* one per evaluation chunk */
@@ -84,6 +85,10 @@ void trainer_init_reducer(Trainer *trainer);
  * finite; step, digest and trajectory stay those of the step before, the weights are not to be
  * used. */
 StepOutcome trainer_step(Trainer *trainer);
+
+/* The mean gradient of a step's batch at weights w (layout.n floats, on every rank), to be asked
+ * for block by block in this rank's slice; the lanes' reports are left in `reports`. */
+Gradient trainer_gradient(Trainer *trainer, float *w, int64_t step);
 
 /* Exact evaluation on the test set: every sample once, the same bits for any rank count. The second
  * is for the end of a run: with the test-time augmentation that eval.tta asks for. */

@@ -373,7 +373,7 @@ static void update_block(Optimizer *o, int block, float *w, Gradient g, bool mea
     const OptimizerMethod *method = method_of(o, b.tensor);
     const float *g_block = looks(method) ? g.sums + b.offset : gradient_block(g, b, false);
     OptimizerRange range = optimizer_range(o, block, w, g_block);
-    range.hessian = o->hessian ? o->hessian + b.offset : NULL;
+    range.hessian = o->hessian ? o->hessian + (b.offset - o->slice.lo) : NULL;
     if (!measured && !looks(method))
         o->squares_g[block] = kernels()->squares(range.g, range.n);
     if (o->before)

@@ -164,6 +164,12 @@ void optimizer_own(Optimizer *o, Slice slice)
     o->steps = mem_array(TensorStep, count);
     place_states(o);
     allocate_whole(o);
+    for (int i = 0; i < o->method_count && !o->estimate; i++)
+        if (o->methods[i].type->curvature) {
+            o->probe_w = mem_array(float, slice.hi - slice.lo);
+            o->probe_g = mem_array(float, slice.hi - slice.lo);
+            o->estimate = mem_array(float, slice.hi - slice.lo);
+        }
     for (int k = 0; k < o->wrapper_count; k++)
         allocate_wrapper(o, &o->wrappers[k]);
 }

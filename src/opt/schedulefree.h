@@ -19,21 +19,37 @@ typedef struct FreeOptions {
     int64_t warmup_steps;
 } FreeOptions;
 
-#define FREE_OPTIONS(type, beta_name, beta_help)                                                   \
-    { beta_name, OPTION_FLOAT, OPTION_AT(type, free.beta), 1e-6, 0.9999999, NULL, "0.9",           \
-      beta_help },                                                                                 \
-        { "warmup_steps", OPTION_INT, OPTION_AT(type, free.warmup_steps), 0, 1e12, NULL, "0",      \
-          "steps over which lr rises from lr / warmup_steps; beside any warm-up of the schedule" }, \
-        { "r", OPTION_FLOAT, OPTION_AT(type, free.r), 0, 100, NULL, "0",                           \
-          "power of the step number in the weight of a step in the average" },                     \
-    {                                                                                              \
-        "lr_power", OPTION_FLOAT, OPTION_AT(type, free.lr_power), 0, 100, NULL, "2",               \
-            "power of the largest lr so far in the weight of a step in the average"                \
+#define FREE_OPTIONS(type, beta_name, beta_help)                                                     \
+    {                                                                                                \
+        beta_name, OPTION_FLOAT, OPTION_AT(type, free.beta), 1e-6, 0.9999999, NULL, "0.9", beta_help \
+    },                                                                                               \
+        { "warmup_steps",                                                                            \
+          OPTION_INT,                                                                                \
+          OPTION_AT(type, free.warmup_steps),                                                        \
+          0,                                                                                         \
+          1e12,                                                                                      \
+          NULL,                                                                                      \
+          "0",                                                                                       \
+          "steps over which lr rises, beside any warm-up of the schedule" },                         \
+        { "r",                                                                                       \
+          OPTION_FLOAT,                                                                              \
+          OPTION_AT(type, free.r),                                                                   \
+          0,                                                                                         \
+          100,                                                                                       \
+          NULL,                                                                                      \
+          "0",                                                                                       \
+          "power of the step number in the weight of a step" },                                      \
+    {                                                                                                \
+        "lr_power", OPTION_FLOAT, OPTION_AT(type, free.lr_power), 0, 100, NULL, "2",                 \
+            "power of the largest lr so far in the weight of a step"                                 \
     }
 
 /* MethodStep.scalars; the first two are kept, the others are of this step. */
 enum { FREE_WEIGHTS, FREE_LARGEST_LR, FREE_SHARE, FREE_RAMP };
-#define FREE_SCALARS { "weight_sum", "largest_lr" }
+#define FREE_SCALARS                                                                               \
+    {                                                                                              \
+        "weight_sum", "largest_lr"                                                                 \
+    }
 
 static inline void free_begin(const FreeOptions *o, MethodStep *step)
 {

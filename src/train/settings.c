@@ -46,6 +46,10 @@ static const Option eval_options[] = {
     { "tta", OPTION_CHOICE, OPTION_AT(EvalSettings, tta), 0, 0, "none|flip|multicrop", "none",
       "test-time augmentation, at the end of the run and in `lockstep eval`: mean outputs for the "
       "image and its mirror image (flip), both also moved by a pixel (multicrop)" },
+    { "statistics_steps", OPTION_INT, OPTION_AT(EvalSettings, statistics_steps), 0, 1e9, NULL,
+      "100",
+      "averaged weights (wrappers ema, swa, lookahead): training batches, at most an epoch, from "
+      "which batch norm's running statistics are taken anew at the end; 0: they stay" },
     OPTION_END,
 };
 

@@ -4,6 +4,7 @@
 #include "lockstep/clock.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
+#include "statistics.h"
 
 #include <math.h>
 #include <signal.h>
@@ -38,10 +39,10 @@ void trainer_passed(void *trainer, int node)
 }
 
 /* samples -> loss -> gradient of one lane, in a buffer of the reducer. */
-static void run_lane(Trainer *t, int lane, int global_batch)
+static void run_lane(Trainer *t, float *w, int64_t step, int lane)
 {
     float *gradient = reducer_lane(t->reducer);
-    const Batch *batch = loader_lane(&t->loader, t->step, lane);
+    const Batch *batch = loader_lane(&t->loader, step, lane);
     lap(t, PHASE_LOAD);
     t->reports[lane] = (LaneReport){ .stop = stop_requested };
     if (batch->count == 0) { /* behind the end of a short batch */
@@ -51,13 +52,13 @@ static void run_lane(Trainer *t, int lane, int global_batch)
     Pass pass = { .train = true,
                   .batch = batch->count,
                   .seed = (uint64_t)t->settings->seed,
-                  .step = t->step,
+                  .step = step,
                   .first_sample = lanes_offset(&t->lanes, lane),
-                  .global_batch = global_batch,
+                  .global_batch = loader_batch_size(&t->loader, step),
                   .lane_size = t->lanes.size,
-                  .global_targets = loader_targets(&t->loader, t->step),
+                  .global_targets = loader_targets(&t->loader, step),
                   .tokens = batch->tokens };
-    model_bind(&t->model, t->w, gradient);
+    model_bind(&t->model, w, gradient);
     t->reports[lane].tally = model_forward(&t->model, batch, &pass);
     lap(t, PHASE_FORWARD);
     model_backward(&t->model, batch, &pass);
@@ -134,9 +135,16 @@ float *trainer_final_weights(Trainer *t)
 {
     if (!t->average)
         return t->w;
+    if (t->average_is_final)
+        return t->average;
     comm_barrier(t->comm); /* nobody is evaluating the last ones any more */
     optimizer_evaluated(&t->optimizer, t->w, t->average);
     publish(t, t->shared_average, t->average);
+    t->average_is_final = t->step == t->steps;
+    for (int64_t i = t->average_is_final ? statistics_steps(t) : 0; i > 0; i--) {
+        statistics_step(t, t->average, t->step - i);
+        publish(t, t->shared_average, t->average);
+    }
     return t->average;
 }
 
@@ -167,22 +175,38 @@ static void observe(Trainer *t, ScheduleEvent event, Tally tally)
     schedule_observe(&t->schedule, &news);
 }
 
-StepOutcome trainer_step(Trainer *t)
+Gradient trainer_gradient(Trainer *t, float *w, int64_t step)
 {
-    int global_batch = loader_batch_size(&t->loader, t->step);
-    growth_step(t); /* more lanes, where the batch grows */
     t->lap = clock_seconds();
     comm_computes(t->comm);
-    model_bind(&t->model, t->w, NULL);
-    model_begin_step(&t->model, global_batch); /* the weights are new */
+    model_bind(&t->model, w, NULL);
+    model_begin_step(&t->model, loader_batch_size(&t->loader, step)); /* the weights are new */
     lap(t, PHASE_FORWARD);
     for (int lane = t->lanes.first; lane < t->lanes.last; lane++) { /* this rank's lanes */
-        run_lane(t, lane, global_batch);    /* samples -> loss, lane gradient */
+        run_lane(t, w, step, lane);         /* samples -> loss, lane gradient */
         reducer_add_lane(t->reducer, lane); /* lane gradient -> subtree sums of this rank */
         lap(t, PHASE_FOLD);
     }
     comm_computed(t->comm);
-    Gradient gradient = reduce(t); /* -> mean gradient, my slice */
+    return reduce(t);
+}
+
+/* A second gradient of the same batch near the weights, for methods that want curvature. */
+static Gradient find_curvature(Trainer *t, Gradient gradient)
+{
+    optimizer_probe(&t->optimizer, &t->rates, t->w, gradient);
+    comm_barrier(t->comm); /* nobody reads the first sums any more */
+    publish(t, t->shared, t->w);
+    gradient = trainer_gradient(t, t->w, t->step);
+    comm_barrier(t->comm); /* nobody reads the weights nearby any more */
+    return optimizer_take_curvature(&t->optimizer, &t->rates, t->w, gradient);
+}
+
+StepOutcome trainer_step(Trainer *t)
+{
+    int global_batch = loader_batch_size(&t->loader, t->step);
+    growth_step(t);                                         /* more lanes, where the batch grows */
+    Gradient gradient = trainer_gradient(t, t->w, t->step); /* mean gradient, my slice */
     gather_reports(t);
     lap(t, PHASE_EXCHANGE);
     if (!isfinite(t->tally.loss))
@@ -194,6 +218,8 @@ StepOutcome trainer_step(Trainer *t)
                         .loss = t->tally.loss / t->tally.count,
                         .seed = (uint64_t)t->settings->seed,
                         .plan = &t->loader.plan };
+    if (optimizer_wants_curvature(&t->optimizer, t->step + 1))
+        gradient = find_curvature(t, gradient);
     if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, t->exchange))
         return STEP_DIVERGED; /* norms, clip, trust ratios, update of my slice */
     layout_update_statistics(&t->model.layout, t->slice, t->w, gradient);

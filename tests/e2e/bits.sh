@@ -128,6 +128,13 @@ same mlp "1 2 3 4 5 8" "train.grow=[{at: 1.5ep, batch: 128}, {at: 3ep, batch: 51
     train.epochs=5 schedule.type=plateau schedule.patience=0 schedule.every=0.5ep optimizer.lr=0.5
 same cnn "1 2 3 8" "train.grow=[{at: 3st, batch: 64}]" schedule.type=plateau \
     schedule.metric=test_loss schedule.patience=0 eval.every=1st optimizer.lr=0.5
+# Wrappers around a method; weights that are averages, with statistics of their own: the same file.
+same cnn "1 2 3 4 8" optimizer.type=lamb optimizer.lr=0.01 \
+    "optimizer.wrap=[noise, agc, centralize, clip_layer, lookahead: {k: 2}, swa: {every: 2st}]"
+for back in 1 2 3 4 5; do
+    cmp "runs/r$run/ckpt/final.safetensors" "runs/r$((run - back))/ckpt/final.safetensors" ||
+        fail "averaged weights differ"
+done
 same gpt "1 2 3 4 5 7 8" optimizer.type=adamw optimizer.lr=0.003 optimizer.clip_norm=1
 same gpt "1 2 3 4 8" optimizer.type=lamb optimizer.lr=0.01 data.objective=masked
 same rnn "1 2 3 4 8" optimizer.type=adamw optimizer.lr=0.003

@@ -41,6 +41,9 @@ void take_numbers(Translation *translation, const char *key, const char *const *
  * name. */
 extern const Reference references_whole[];
 
+/* A case that comes with an objective instead of gradients. */
+Verdict golden_closure(Case *c);
+
 /* Of a case by its `reference` and `reference_repo`; NULL: not here. */
 const Reference *reference_find(const json_t *json);
 

@@ -58,6 +58,24 @@ static const char *const paths[] = {
     "type: adan, decay: decoupled, weight_decay: 0.01",
     "type: madgrad, momentum: 0",
     "type: asgd, t0: 1",
+    "type: novograd, grad_averaging: true, amsgrad: true",
+    "type: schedulefree_sgd, warmup_steps: 3, r: 1",
+    "type: schedulefree_adamw, weight_decay: 0.01",
+    "type: prodigy, safeguard_warmup: true, bias_correction: true, decay: l2, growth_rate: 1.1",
+    "type: l4, inner: adam",
+    "type: igt, nesterov: true",
+    "type: igt, momentum: 0",
+    "type: entropy_sgd, inner_steps: 3, nesterov: false",
+    "type: stagewise, stage_steps: 2, restart_average: false",
+    "type: sophia, decay: l2, weight_decay: 0.01, period: 2",
+    "type: sm3, beta: 0.9, momentum: 0",
+    "type: adafactor, beta1: 0.9, min_dim: 2, factor: kernel",
+    "type: adafactor, min_dim: 2, factor: last, relative_step: false, lr: 0.01",
+    "type: muon, nesterov: false, scale: rms",
+    "type: shampoo, start: 2, period: 2, graft: rmsprop, nesterov: true",
+    "type: shampoo, start: 1, max_dim: 25, graft: none, grad_averaging: true, decay: decoupled",
+    "type: soap, period: 2, vectors: true, max_dim: 100, normalize: true",
+    "type: muon, groups: [{match: dense.*, type: adamw, lr: 0.001}], wrap: [lookahead]",
     "type: sgd, groups: [{match: '*.bias', lr_factor: 2}, {dims: 4, type: lamb, lr: 0.1}, {dims: "
     "1, "
     "type: lars, weight_decay: 0.1, adapt: true}, {match: dense.*, nesterov: true}]",
@@ -147,6 +165,41 @@ static void for_all(void (*law)(const char *options))
     }
     for (size_t k = 0; k < sizeof paths / sizeof *paths; k++)
         law(paths[k]);
+}
+
+/* Wrappers so that they have something to do within STEPS. */
+static const char *const busy[] = {
+    "adagc: {warmup: 2}",
+    "agc: {max: 0.1}",
+    "centralize",
+    "clip_layer: {max: 0.5}",
+    "ema",
+    "lookahead: {k: 2}",
+    "noise: {decay: 0.55}",
+    "perturb: {threshold: 1e9, wait: 2}",
+    "swa: {every: 1st, start: 2st}",
+};
+enum { BUSY = sizeof busy / sizeof *busy };
+
+/* Calls `law` for every wrapper around every method, and for one heap of them. */
+static void for_wrappers(void (*law)(const char *options))
+{
+    int count, wrappers;
+    const OptimizerType *const *types = optimizer_all(&count);
+    const WrapperType *const *all = wrapper_all(&wrappers);
+    ck_assert_int_eq(wrappers, BUSY);
+    for (int i = 0; i < count; i++) {
+        char options[512];
+        for (int k = 0; k < wrappers; k++) {
+            ck_assert_int_eq(strncmp(busy[k], all[k]->name, strlen(all[k]->name)), 0);
+            snprintf(options, sizeof options, "type: %s, wrap: [%s]", types[i]->name, busy[k]);
+            law(options);
+        }
+        snprintf(options, sizeof options,
+                 "type: %s, clip_norm: 3, wrap: [%s, %s, %s, %s, %s, %s, %s, %s]", types[i]->name,
+                 busy[6], busy[1], busy[2], busy[0], busy[3], busy[7], busy[5], busy[8]);
+        law(options);
+    }
 }
 
 /* ---- any cut into slices gives the same bits ---- */
@@ -377,16 +430,19 @@ static void same_end(Ranks *one, Ranks *many, const char *options)
 
 static void law_slices(const char *options)
 {
-    static const int cuts[] = { 2, 3, 4, 5, 8 };
+    static const struct {
+        int parts;
+        bool oddly;
+    } cuts[] = { { 2, false }, { 3, false }, { 4, false }, { 8, false }, { 3, true }, { 5, true } };
     Bench whole, cut;
     Ranks *one = mem_new(Ranks);
     bench_init(&whole, options);
     train(one, &whole, 1);
-    for (size_t i = 0; i < 2 * (sizeof cuts / sizeof *cuts); i++) {
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
         Ranks *many = mem_new(Ranks);
         bench_init(&cut, options);
         fill(&cut.layout, 0, 0, 1, cut.w);
-        ranks_start(many, &cut, cuts[i / 2], i % 2 == 1);
+        ranks_start(many, &cut, cuts[i].parts, cuts[i].oddly);
         ranks_run(many, 0, STEPS);
         same_end(one, many, options);
         ranks_free(many);
@@ -423,12 +479,14 @@ static void law_resume(const char *options)
 START_TEST(test_resume)
 {
     for_all(law_resume);
+    for_wrappers(law_resume);
 }
 END_TEST
 
 START_TEST(test_slices)
 {
     for_all(law_slices);
+    for_wrappers(law_slices);
 }
 END_TEST
 
@@ -452,6 +510,10 @@ static void law_padding(const char *options)
                                   optimizer->state[s][optimizer->state_at[s][tensor->first_block] +
                                                       k - tensor->offset] == 0,
                               "%s: padding of state %d", options, s);
+            for (int v = 0; v < optimizer->wrapper_count; v++)
+                for (int s = 0; s < optimizer->wrappers[v].type->states; s++)
+                    ck_assert_msg(optimizer->wrappers[v].state[s][k] == 0,
+                                  "%s: padding of wrapper %d", options, v);
         }
     }
     optimizer_free(optimizer);
@@ -462,6 +524,7 @@ static void law_padding(const char *options)
 START_TEST(test_padding_stays_zero)
 {
     for_all(law_padding);
+    for_wrappers(law_padding);
 }
 END_TEST
 
@@ -1004,7 +1067,8 @@ START_TEST(test_messages)
         { "lr: 0, groups: [{lr: 2}]", "test.yaml:1:34: optimizer.groups[0].lr: a group's lr is a "
                                       "multiple of optimizer.lr, which is 0 here" },
         { "wrap: [emma]", "test.yaml:1:20: optimizer.wrap[0]: unknown wrapper \"emma\"; did you "
-                          "mean \"ema\"? (wrappers: ema)" },
+                          "mean \"ema\"? (wrappers: adagc, agc, centralize, clip_layer, ema, "
+                          "lookahead, noise, perturb, swa)" },
         { "wrap: {ema: 3}",
           "test.yaml:1:19: optimizer.wrap: a list is wanted, such as [{ema: {decay: 0.99}}]" },
         { "type: sgd, lr: -1",

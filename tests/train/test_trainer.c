@@ -7,6 +7,7 @@
 #include "lockstep/trainer.h"
 #include "support.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -196,6 +197,83 @@ START_TEST(memory_is_what_the_dry_run_says)
 }
 END_TEST
 
+/* Training steps of `trainer` with the overrides in `changes` (ends with NULL). */
+static void begin(Trainer *trainer, Settings *settings, const char *const *changes)
+{
+    int code;
+    Err err;
+    *settings = (Settings){ 0 };
+    bool ok = config_parse(&settings->config, "test.yaml", config, sizeof config - 1, &err);
+    for (; ok && *changes; changes++)
+        ok = config_override(&settings->config, *changes, &err);
+    ok = ok && settings_read(settings, &err) && trainer_init(trainer, settings, world, &code, &err);
+    ck_assert_msg(ok, "%s", err.text);
+}
+
+/* Epochs of 48; 4 lanes, then 8, then 32 in the middle of the second epoch: the new reducer is
+ * within what was planned, and the samples are counted. */
+START_TEST(a_batch_that_grows)
+{
+    static const int lanes[] = { 4, 4, 4, 8, 32, 32 };
+    Settings settings;
+    Trainer trainer;
+    begin(&trainer, &settings,
+          (const char *const[]){ "train.grow=[{at: 1ep, batch: 32}, {at: 4st, batch: 128}]",
+                                 "data.train=48", "train.steps=6", NULL });
+    int64_t samples = 0;
+    for (int t = 0; t < 6; t++) {
+        samples += loader_batch_size(&trainer.loader, t);
+        assert_all(trainer_step(&trainer) == STEP_OK);
+        assert_all(trainer.lanes.count == lanes[t]);
+        assert_all(trainer.lanes.size == 4 && trainer.samples == samples);
+    }
+    assert_all(mem_use().peak_bytes == trainer.planned_bytes);
+    finish(&trainer, &settings);
+}
+END_TEST
+
+/* Running statistics that `steps` steps without a learning rate leave, all batches being the same;
+ * the averaged weights' own if `average`. */
+static void statistics_after(int steps, const char *optimizer, const char *anew, float *out)
+{
+    char length[32];
+    Settings settings;
+    Trainer trainer;
+    snprintf(length, sizeof length, "train.steps=%d", steps);
+    begin(&trainer, &settings,
+          (const char *const[]){ "model.layers=[dense: 7, batchnorm, dense: 5]", "train.batch=32",
+                                 "data.shuffle=false", "train.lanes=4", length, optimizer, anew,
+                                 NULL });
+    for (int t = 0; t < steps; t++)
+        assert_all(trainer_step(&trainer) == STEP_OK);
+    const float *w = trainer_final_weights(&trainer);
+    assert_all(trainer_final_weights(&trainer) == w); /* not once more */
+    const Layout *layout = &trainer.model.layout;
+    int mean = 0;
+    while (!(layout->tensors[mean].flags & LAYOUT_STATISTIC))
+        mean++;
+    memcpy(out, w + layout->tensors[mean].offset, 7 * sizeof *out);
+    comm_barrier(world);
+    finish(&trainer, &settings);
+}
+
+START_TEST(averaged_weights_get_statistics_of_their_own)
+{
+    const char *average = "optimizer={type: sgd, lr: 0, wrap: [ema]}";
+    const char *plain = "optimizer={type: sgd, lr: 0}";
+    float wanted[7], stale[7], got[7];
+    statistics_after(5, plain, "eval.statistics_steps=100", stale);
+    statistics_after(6, plain, "eval.statistics_steps=100", wanted); /* an epoch is one step */
+    statistics_after(5, average, "eval.statistics_steps=100", got);
+    for (int i = 0; i < 7; i++) {
+        assert_all(fabsf(got[i] - wanted[i]) <= 1e-6f);
+        assert_all(fabsf(got[i] - stale[i]) > 1e-5f);
+    }
+    statistics_after(5, average, "eval.statistics_steps=0", got);
+    assert_all(memcmp(got, stale, sizeof got) == 0);
+}
+END_TEST
+
 /* Last of all: the wish to stop stays. */
 START_TEST(divergence_outlives_a_signal)
 {
@@ -237,6 +315,8 @@ int main(int argc, char **argv)
     add_test(suite, ranks_that_agree_on_an_error_name_no_rank);
     add_test(suite, a_small_part_of_an_epoch_is_a_step);
     add_test(suite, memory_is_what_the_dry_run_says);
+    add_test(suite, a_batch_that_grows);
+    add_test(suite, averaged_weights_get_statistics_of_their_own);
     add_test(suite, divergence_outlives_a_signal);
     int code = run_suite(suite);
     comm_free(world);

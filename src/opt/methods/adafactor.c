@@ -55,8 +55,9 @@ static Factors split(const LayoutTensor *shape, int first, int second)
 {
     Factors f = { 1, (size_t)shape->shape[first], 1, (size_t)shape->shape[second], 1 };
     for (int d = 0; d < shape->ndim; d++)
-        *(d < first ? &f.A : d < second ? &f.M : &f.K) *=
-            d == first || d == second ? 1 : (size_t)shape->shape[d];
+        *(d < first    ? &f.A
+          : d < second ? &f.M
+                       : &f.K) *= d == first || d == second ? 1 : (size_t)shape->shape[d];
     return f;
 }
 

@@ -1,8 +1,8 @@
 /* Entropy-SGD: every outer step follows the mean of L inner Langevin steps around the weights,
  * Chaudhari et al. 2017, in the form of the published program: the outer buffer begins with the
  * first gradient, weight decay is added inside and outside, the outer gradient is w - mean without
- * the paper's factor gamma. A step here is one gradient, hence one inner step; every L-th also makes
- * the outer one. The program's scope counter never counts; here gamma grows as it says. */
+ * the paper's factor gamma. A step here is one gradient, hence one inner step; every L-th also
+ * makes the outer one. The program's scope counter never counts; here gamma grows as it says. */
 #include "lockstep/cpu.h"
 #include "lockstep/optimizer.h"
 #include "lockstep/random.h"
@@ -77,8 +77,7 @@ static void add_noise(const EntropyOptions *o, const TensorStep *step, const Opt
 {
     float numbers[256];
     const float size = (float)(o->inner_lr * o->noise / sqrt(0.5 * o->inner_lr));
-    RandomKey key =
-        random_key(step->seed, RANDOM_NOISE, (uint64_t)step->t, (uint64_t)step->tensor);
+    RandomKey key = random_key(step->seed, RANDOM_NOISE, (uint64_t)step->t, (uint64_t)step->tensor);
     for (size_t i = 0; i < range->n; i += 256) {
         size_t n = range->n - i < 256 ? range->n - i : 256;
         random_fill_normal(key, range->first + i, numbers, n);

@@ -1,7 +1,7 @@
-/* IGT: a running mean of all gradients, kept up to date by evaluating each gradient at a point ahead
- * of the weights. Arnold et al. 2019, in the form of the official program. The arena holds the
- * shifted point, where gradients are taken; the iterate itself is a state, and is what is evaluated.
- * The shift grows like t: use it with a lr that falls. */
+/* IGT: a running mean of all gradients, kept up to date by evaluating each gradient at a point
+ * ahead of the weights. Arnold et al. 2019, in the form of the official program. The arena holds
+ * the shifted point, where gradients are taken; the iterate itself is a state, and is what is
+ * evaluated. The shift grows like t: use it with a lr that falls. */
 #include "lockstep/cpu.h"
 #include "lockstep/optimizer.h"
 

@@ -128,8 +128,8 @@ static void update(const void *options_pointer, const TensorStep *step, const Op
             w[i] = w[i] - rate * (v.scale * velocity[i]);
     else
         for (size_t i = 0; i < range->n; i++)
-            w[i] = w[i] -
-                   rate * (v.scale * velocity[i] / (sqrtf(square[i]) * v.correction + v.eps));
+            w[i] =
+                w[i] - rate * (v.scale * velocity[i] / (sqrtf(square[i]) * v.correction + v.eps));
 }
 
 extern const OptimizerType ISA_NAME(optimizer_l4);

@@ -1,5 +1,5 @@
-/* Muon: momentum whose matrix is replaced by the nearest (nearly) orthogonal one, by five steps of a
- * Newton-Schulz iteration that are all matrix products. Jordan et al. 2024. Kernels are matrices
+/* Muon: momentum whose matrix is replaced by the nearest (nearly) orthogonal one, by five steps of
+ * a Newton-Schulz iteration that are all matrix products. Jordan et al. 2024. Kernels are matrices
  * (out, in * kh * kw). Tensors of one dimension, and whatever a group takes away (embeddings, the
  * last layer), are for AdamW: here an AdamW with rates of its own is built in for the former. The
  * iteration runs in fp32; the original's is in bf16. */
@@ -240,8 +240,9 @@ static void update_tensor(const void *options_pointer, const TensorStep *step,
 extern const OptimizerType ISA_NAME(optimizer_muon);
 const OptimizerType ISA_NAME(optimizer_muon) = {
     .name = "muon",
-    .help = "momentum, orthogonalised, for matrices and kernels; AdamW for tensors of one dimension "
-            "(lr 0.02, no weight_decay, no clip_norm)",
+    .help =
+        "momentum, orthogonalised, for matrices and kernels; AdamW for tensors of one dimension "
+        "(lr 0.02, no weight_decay, no clip_norm)",
     .formula = "m = mu m + (1 - mu) g; u = (1 - mu) g + mu m; X = u / |u|; 5 times: A = X X^T, "
                "X = 3.4445 X + (-4.7750 A + 2.0315 A A) X; "
                "w -= lr (sqrt(max(1, rows / columns)) X + wd w)",

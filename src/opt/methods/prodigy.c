@@ -42,7 +42,7 @@ static const Option options[] = {
     OPTION_END,
 };
 
-enum { MEAN, SQUARE, SUM, START };                  /* states */
+enum { MEAN, SQUARE, SUM, START };                   /* states */
 enum { D, D_MAX, NUMERATOR, D_BEFORE, RATE, STILL }; /* scalars; the first three are kept */
 
 static void start(const void *options_pointer, const OptimizerRange *range)
@@ -65,8 +65,7 @@ static void begin(const void *options_pointer, MethodStep *step)
     s[D_BEFORE] = s[D];
     s[RATE] = s[D]; /* times lr */
     if (o->bias_correction)
-        s[RATE] *=
-            sqrt(1 - vmath_power(o->beta2, step->t)) / (1 - vmath_power(o->beta1, step->t));
+        s[RATE] *= sqrt(1 - vmath_power(o->beta2, step->t)) / (1 - vmath_power(o->beta1, step->t));
 }
 
 /* Moments, and what this range adds to <g, w_0 - w> and to |s|_1. */

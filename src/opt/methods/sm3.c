@@ -128,8 +128,9 @@ const OptimizerType ISA_NAME(optimizer_sm3) = {
     .name = "sm3",
     .help = "AdaGrad with an accumulator for every row and column instead of every weight (lr 0.1, "
             "no weight_decay, no clip_norm)",
-    .formula = "v = min over dimensions of the accumulators + g^2; each accumulator = max of its v; "
-               "m = mu m + (1 - mu) g / sqrt(v + eps); w -= lr m",
+    .formula =
+        "v = min over dimensions of the accumulators + g^2; each accumulator = max of its v; "
+        "m = mu m + (1 - mu) g / sqrt(v + eps); w -= lr m",
     .source = "Anil et al. 2019",
     .options = options,
     .options_bytes = sizeof(Sm3Options),

@@ -1,7 +1,7 @@
 /* START: stages of SGD with a constant lr, each around the point where it began. Yuan et al. 2019
  * (Stagewise training), Algorithm 1: stage s minimises f(w) + |w - w_s|^2 / (2 gamma) with lr / c^s
- * for T c^s steps and hands its average on. The lr that falls is the method's own: give the schedule
- * a constant one. Without momentum, as in the paper. */
+ * for T c^s steps and hands its average on. The lr that falls is the method's own: give the
+ * schedule a constant one. Without momentum, as in the paper. */
 #include "lockstep/cpu.h"
 #include "lockstep/optimizer.h"
 
@@ -26,7 +26,7 @@ static const Option options[] = {
     OPTION_END,
 };
 
-enum { ANCHOR, AVERAGE };              /* states */
+enum { ANCHOR, AVERAGE };               /* states */
 enum { FIRST, LENGTH, LR, END, COUNT }; /* scalars; the first three are kept */
 
 static void start(const void *options_pointer, const OptimizerRange *range)

@@ -1,0 +1,47 @@
+/* The second door to OpenBLAS: products in double, and what LAPACK knows of symmetric and of
+ * orthogonal matrices. */
+#include "lockstep/lapack.h"
+#include "lockstep/error.h"
+
+#include <cblas.h>
+
+/* Fortran's names; matrices are column-major, every argument is a pointer. */
+void dsyev_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w,
+            double *work, const int *lwork, int *info);
+void dgeqrf_(const int *m, const int *n, double *a, const int *lda, double *tau, double *work,
+             const int *lwork, int *info);
+void dorgqr_(const int *m, const int *n, const int *k, double *a, const int *lda, const double *tau,
+             double *work, const int *lwork, int *info);
+
+void gemm_double(bool trans_a, bool trans_b, int M, int N, int K, double alpha, const double *a,
+                 int lda, const double *b, int ldb, double beta, double *c, int ldc)
+{
+    if (M == 0 || N == 0)
+        return;
+    cblas_dgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans,
+                trans_b ? CblasTrans : CblasNoTrans, M, N, K, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+/* Room enough for blocks of 64 columns; always the same, so that the blocking is. */
+size_t lapack_scratch(int n)
+{
+    return 66 * (size_t)n + 64;
+}
+
+/* A symmetric matrix is its own transpose; eigenvectors come as the columns of a column-major
+ * matrix, which are the rows of ours. */
+bool lapack_eigen(int n, double *a, double *values, double *scratch)
+{
+    int info = 0, lwork = (int)lapack_scratch(n);
+    dsyev_("V", "L", &n, a, &n, values, scratch, &lwork, &info);
+    return info == 0;
+}
+
+bool lapack_orthogonal(int n, double *a, double *scratch)
+{
+    int info = 0, lwork = (int)lapack_scratch(n) - n;
+    dgeqrf_(&n, &n, a, &n, scratch, scratch + n, &lwork, &info);
+    if (info == 0)
+        dorgqr_(&n, &n, &n, a, &n, scratch, scratch + n, &lwork, &info);
+    return info == 0;
+}
