@@ -6,7 +6,7 @@ top=$here/../..
 
 sed -n '/^```yaml$/,/^```$/p' "$top/README.md" | sed '/^```/d' >readme.yaml
 [ -s readme.yaml ] || fail "no YAML in the README"
-for config in readme.yaml "$top"/configs/*.yaml; do
+for config in readme.yaml "$top"/configs/*.yaml "$top"/configs/optimizers/*.yaml; do
     "$lockstep" train "$config" --dry-run >plan 2>err
     case $? in
     0) grep -q 'nothing was trained' plan || fail "$config: no plan" ;;
@@ -19,3 +19,14 @@ for config in readme.yaml "$top"/configs/*.yaml; do
     sed -i 's/ *#.*//' resolved.yaml again.yaml # the origins differ
     diff resolved.yaml again.yaml || fail "$config: the resolved config reads back differently"
 done
+
+# Every line of launch/optimizers is a method of its own kind that can be planned, and none lacks.
+settings=$top/configs/optimizers/settings.txt
+grep -v '^#' "$settings" | while read -r name optimizer; do
+    "$lockstep" train "$top/configs/optimizers/fashion.yaml" "optimizer=$optimizer" \
+        --dry-run >plan 2>err </dev/null
+    case $? in 0 | 3) ;; *) cat err; fail "settings.txt: $name" ;; esac
+done || exit 1
+"$lockstep" list optimizers | sed -n 's/^  \([a-z0-9_]*\) .*/\1/p' | while read -r name; do
+    grep -q "{type: ${name}[,}]" "$settings" || fail "settings.txt lacks $name"
+done || exit 1
