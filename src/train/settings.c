@@ -33,6 +33,9 @@ static const Option train_options[] = {
       "length of the training in passes over the training set; this or steps" },
     { "steps", OPTION_INT, OPTION_AT(TrainSettings, steps), 1, 1e12, NULL, "",
       "length of the training in optimizer steps; this or epochs" },
+    { "weights", OPTION_STRING, OPTION_AT(TrainSettings, weights), 0, 0, NULL, "",
+      "safetensors file with the start values of all weights and running statistics, by their "
+      "names; default: those of the initialisers" },
     OPTION_END,
 };
 
@@ -76,6 +79,26 @@ static const Option comm_options[] = {
     OPTION_END,
 };
 
+static const Option checkpoint_options[] = {
+    { "every", OPTION_SPAN, OPTION_AT(CheckpointSettings, every), 0, 0, NULL, "0",
+      "how often a checkpoint is written, in steps, epochs or samples; 0: not by these" },
+    { "minutes", OPTION_FLOAT, OPTION_AT(CheckpointSettings, minutes), 0, 1e6, NULL, "15",
+      "the most minutes between two checkpoints, by rank 0's clock; 0: not by time" },
+    { "best", OPTION_CHOICE, OPTION_AT(CheckpointSettings, best), 0, 0, "none|loss|accuracy",
+      "none",
+      "write a checkpoint after each evaluation with the best test loss or accuracy so far, and "
+      "keep it until there is a better one" },
+    { "keep", OPTION_INT, OPTION_AT(CheckpointSettings, keep), 1, 1e6, NULL, "3",
+      "how many of the newest checkpoints stay" },
+    { "keep_every", OPTION_INT, OPTION_AT(CheckpointSettings, keep_every), 0, 1e6, NULL, "0",
+      "every so manieth checkpoint stays for good; 0: none" },
+    { "resume", OPTION_CHOICE, OPTION_AT(CheckpointSettings, resume), 0, 0, "never|auto|always",
+      "never",
+      "go on with the run of this name from its newest valid checkpoint: auto starts a new run if "
+      "there is none, always (as --resume) is an error then" },
+    OPTION_END,
+};
+
 const SettingsSection settings_sections[] = {
     { "", "The top level.", top_options },
     { "train", "How much to train, in which batches.", train_options },
@@ -83,6 +106,7 @@ const SettingsSection settings_sections[] = {
     { "log", "What is printed and recorded.", log_options },
     { "compute", "Kernels.", compute_options },
     { "comm", "How ranks exchange gradients and weights.", comm_options },
+    { "checkpoint", "What a run can go on from (docs/checkpoints.md).", checkpoint_options },
     { "data", "The data set: its type, options of all types, and the type's own.",
       loader_common_options },
     { "model", "The network: a list of layers.", model_options },
@@ -96,8 +120,8 @@ const SettingsSection settings_sections[] = {
 };
 
 /* Sections that are read one by one, beside top_options. */
-static const char *const other_sections[] = { "train", "eval",      "log",      "compute", "comm",
-                                              "loss",  "optimizer", "schedule", NULL };
+static const char *const other_sections[] = { "train",      "eval", "log",       "compute",  "comm",
+                                              "checkpoint", "loss", "optimizer", "schedule", NULL };
 
 /* ---- checks that a table cannot say ---- */
 
@@ -238,6 +262,7 @@ bool settings_read(Settings *settings, Err *err)
         !read_section(settings, "log", log_options, &settings->log, err) ||
         !read_section(settings, "compute", compute_options, &settings->compute, err) ||
         !read_section(settings, "comm", comm_options, &settings->comm, err) ||
+        !read_section(settings, "checkpoint", checkpoint_options, &settings->checkpoint, err) ||
         !check_lanes(settings, err) || !check_isa(settings, err))
         return false;
     settings->loss = config_section(root, "loss");

@@ -1,5 +1,6 @@
 /* A training step, from samples to weights, and the loop around it. Read this file first. */
 #include "lockstep/trainer.h"
+#include "lockstep/checkpoint.h"
 #include "lockstep/clock.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
@@ -31,7 +32,9 @@ static void run_lane(Trainer *t, int lane, int global_batch)
     float *gradient = reducer_lane(t->reducer);
     const Batch *batch = loader_lane(&t->loader, t->step, lane);
     lap(t, PHASE_LOAD);
-    t->reports[lane] = (LaneReport){ .stop = stop_requested };
+    t->reports[lane] = (LaneReport){ .stop = stop_requested,
+                                     .save = t->save_wanted,
+                                     .written = t->written };
     if (batch->count == 0) { /* behind the end of a short batch */
         memset(gradient, 0, t->model.layout.n * sizeof *gradient);
         return;
@@ -68,6 +71,8 @@ static void gather_reports(Trainer *t)
     t->tally.correct = sum_lanes(t, offsetof(LaneReport, tally.correct));
     t->tally.count = sum_lanes(t, offsetof(LaneReport, tally.count));
     t->stop = sum_lanes(t, offsetof(LaneReport, stop)) > 0;
+    t->save = sum_lanes(t, offsetof(LaneReport, save)) > 0;
+    t->all_written = (int)sum_lanes(t, offsetof(LaneReport, written)) == t->lanes.count;
 }
 
 uint64_t trainer_digest(Trainer *t)
@@ -85,8 +90,8 @@ static void extend_trajectory(Trainer *t)
     t->trajectory = XXH3_64bits_withSeed(link, sizeof link, t->trajectory);
 }
 
-/* Each rank's slice of the weights to all ranks; a shared copy has it already. */
-static void publish(Trainer *t)
+/* A shared copy has it already. */
+void trainer_publish(Trainer *t)
 {
     if (t->shared)
         comm_barrier(t->comm);
@@ -130,7 +135,7 @@ StepOutcome trainer_step(Trainer *t)
     t->digest = trainer_digest(t);
     extend_trajectory(t);
     lap(t, PHASE_DIGEST);
-    publish(t); /* every rank sees the new weights */
+    trainer_publish(t); /* every rank sees the new weights */
     lap(t, PHASE_EXCHANGE);
     return STEP_OK;
 }
@@ -226,12 +231,32 @@ static Summary summary(const Trainer *t, const char *status)
                       .parameters = (int64_t)t->model.layout.trained };
 }
 
+/* True if the evaluation is the best so far by what checkpoint.best asks for. */
+static bool note_eval(Trainer *t, const EvalRecord *eval)
+{
+    History *history = &t->history;
+    double loss = history->best_loss, best_accuracy = history->best_accuracy;
+    history->test_loss = eval->loss;
+    history->test_accuracy = eval->accuracy;
+    history->best_accuracy = fmax(best_accuracy, eval->accuracy);
+    history->best_loss = fmin(loss, eval->loss);
+    switch ((Best)t->settings->checkpoint.best) {
+    case BEST_NONE:
+        break;
+    case BEST_LOSS:
+        return isnan(loss) || eval->loss < loss;
+    case BEST_ACCURACY:
+        return eval->accuracy > best_accuracy;
+    }
+    return false;
+}
+
 static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Summary *result)
 {
     int64_t per_epoch = t->loader.steps_per_epoch, batch = t->lanes.batch;
     int64_t eval_every = span_steps(t->settings->eval.every, per_epoch, batch);
     int64_t log_every = span_steps(t->settings->log.metrics, per_epoch, batch);
-    double start = clock_seconds(), evaluating = 0;
+    double start = clock_seconds() - t->history.seconds;
     bool diverged = false;
     while (t->step < t->steps && !t->stop) {
         if (t->step % per_epoch == 0)
@@ -239,27 +264,28 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
         diverged = trainer_step(t) == STEP_DIVERGED;
         if (diverged)
             break;
+        bool best = false;
         add_tally(&t->epoch_tally, t->tally);
         double now = clock_seconds() - start;
-        StepRecord record = step_record(t, now, now - evaluating);
+        StepRecord record = step_record(t, now, now - t->history.evaluating);
         progress_step(progress, &record);
         if (is_due(t->step, log_every) || t->step == t->steps || t->stop)
             run_log_step(run, &record);
         if (t->step == t->steps || (is_due(t->step, eval_every) && !t->stop)) {
             EvalRecord eval = eval_record(t, start);
-            evaluating += eval.seconds - now;
+            t->history.evaluating += eval.seconds - now;
             run_log_eval(run, &eval);
             progress_eval(progress, &eval);
-            result->test_loss = eval.loss;
-            result->test_accuracy = eval.accuracy;
-            result->best_accuracy = fmax(result->best_accuracy, eval.accuracy);
-            result->best_loss = fmin(result->best_loss, eval.loss);
+            best = note_eval(t, &eval);
         }
+        t->history.seconds = clock_seconds() - start;
+        checkpointer_step(t, run, best);
     }
-    result->seconds = clock_seconds() - start;
-    result->samples_per_second = (double)t->samples / (result->seconds - evaluating);
+    result->seconds = t->history.seconds = clock_seconds() - start;
+    result->samples_per_second = (double)t->samples / (result->seconds - t->history.evaluating);
     if (t->step == t->steps) /* no later step tells what the last one has done */
-        diverged = !isfinite(result->test_loss);
+        diverged = !isfinite(t->history.test_loss);
+    checkpointer_end(t, run, diverged);
     return diverged ? "diverged" : t->step < t->steps ? "interrupted" : "completed";
 }
 
@@ -268,10 +294,10 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
 static void finish_summary(const Trainer *t, Summary *result, const char *status)
 {
     Summary final = summary(t, status);
-    final.test_loss = result->test_loss;
-    final.test_accuracy = result->test_accuracy;
-    final.best_accuracy = result->best_accuracy;
-    final.best_loss = result->best_loss;
+    final.test_loss = t->history.test_loss;
+    final.test_accuracy = t->history.test_accuracy;
+    final.best_accuracy = t->history.best_accuracy;
+    final.best_loss = t->history.best_loss;
     final.seconds = result->seconds;
     final.samples_per_second = result->samples_per_second;
     final.tokens_per_second = result->samples_per_second * sample_tokens(t);

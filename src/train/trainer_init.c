@@ -1,10 +1,12 @@
 /* Building a trainer: settings -> lanes, data, network, initial weights, optimizer, schedule. */
 #include "lockstep/bf16.h"
+#include "lockstep/checkpoint.h"
 #include "lockstep/cpu.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
 #include "lockstep/trainer.h"
 #include "lockstep/version.h"
+#include "lockstep/weights.h"
 
 #include <gnu/libc-version.h>
 #include <math.h>
@@ -77,6 +79,15 @@ static void read_sample(void *loader, int64_t sample, float *x)
     loader_train_sample(loader, sample, x);
 }
 
+/* Of the initialisers; then, if there is one, those of a file in their place. */
+static bool start_values(Trainer *t, Err *err)
+{
+    const char *file = t->settings->train.weights;
+    return model_initialize(&t->model, (uint64_t)t->settings->seed, t->w, err) &&
+           (file[0] == '\0' || weights_read(file, &t->model.layout, t->w, NULL, err) ||
+            err_prefix(err, "train.weights: "));
+}
+
 /* Ranks that share memory have one copy of the weights, which rank 0 fills. */
 static bool init_weights(Trainer *t, Err *err)
 {
@@ -92,7 +103,7 @@ static bool init_weights(Trainer *t, Err *err)
     t->w = t->shared ? shared_part(t->shared, 0) : mem_array(float, n);
     t->model.samples = (SampleSource){ read_sample, &t->loader, t->loader.train.count };
     if (!t->settings->dry_run && (first || !t->shared))
-        answer.ok = model_initialize(&t->model, (uint64_t)t->settings->seed, t->w, &answer.err);
+        answer.ok = start_values(t, &answer.err);
     comm_broadcast(t->comm, &answer, sizeof answer, 0);
     comm_barrier(t->comm); /* nobody reads them before they are there */
     return answer.ok || err_set(err, "%s", answer.err.text);
@@ -159,6 +170,7 @@ static void allocate_scratch(Trainer *t)
         t->lane_bounds[rank] = (size_t)lanes_first(t->lanes.count, rank, ranks);
         t->chunk_bounds[rank] = (size_t)(chunks * rank / ranks);
     }
+    t->checkpointer = checkpointer_new(t);
 }
 
 /* Everything that a step needs. A dry run comes here too, and reserves what a run allocates. */
@@ -175,7 +187,12 @@ static bool init_training(Trainer *t, Err *err)
 
 bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Err *err)
 {
-    *t = (Trainer){ .settings = settings, .comm = comm };
+    *t = (Trainer){ .settings = settings,
+                    .comm = comm,
+                    .history = { .test_loss = (double)NAN,
+                                 .test_accuracy = -1,
+                                 .best_loss = (double)NAN,
+                                 .best_accuracy = -1 } };
     *exit_code = EXIT_USAGE;
     comm_set_share(comm, settings->comm.memory == MEMORY_AUTO);
     if (!same_start(t, exit_code, err) || !init_data(t, exit_code, err) || !init_training(t, err))
@@ -189,6 +206,7 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
 
 void trainer_free(Trainer *t)
 {
+    checkpointer_free(t->checkpointer);
     reducer_free(t->reducer);
     optimizer_free(&t->optimizer);
     schedule_free(&t->schedule);

@@ -1,0 +1,139 @@
+/* What a trainer saves, as one list of tensors that is the same on every rank: the network's by
+ * their plain names in one file, the optimizer's state in another. */
+#include "checkpoint_parts.h"
+
+#include "lockstep/memory.h"
+#include "lockstep/version.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the files are little-endian");
+
+const char *const checkpoint_files[CHECKPOINT_FILES] = { "model.safetensors",
+                                                         "optimizer.safetensors" };
+
+static void add(Pieces *pieces, Piece piece)
+{
+    mem_grow(&pieces->piece, pieces->count, &pieces->capacity, sizeof piece);
+    piece.item = tensor_type_bytes(piece.type);
+    piece.offset = pieces->data_bytes[piece.file];
+    pieces->data_bytes[piece.file] += piece.total * piece.item;
+    pieces->piece[pieces->count++] = piece;
+}
+
+/* The part of a tensor that lies in the slice; `arena` is indexed from the start of the whole
+ * arena. */
+static void set_part(Piece *piece, const LayoutTensor *tensor, Slice slice, float *arena)
+{
+    size_t lo = slice.lo > tensor->offset ? slice.lo : tensor->offset;
+    size_t end = tensor->offset + tensor->n, hi = slice.hi < end ? slice.hi : end;
+    piece->total = tensor->n;
+    if (lo >= hi)
+        return;
+    piece->first = lo - tensor->offset;
+    piece->count = hi - lo;
+    piece->data = arena + lo;
+}
+
+static void set_shape(Piece *piece, const LayoutTensor *tensor)
+{
+    piece->ndim = tensor->ndim;
+    for (int i = 0; i < tensor->ndim; i++)
+        piece->shape[i] = tensor->shape[i];
+}
+
+static void add_model(Pieces *pieces, Trainer *t)
+{
+    for (int i = 0; i < t->model.layout.count; i++) {
+        const LayoutTensor *tensor = &t->model.layout.tensors[i];
+        Piece piece = { .type = "F32", .file = FILE_MODEL };
+        snprintf(piece.name, sizeof piece.name, "%s", tensor->name);
+        set_shape(&piece, tensor);
+        set_part(&piece, tensor, t->slice, t->w);
+        add(pieces, piece);
+    }
+}
+
+static void add_optimizer(Pieces *pieces, Trainer *t)
+{
+    const Optimizer *o = &t->optimizer;
+    for (int s = 0; s < o->type->states; s++) {
+        for (int i = 0; i < o->layout->count; i++) {
+            const LayoutTensor *tensor = &o->layout->tensors[i];
+            Piece piece = { .type = "F32", .file = FILE_OPTIMIZER };
+            if (tensor->flags & (LAYOUT_STATISTIC | LAYOUT_FROZEN))
+                continue;
+            snprintf(piece.name, sizeof piece.name, "%s/%s", tensor->name, o->type->state_names[s]);
+            set_shape(&piece, tensor);
+            set_part(&piece, tensor, o->slice, o->state[s] - o->slice.lo);
+            add(pieces, piece);
+        }
+    }
+}
+
+bool piece_is_mine(const Piece *piece, int rank)
+{
+    return piece->count > 0 && (!piece->replicated || rank == 0);
+}
+
+void pieces_collect(Pieces *pieces, Trainer *t)
+{
+    *pieces = (Pieces){ 0 };
+    add_model(pieces, t);
+    add_optimizer(pieces, t);
+    for (size_t i = 0; i < pieces->count; i++)
+        if (piece_is_mine(&pieces->piece[i], comm_rank(t->comm)))
+            pieces->mine += pieces->piece[i].count * pieces->piece[i].item;
+}
+
+void pieces_free(Pieces *pieces)
+{
+    mem_free(pieces->piece);
+    *pieces = (Pieces){ 0 };
+}
+
+static json_t *piece_value(const Piece *piece)
+{
+    json_t *shape = json_array();
+    for (int i = 0; i < piece->ndim; i++)
+        json_array_append_new(shape, json_integer(piece->shape[i]));
+    json_int_t begin = (json_int_t)piece->offset;
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", piece->type, "shape", shape, "data_offsets",
+                     begin, begin + (json_int_t)(piece->total * piece->item));
+}
+
+/* A digest is recorded where weights_read looks for that of the whole network. */
+static json_t *metadata_value(int file, int64_t step, uint64_t digest)
+{
+    char step_text[24], digest_text[17];
+    snprintf(step_text, sizeof step_text, "%lld", (long long)step);
+    snprintf(digest_text, sizeof digest_text, "%016llx", (unsigned long long)digest);
+    json_t *metadata = json_pack("{s:s, s:s}", "format", "lockstep", "step", step_text);
+    if (file == FILE_MODEL)
+        json_object_set_new(metadata, "digest", json_string(digest_text));
+    json_object_set_new(metadata, "version", json_string(version_string()));
+    return metadata;
+}
+
+char *pieces_header(const Pieces *pieces, int file, int64_t step, uint64_t digest, size_t *bytes)
+{
+    json_t *header = json_object();
+    json_object_set_new(header, "__metadata__", metadata_value(file, step, digest));
+    for (size_t i = 0; i < pieces->count; i++)
+        if (pieces->piece[i].file == file)
+            json_object_set_new(header, pieces->piece[i].name, piece_value(&pieces->piece[i]));
+    char *json = json_dumps(header, JSON_COMPACT);
+    json_decref(header);
+    expect(json);
+    size_t length = strlen(json);
+    uint64_t padded = (length + 7) / 8 * 8;
+    *bytes = sizeof padded + padded;
+    char *text = mem_alloc(*bytes);
+    memcpy(text, &padded, sizeof padded);
+    memcpy(text + sizeof padded, json, length);
+    memset(text + sizeof padded + length, ' ', padded - length);
+    free(json);
+    return text;
+}
