@@ -338,28 +338,38 @@ static void say_result(const Summary *result, const char *folder)
              (unsigned long long)result->trajectory, folder);
 }
 
+static void lock_run(Trainer *trainer, const Settings *settings, int *lock)
+{
+    Err err;
+    if (!run_lock(trainer->comm, settings, lock, &err))
+        die_all(EXIT_CHECKPOINT, "%s", err.text);
+}
+
 /* The run folder, new or where an earlier session has left it; NULL: there is nothing to do. */
-static Run *open_run(Trainer *trainer, const Settings *settings, const Line *line)
+static Run *open_run(Trainer *trainer, const Settings *settings, const Line *line, int *lock)
 {
     Err err = { .text = "" };
     char folder[4096];
     ResumeOutcome outcome = RESUME_FRESH;
-    bool force = line->force;
+    bool resume = settings->checkpoint.resume != RESUME_NEVER;
     snprintf(folder, sizeof folder, "%s/%s", settings->folder, settings->name);
-    if (settings->checkpoint.resume != RESUME_NEVER) {
+    if (resume || line->force)
+        lock_run(trainer, settings, lock);
+    if (resume)
         outcome = checkpoint_resume(trainer, folder, line->allow_change, &err);
-        force = true; /* a run that was killed before its first checkpoint */
-    }
     if (outcome == RESUME_FAILED)
         die_all(EXIT_CHECKPOINT, "%s", err.text);
     if (outcome == RESUME_ENDED)
         return NULL;
+    /* Replaced without being asked for: a run that was killed before its first checkpoint. */
     Run *run = outcome == RESUME_FRESH
-                   ? run_open(trainer->comm, settings, force, &err)
+                   ? run_open(trainer->comm, settings, line->force || resume, &err)
                    : run_resume(trainer->comm, settings, trainer->step, trainer->history.resumes,
                                 &err);
     if (!run)
         die_all(outcome == RESUME_FRESH ? EXIT_USAGE : EXIT_CHECKPOINT, "%s", err.text);
+    if (!resume && !line->force)
+        lock_run(trainer, settings, lock);
     return run;
 }
 
@@ -375,13 +385,15 @@ static int train_run(Trainer *trainer, const Settings *settings, const Line *lin
     Comm *comm = trainer->comm;
     Summary result;
     Err err;
+    int lock = -1;
     RunFacts facts = { .train_data = trainer->loader.train.digest,
                        .test_data = trainer->loader.test.digest,
                        .initial = trainer->digest };
-    Run *run = open_run(trainer, settings, line);
+    Run *run = open_run(trainer, settings, line, &lock);
     if (!run) {
         log_info("%s/%s has ended without a checkpoint: nothing to do; --force makes it anew",
                  settings->folder, settings->name);
+        run_unlock(lock);
         return EXIT_OK;
     }
     catch_signals();
@@ -395,7 +407,9 @@ static int train_run(Trainer *trainer, const Settings *settings, const Line *lin
     if (code == EXIT_OK)
         run_write_weights(run, &trainer->model.layout, trainer->w, trainer->step);
     say_result(&result, run_folder(run));
-    if (!comm_all_ok(comm, run_close(run, &err), &err))
+    bool ok = comm_all_ok(comm, run_close(run, &err), &err);
+    run_unlock(lock);
+    if (!ok)
         die_all(EXIT_CHECKPOINT, "%s", err.text);
     return code;
 }

@@ -64,6 +64,12 @@ typedef struct RunFacts {
     int64_t resumed_step;           /* where, the last time */
 } RunFacts;
 
+/* One session at a time writes to a run folder: takes the lock of <settings->folder>/<name>, waiting
+ * up to 20 seconds for ranks of a killed job to go. *lock (rank 0's; elsewhere, and if there is no
+ * such folder yet, -1) is closed with run_unlock, or by the end of the process. Collective. */
+bool run_lock(Comm *comm, const Settings *settings, int *lock, Err *err);
+void run_unlock(int lock);
+
 typedef struct Run Run;
 
 /* Makes the folder <settings->folder>/<settings->name> and opens its files. An existing folder is
