@@ -368,8 +368,7 @@ static Run *open_run(Trainer *trainer, const Settings *settings, const Line *lin
                                 &err);
     if (!run)
         die_all(outcome == RESUME_FRESH ? EXIT_USAGE : EXIT_CHECKPOINT, "%s", err.text);
-    if (!resume && !line->force)
-        lock_run(trainer, settings, lock);
+    lock_run(trainer, settings, lock); /* now that the folder is there */
     return run;
 }
 

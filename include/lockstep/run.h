@@ -65,8 +65,9 @@ typedef struct RunFacts {
 } RunFacts;
 
 /* One session at a time writes to a run folder: takes the lock of <settings->folder>/<name>, waiting
- * up to 20 seconds for ranks of a killed job to go. *lock (rank 0's; elsewhere, and if there is no
- * such folder yet, -1) is closed with run_unlock, or by the end of the process. Collective. */
+ * up to 20 seconds for ranks of a killed job to go. *lock is -1 or, on rank 0, a lock that is held
+ * already; it stays -1 if there is no such folder yet. Let go by run_unlock, or by the end of the
+ * process. Collective. */
 bool run_lock(Comm *comm, const Settings *settings, int *lock, Err *err);
 void run_unlock(int lock);
 

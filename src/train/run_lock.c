@@ -41,8 +41,7 @@ bool run_lock(Comm *comm, const Settings *settings, int *lock, Err *err)
         bool ok;
         Err err;
     } answer = { .ok = true };
-    *lock = -1;
-    if (comm_rank(comm) == 0) {
+    if (comm_rank(comm) == 0 && *lock < 0) {
         char *folder = path_join(settings->folder, settings->name);
         answer.ok = take(folder, lock, &answer.err);
         mem_free(folder);

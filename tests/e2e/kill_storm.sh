@@ -90,8 +90,10 @@ while :; do
             cat log
             fail "after $done_kills kills: $(bits storm), not $wanted"
         }
-        [ "$(grep -c '"event":"step"' runs/storm/metrics.jsonl)" = 60 ] ||
+        [ "$(grep -c '"event":"step"' runs/storm/metrics.jsonl)" = 60 ] || {
+            cut -c 1-60 runs/storm/metrics.jsonl
             fail "after $done_kills kills: not 60 records of steps"
+        }
         resumes=$((resumes + $(grep -c '"event":"resume"' runs/storm/metrics.jsonl)))
         ends=$((ends + 1))
         [ $done_kills -lt "$kills" ] || break
