@@ -404,7 +404,8 @@ static int train_run(Trainer *trainer, const Settings *settings, const Line *lin
     int code = trainer_run(trainer, run, &result);
     run_write_summary(run, &result);
     if (code == EXIT_OK)
-        run_write_weights(run, &trainer->model.layout, trainer->w, trainer->step);
+        run_write_weights(run, &trainer->model.layout, trainer_final_weights(trainer),
+                          trainer->step);
     say_result(&result, run_folder(run));
     bool ok = comm_all_ok(comm, run_close(run, &err), &err);
     run_unlock(lock);

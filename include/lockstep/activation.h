@@ -11,7 +11,7 @@
 
 VMATH_INLINE float gelu_tanh_part(float x)
 {
-    return vmath_tanh(GELU_SQRT_2_PI * (x + GELU_CUBIC * x * x * x));
+    return vmath_tanh(GELU_SQRT_2_PI * fused(GELU_CUBIC * x * x, x, x));
 }
 
 VMATH_INLINE float gelu_value(float x)
@@ -29,14 +29,14 @@ VMATH_INLINE float gelu_tanh_value(float x)
 VMATH_INLINE float gelu_slope(float x)
 {
     float density, distribution = vmath_normal(x, &density);
-    return distribution + x * density;
+    return fused(x, density, distribution);
 }
 
 /* With t = tanh(u): dy/dx = (1 + t)/2 + x/2 (1 - t^2) du/dx */
 VMATH_INLINE float gelu_tanh_slope(float x)
 {
-    float t = gelu_tanh_part(x), du = GELU_SQRT_2_PI * (1 + 3 * GELU_CUBIC * x * x);
-    return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * du;
+    float t = gelu_tanh_part(x), du = GELU_SQRT_2_PI * fused(3 * GELU_CUBIC * x, x, 1);
+    return fused(0.5f * x * fused(-t, t, 1), du, 0.5f * (1 + t));
 }
 
 /* `which` is a constant where this is called in a loop. */

@@ -67,12 +67,14 @@ void *shared_part(const SharedMemory *memory, int rank);
 bool comm_shares(const Comm *comm);
 void comm_set_share(Comm *comm, bool share);
 
-/* An Exchange over slices: rank r owns layout_slice(layout, r, size). Borrows comm and layout. */
+/* An Exchange over slices: rank r owns the blocks [bounds[r], bounds[r + 1]), or with bounds NULL
+ * layout_slice(layout, r, size). Borrows comm and layout. */
 typedef struct SliceExchange {
     Comm *comm;
     size_t *block_bounds, *float_bounds; /* size + 1 each, owned */
 } SliceExchange;
-void slice_exchange_init(SliceExchange *exchange, Comm *comm, const Layout *layout);
+void slice_exchange_init(SliceExchange *exchange, Comm *comm, const Layout *layout,
+                         const size_t *bounds);
 void slice_exchange_free(SliceExchange *exchange);
 Exchange slice_exchange(SliceExchange *exchange); /* per-block arrays */
 

@@ -1,10 +1,10 @@
 /* The CPU: instruction-set level of our own kernels, and the kernel family ("core") OpenBLAS uses.
  * Both decide bits, so both are part of a run's identity and are compared across ranks at start.
  *
- * Every file below src/base/kernels, src/nn/kernels, src/nn/layers, src/nn/losses and
- * src/opt/methods is compiled once per level with -DLOCKSTEP_ISA=v2|v3|v4 (x86-64-v2/v3/v4; only
- * `v2` elsewhere, meaning portable C). Its public objects are named with ISA_NAME, and the family's
- * registry picks by cpu_isa(). */
+ * Every file below src/base/kernels, src/nn/kernels, src/nn/layers, src/nn/losses, src/opt/methods
+ * and src/opt/wrappers is compiled once per level with -DLOCKSTEP_ISA=v2|v3|v4 (x86-64-v2/v3/v4;
+ * only `v2` elsewhere, meaning portable C). Its public objects are named with ISA_NAME, and the
+ * family's registry picks by cpu_isa(). */
 #ifndef LOCKSTEP_CPU_H
 #define LOCKSTEP_CPU_H
 

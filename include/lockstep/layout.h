@@ -52,7 +52,7 @@ typedef struct Layout {
 } Layout;
 
 typedef struct LayoutBlock {
-    int tensor;
+    int index, tensor;
     size_t offset, n; /* in the arena, floats; n is a multiple of LAYOUT_ALIGN (padding included) */
 } LayoutBlock;
 
@@ -75,6 +75,8 @@ typedef struct Slice {
 
 /* Slice number `part` of `parts`, cut so that floats are balanced to within one block. */
 Slice layout_slice(const Layout *layout, int part, int parts);
+/* The slice of the blocks [first, last). */
+Slice layout_blocks(const Layout *layout, int first, int last);
 
 /* For every block of the slice: sums[block] = sum of squares of x over the block (float squares,
  * summed in double, fixed order). `sums` is indexed by block number over the whole arena. */
@@ -83,7 +85,9 @@ void layout_block_squares(const Layout *layout, Slice slice, const float *x, dou
 /* The sum of sums[] over one tensor's blocks, in block order. */
 double layout_tensor_sum(const Layout *layout, int tensor, const double *sums);
 
-/* 64-bit digest (XXH3) per block of the slice over the tensor's own floats, padding left out. */
+/* 64-bit digest (XXH3) of a block of the arena x over the tensor's own floats, padding left out; of
+ * every block of the slice. */
+uint64_t layout_block_digest(const Layout *layout, LayoutBlock block, const float *x);
 void layout_block_digests(const Layout *layout, Slice slice, const float *x, uint64_t *digests);
 
 /* Digest of a whole arena from all its block digests: names, shapes and values. */
@@ -100,9 +104,14 @@ typedef struct Gradient {
      * to its place in `sums` if `keep`, else anywhere, and valid until the next call. */
     const float *(*finish)(void *context, LayoutBlock block, bool keep);
     void *context;
+    /* NULL, or to be told of every block whose weights have got their new values, once a step,
+     * while they are in the cache. */
+    void (*updated)(void *listener, LayoutBlock block);
+    void *listener;
 } Gradient;
 Gradient gradient_at(float *sums); /* that is complete */
 const float *gradient_block(Gradient gradient, LayoutBlock block, bool keep);
+void gradient_updated(Gradient gradient, LayoutBlock block);
 
 /* Statistics inside the slice: w = keep * w + increment. */
 void layout_update_statistics(const Layout *layout, Slice slice, float *w, Gradient increment);

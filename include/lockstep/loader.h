@@ -7,6 +7,7 @@
 #define LOCKSTEP_LOADER_H
 
 #include "lockstep/batch.h"
+#include "lockstep/batch_plan.h"
 #include "lockstep/dataset.h"
 #include "lockstep/lanes.h"
 
@@ -46,8 +47,9 @@ typedef struct Loader {
     Shape shape;
     size_t sample_size; /* values in a sample */
     uint64_t seed;
-    int64_t steps_per_epoch;
+    int64_t steps_per_epoch; /* of the batch that a run begins with */
     int64_t epoch_samples; /* samples used per epoch: train.count, or less with last_batch: drop */
+    BatchPlan plan;        /* which step takes which samples; the caller may make it grow */
     const Lanes *lanes;    /* borrowed */
     bool normalize;        /* false: bytes / 255, floats as they are */
     int channels;          /* entries of mean and std: C of images, 1 of features */

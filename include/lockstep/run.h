@@ -4,6 +4,7 @@
 #ifndef LOCKSTEP_RUN_H
 #define LOCKSTEP_RUN_H
 
+#include "lockstep/batch_plan.h"
 #include "lockstep/comm.h"
 #include "lockstep/settings.h"
 
@@ -114,10 +115,10 @@ void run_write_meta(Run *run, int argc, char *const *argv, Comm *comm, const Run
 bool run_close(Run *run, Err *err);
 
 /* Progress on stderr: one updating line on a terminal (at most ten times a second, cut to its
- * width), elsewhere one plain line every `plain_every` steps (0: never) and one per evaluation.
- * Silent with LOG_QUIET and on ranks other than 0, where every call is allowed and does nothing. */
+ * width), elsewhere one plain line every `plain_every` (0: never) and one per evaluation. Silent
+ * with LOG_QUIET and on ranks other than 0, where every call is allowed and does nothing. */
 typedef struct Progress Progress;
-Progress *progress_new(int64_t steps, int64_t steps_per_epoch, int64_t plain_every);
+Progress *progress_new(int64_t steps, const BatchPlan *plan, Span plain_every);
 void progress_step(Progress *progress, const StepRecord *record);
 void progress_eval(Progress *progress, const EvalRecord *record);
 void progress_free(Progress *progress); /* ends the line */

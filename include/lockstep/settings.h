@@ -17,6 +17,7 @@ typedef struct TrainSettings {
     double epochs;    /* how long to train: one of the two, the other is 0 */
     int64_t steps;
     char *weights; /* safetensors file with the start values; "": the initialisers' */
+    ConfigNode *grow; /* list of {at, batch}, or NULL: read by the trainer; borrowed */
 } TrainSettings;
 
 typedef enum Tta { TTA_NONE, TTA_FLIP, TTA_MULTICROP } Tta;

@@ -58,6 +58,9 @@ typedef struct Trainer {
     SharedMemory *shared;               /* the host's one copy of w, on rank 0; or NULL */
     float *w;                           /* weights and running statistics, layout.n floats; owned
                                            unless shared */
+    float *average;                     /* weights to evaluate, where they are not w, like w; or
+                                           NULL */
+    SharedMemory *shared_average;       /* the host's one copy of it; or NULL */
     LaneReport *reports;                /* one per lane */
     double *lane_values;                /* scratch: one double per lane */
     Tally *chunk_tallies;               /* one per evaluation chunk */
@@ -97,6 +100,10 @@ StepOutcome trainer_step(Trainer *trainer);
  * is for the end of a run: with the test-time augmentation that eval.tta asks for. */
 Tally trainer_evaluate(Trainer *trainer);
 Tally trainer_test(Trainer *trainer);
+
+/* The weights to evaluate and to keep: w, or what the optimizer has as their average.
+ * Collective. */
+float *trainer_final_weights(Trainer *trainer);
 
 /* Is the loss a mean over positions of sequences, each with a label of its own? Then e^loss is a
  * perplexity. */

@@ -3,6 +3,12 @@
 #ifndef LOCKSTEP_VECTOR_H
 #define LOCKSTEP_VECTOR_H
 
+#include "lockstep/fused.h"
+
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
 /* VECTOR floats fill one register; it divides 16. */
 #if defined __AVX512F__
 #define VECTOR 16
@@ -22,6 +28,31 @@ typedef float VectorAnywhere __attribute__((vector_size(VECTOR * sizeof(float)),
 #define SPREAD(f) ((Vector){ (f), (f), (f), (f), (f), (f), (f), (f) })
 #else
 #define SPREAD(f) ((Vector){ (f), (f), (f), (f) })
+#endif
+
+/* a b + c, see fused.h. */
+#if defined __AVX512F__
+static inline Vector vector_fused(Vector a, Vector b, Vector c)
+{
+    return (Vector)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+#elif defined __FMA__
+static inline Vector vector_fused(Vector a, Vector b, Vector c)
+{
+    return (Vector)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+#elif FUSED
+static inline Vector vector_fused(Vector a, Vector b, Vector c)
+{
+    for (int i = 0; i < VECTOR; i++)
+        c[i] = fused(a[i], b[i], c[i]);
+    return c;
+}
+#else
+static inline Vector vector_fused(Vector a, Vector b, Vector c)
+{
+    return a * b + c;
+}
 #endif
 
 static inline Vector vector_load(const float *x)

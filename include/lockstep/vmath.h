@@ -1,7 +1,6 @@
 /* exp, log, tanh, the normal distribution and what follows from them in float, as plain C that the
  * compiler turns into vector code: no branch, no call, no table, no libm, so bits depend neither on
- * the libm version nor on the position in a loop. For the per-level kernel files (cpu.h), which are
- * compiled with contraction to FMA.
+ * the libm version nor on the position in a loop. For the per-level kernel files (cpu.h).
  *
  * Largest errors against double, over every 13th float of the whole range (tests/nn/test_vmath.c),
  * in ulp of the result; first without FMA (x86-64-v2), then with it (v3, v4):
@@ -19,6 +18,8 @@
  * digits). NaN in, NaN out. */
 #ifndef LOCKSTEP_VMATH_H
 #define LOCKSTEP_VMATH_H
+
+#include "lockstep/fused.h"
 
 #include <stdint.h>
 
@@ -51,17 +52,17 @@ VMATH_INLINE float vmath_exp(float x)
     const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves an integer in the low bits */
     float a = x > 89.0f ? 89.0f : x;
     a = a < -88.0f ? -88.0f : a;
-    VmathBits n = { .f = a * 1.44269504088896341f + round };
+    VmathBits n = { .f = fused(a, 1.44269504088896341f, round) };
     float whole = n.f - round;
-    float r = a - whole * 0.693359375f; /* ln 2 in two parts: the first product is exact */
-    r = r - whole * -2.12194440054690583e-4f;
+    float r = fused(-whole, 0.693359375f, a); /* ln 2 in two parts: the first product is exact */
+    r = fused(whole, 2.12194440054690583e-4f, r);
     float p = 1.9891981314e-4f;
-    p = p * r + 1.39345419283e-3f;
-    p = p * r + 8.33331002423e-3f;
-    p = p * r + 4.16664568097e-2f;
-    p = p * r + 1.66666666825e-1f;
-    p = p * r + 5.00000001429e-1f;
-    p = p * (r * r) + r + 1.0f;
+    p = fused(p, r, 1.39345419283e-3f);
+    p = fused(p, r, 8.33331002423e-3f);
+    p = fused(p, r, 4.16664568097e-2f);
+    p = fused(p, r, 1.66666666825e-1f);
+    p = fused(p, r, 5.00000001429e-1f);
+    p = fused(p, r * r, r) + 1.0f;
     uint32_t exponent = n.u - 0x4b400000u; /* n, two's complement */
     uint32_t half = (uint32_t)((int32_t)exponent >> 1);
     VmathBits low = { .u = (half + 127u) << 23 };
@@ -81,18 +82,18 @@ VMATH_INLINE float vmath_log(float x)
     VmathBits m = { .u = (shifted & 0x007fffffu) + 0x3f3504f3u };
     float z = m.f - 1.0f;
     float p = -6.20150011902e-2f;
-    p = p * z + 1.05308647389e-1f;
-    p = p * z + -1.06461916382e-1f;
-    p = p * z + 1.10377833591e-1f;
-    p = p * z + -1.24507433209e-1f;
-    p = p * z + 1.42865245478e-1f;
-    p = p * z + -1.66680015231e-1f;
-    p = p * z + 2.00000100397e-1f;
-    p = p * z + -2.4999990275e-1f;
-    p = p * z + 3.33333332812e-1f;
+    p = fused(p, z, 1.05308647389e-1f);
+    p = fused(p, z, -1.06461916382e-1f);
+    p = fused(p, z, 1.10377833591e-1f);
+    p = fused(p, z, -1.24507433209e-1f);
+    p = fused(p, z, 1.42865245478e-1f);
+    p = fused(p, z, -1.66680015231e-1f);
+    p = fused(p, z, 2.00000100397e-1f);
+    p = fused(p, z, -2.4999990275e-1f);
+    p = fused(p, z, 3.33333332812e-1f);
     float z2 = z * z;
-    float y = p * (z2 * z) + n * -2.12194440054690583e-4f - 0.5f * z2;
-    y = (z + y) + n * 0.693359375f;
+    float y = fused(-0.5f, z2, fused(p, z2 * z, n * -2.12194440054690583e-4f));
+    y = fused(n, 0.693359375f, z + y);
     y = x < 3.40282347e38f ? y : x; /* infinity and NaN as they are */
     y = x < 1.17549435e-38f ? (x == 0.0f ? -__builtin_inff() : __builtin_nanf("")) : y;
     return y;
@@ -103,12 +104,12 @@ VMATH_INLINE float vmath_tanh(float x)
 {
     float a = vmath_abs(x), s = x * x;
     float p = 2.29274481618e-3f;
-    p = p * s + -8.34394551584e-3f;
-    p = p * s + 2.1768918651e-2f;
-    p = p * s + -5.39592595772e-2f;
-    p = p * s + 1.33333035569e-1f;
-    p = p * s + -3.33333331721e-1f;
-    float near = x + x * (s * p);
+    p = fused(p, s, -8.34394551584e-3f);
+    p = fused(p, s, 2.1768918651e-2f);
+    p = fused(p, s, -5.39592595772e-2f);
+    p = fused(p, s, 1.33333035569e-1f);
+    p = fused(p, s, -3.33333331721e-1f);
+    float near = fused(x, s * p, x);
     float far = vmath_copysign(1.0f - 2.0f / (vmath_exp(2.0f * a) + 1.0f), x);
     return a < 0.625f ? near : far;
 }
@@ -118,16 +119,16 @@ VMATH_INLINE float vmath_tanh(float x)
 VMATH_INLINE float vmath_normal(float x, float *density)
 {
     float a = vmath_abs(x), e = vmath_exp(-0.5f * a * a);
-    float u = 1.0f / (1.0f + 0.27f * a);
+    float u = 1.0f / fused(0.27f, a, 1.0f);
     float p = 2.91070282181e-2f;
-    p = p * u + -1.27242119885e-1f;
-    p = p * u + 1.71444687402e-1f;
-    p = p * u + -7.12139170019e-2f;
-    p = p * u + 1.09277206473e-1f;
-    p = p * u + 7.140606254e-2f;
-    p = p * u + 1.01980367006e-1f;
-    p = p * u + 1.07518603261e-1f;
-    p = p * u + 1.07722093059e-1f;
+    p = fused(p, u, -1.27242119885e-1f);
+    p = fused(p, u, 1.71444687402e-1f);
+    p = fused(p, u, -7.12139170019e-2f);
+    p = fused(p, u, 1.09277206473e-1f);
+    p = fused(p, u, 7.140606254e-2f);
+    p = fused(p, u, 1.01980367006e-1f);
+    p = fused(p, u, 1.07518603261e-1f);
+    p = fused(p, u, 1.07722093059e-1f);
     float tail = e * (u * p);
     *density = 0.398942280401432678f * e; /* 1 / sqrt(2 pi) */
     return x < 0.0f ? tail : 1.0f - tail;
@@ -147,13 +148,13 @@ VMATH_INLINE float vmath_softplus(float x)
     float e = vmath_exp(-vmath_abs(x));
     float s = e / (2.0f + e), s2 = s * s;
     float p = 2.0f / 15.0f;
-    p = p * s2 + 2.0f / 13.0f;
-    p = p * s2 + 2.0f / 11.0f;
-    p = p * s2 + 2.0f / 9.0f;
-    p = p * s2 + 2.0f / 7.0f;
-    p = p * s2 + 2.0f / 5.0f;
-    p = p * s2 + 2.0f / 3.0f;
-    float log = 2.0f * s + p * (s2 * s);
+    p = fused(p, s2, 2.0f / 13.0f);
+    p = fused(p, s2, 2.0f / 11.0f);
+    p = fused(p, s2, 2.0f / 9.0f);
+    p = fused(p, s2, 2.0f / 7.0f);
+    p = fused(p, s2, 2.0f / 5.0f);
+    p = fused(p, s2, 2.0f / 3.0f);
+    float log = fused(p, s2 * s, 2.0f * s);
     return (x < 0.0f ? 0.0f : x) + log;
 }
 

@@ -79,7 +79,8 @@ LayoutBlock layout_block(const Layout *layout, int block)
     const LayoutTensor *tensor = &layout->tensors[index];
     size_t from = (size_t)(block - tensor->first_block) * LAYOUT_BLOCK;
     size_t left = tensor->padded - from;
-    return (LayoutBlock){ .tensor = index,
+    return (LayoutBlock){ .index = block,
+                          .tensor = index,
                           .offset = tensor->offset + from,
                           .n = left < LAYOUT_BLOCK ? left : LAYOUT_BLOCK };
 }
@@ -104,20 +105,24 @@ static int block_at(const Layout *layout, size_t floats)
     return low;
 }
 
+Slice layout_blocks(const Layout *layout, int first, int last)
+{
+    expect(layout->sealed && first >= 0 && first <= last && last <= layout->blocks);
+    return (Slice){ .first_block = first,
+                    .last_block = last,
+                    .lo = block_offset(layout, first),
+                    .hi = block_offset(layout, last) };
+}
+
 Slice layout_slice(const Layout *layout, int part, int parts)
 {
     expect(layout->sealed && parts > 0 && part >= 0 && part < parts);
     size_t share = layout->n / (size_t)parts, rest = layout->n % (size_t)parts;
-    Slice slice;
-    slice.first_block =
-        block_at(layout, share * (size_t)part + rest * (size_t)part / (size_t)parts);
-    slice.last_block = part + 1 == parts
-                           ? layout->blocks
-                           : block_at(layout, share * (size_t)(part + 1) +
-                                                  rest * (size_t)(part + 1) / (size_t)parts);
-    slice.lo = block_offset(layout, slice.first_block);
-    slice.hi = block_offset(layout, slice.last_block);
-    return slice;
+    int first = block_at(layout, share * (size_t)part + rest * (size_t)part / (size_t)parts);
+    int last = part + 1 == parts ? layout->blocks
+                                 : block_at(layout, share * (size_t)(part + 1) +
+                                                        rest * (size_t)(part + 1) / (size_t)parts);
+    return layout_blocks(layout, first, last);
 }
 
 void layout_block_squares(const Layout *layout, Slice slice, const float *x, double *sums)
@@ -138,14 +143,17 @@ double layout_tensor_sum(const Layout *layout, int tensor, const double *sums)
     return sum;
 }
 
+uint64_t layout_block_digest(const Layout *layout, LayoutBlock block, const float *x)
+{
+    const LayoutTensor *t = &layout->tensors[block.tensor];
+    size_t left = t->offset + t->n - block.offset;
+    return XXH3_64bits(x + block.offset, (left < block.n ? left : block.n) * sizeof *x);
+}
+
 void layout_block_digests(const Layout *layout, Slice slice, const float *x, uint64_t *digests)
 {
-    for (int block = slice.first_block; block < slice.last_block; block++) {
-        LayoutBlock b = layout_block(layout, block);
-        const LayoutTensor *t = &layout->tensors[b.tensor];
-        size_t left = t->offset + t->n - b.offset;
-        digests[block] = XXH3_64bits(x + b.offset, (left < b.n ? left : b.n) * sizeof *x);
-    }
+    for (int block = slice.first_block; block < slice.last_block; block++)
+        digests[block] = layout_block_digest(layout, layout_block(layout, block), x);
 }
 
 uint64_t layout_digest(const Layout *layout, const uint64_t *digests)
@@ -176,13 +184,21 @@ const float *gradient_block(Gradient gradient, LayoutBlock block, bool keep)
                            : gradient.sums + block.offset;
 }
 
+void gradient_updated(Gradient gradient, LayoutBlock block)
+{
+    if (gradient.updated)
+        gradient.updated(gradient.listener, block);
+}
+
 void layout_update_statistics(const Layout *layout, Slice slice, float *w, Gradient increment)
 {
     for (int block = slice.first_block; block < slice.last_block; block++) {
         LayoutBlock b = layout_block(layout, block);
         const LayoutTensor *t = &layout->tensors[b.tensor];
-        if (t->flags & LAYOUT_STATISTIC)
-            kernels()->keep_add(w + b.offset, t->keep, gradient_block(increment, b, false), b.n);
+        if (!(t->flags & LAYOUT_STATISTIC))
+            continue;
+        kernels()->keep_add(w + b.offset, t->keep, gradient_block(increment, b, false), b.n);
+        gradient_updated(increment, b);
     }
 }
 

@@ -3,13 +3,15 @@
 
 #include "lockstep/memory.h"
 
-void slice_exchange_init(SliceExchange *exchange, Comm *comm, const Layout *layout)
+void slice_exchange_init(SliceExchange *exchange, Comm *comm, const Layout *layout,
+                         const size_t *bounds)
 {
     exchange->comm = comm;
     exchange->block_bounds = mem_array(size_t, comm->size + 1);
     exchange->float_bounds = mem_array(size_t, comm->size + 1);
     for (int rank = 0; rank < comm->size; rank++) {
-        Slice slice = layout_slice(layout, rank, comm->size);
+        Slice slice = bounds ? layout_blocks(layout, (int)bounds[rank], (int)bounds[rank + 1])
+                             : layout_slice(layout, rank, comm->size);
         expect((size_t)slice.first_block == exchange->block_bounds[rank]);
         expect(slice.lo == exchange->float_bounds[rank]);
         exchange->block_bounds[rank + 1] = (size_t)slice.last_block;

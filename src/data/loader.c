@@ -29,9 +29,7 @@ int64_t loader_sample(const Loader *loader, int64_t epoch, int64_t position)
 
 int loader_batch_size(const Loader *loader, int64_t step)
 {
-    int64_t first = step % loader->steps_per_epoch * loader->lanes->batch;
-    int64_t left = loader->epoch_samples - first;
-    return left < loader->lanes->batch ? (int)left : loader->lanes->batch;
+    return batch_plan_at(&loader->plan, step).size;
 }
 
 int64_t loader_targets(const Loader *loader, int64_t step)
@@ -133,9 +131,9 @@ static const Batch *hand_out(Loader *loader, const Dataset *set, int count)
 const Batch *loader_lane(Loader *loader, int64_t step, int lane)
 {
     const Lanes *lanes = loader->lanes;
-    int64_t epoch = step / loader->steps_per_epoch;
-    int64_t first = step % loader->steps_per_epoch * lanes->batch + lanes_offset(lanes, lane);
-    int count = lanes_samples(lanes, lane, loader_batch_size(loader, step));
+    BatchPlace place = batch_plan_at(&loader->plan, step);
+    int64_t epoch = place.epoch, first = place.position + lanes_offset(lanes, lane);
+    int count = lanes_samples(lanes, lane, place.size);
     if (loader->tokens) {
         for (int i = 0; i < count; i++)
             place_window(loader, epoch, first + i, i);

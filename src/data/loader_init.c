@@ -173,11 +173,12 @@ static bool set_epoch(Loader *loader, const Setup *setup, Err *err)
     loader->shuffle = setup->common.shuffle;
     loader->drop_last = setup->common.last_batch == LAST_BATCH_DROP;
     loader->epoch_samples = loader->drop_last ? count / batch * batch : count;
-    loader->steps_per_epoch = (loader->epoch_samples + batch - 1) / batch;
-    if (loader->steps_per_epoch == 0)
+    if (loader->epoch_samples == 0)
         return config_error(setup->config, setup->node, err,
                             "last_batch: drop leaves nothing of %lld samples in batches of %lld",
                             (long long)count, (long long)batch);
+    loader->plan = batch_plan(loader->epoch_samples, loader->lanes->batch);
+    loader->steps_per_epoch = loader->plan.stages[0].per_epoch;
     return true;
 }
 

@@ -162,12 +162,12 @@ static inline void groupnorm_apply(const GroupBlock *block, const float *mean, c
 {
     if (block->width < CHANNEL_BLOCK) {
         for (int c = 0; c < block->width; c++)
-            y[c] = (x[c] - mean[c]) * scale[c] + bias[c];
+            y[c] = fused(x[c] - mean[c], scale[c], bias[c]);
         return;
     }
     for (size_t p = 0; p < block->pixels * CHANNEL_BLOCK; p += CHANNEL_BLOCK)
         for (size_t c = 0; c < CHANNEL_BLOCK; c++)
-            y[p + c] = (x[p + c] - mean[c]) * scale[c] + bias[c];
+            y[p + c] = fused(x[p + c] - mean[c], scale[c], bias[c]);
 }
 
 static inline void groupnorm_forward(const Layer *layer, int batch, double eps, const float *x,
@@ -228,12 +228,12 @@ static inline void groupnorm_gradient(const GroupNorm *state, const GroupBlock *
                 *slope = state->slope + first;
     if (block->width < CHANNEL_BLOCK) {
         for (int c = 0; c < block->width; c++)
-            dx[c] = scale[c] * dy[c] - shift[c] - (x[c] - mean[c]) * slope[c];
+            dx[c] = fused(mean[c] - x[c], slope[c], fused(scale[c], dy[c], -shift[c]));
         return;
     }
     for (size_t p = 0; p < block->pixels * CHANNEL_BLOCK; p += CHANNEL_BLOCK)
         for (size_t c = 0; c < CHANNEL_BLOCK; c++)
-            dx[p + c] = scale[c] * dy[p + c] - shift[c] - (x[p + c] - mean[c]) * slope[c];
+            dx[p + c] = fused(mean[c] - x[p + c], slope[c], fused(scale[c], dy[p + c], -shift[c]));
 }
 
 static inline void groupnorm_backward(const Layer *layer, int batch, const float *x,

@@ -78,12 +78,12 @@ static inline double rownorm_squares(const float *x, float mean, size_t n)
         for (; i + ROWNORM_STEP <= end; i += ROWNORM_STEP)
             for (int k = 0; k < ROWNORM_WAYS; k++) {
                 Vector distance = vector_load(x + i + k * VECTOR) - mean;
-                sums.way[k] += distance * distance;
+                sums.way[k] = vector_fused(distance, distance, sums.way[k]);
             }
         for (; i < end; i += VECTOR) {
             int part = rownorm_part(i, end);
             Vector distance = rownorm_cut(vector_load_part(x + i, part) - mean, part);
-            sums.way[0] += distance * distance;
+            sums.way[0] = vector_fused(distance, distance, sums.way[0]);
         }
         total += rownorm_fold(&sums);
     }
@@ -103,13 +103,15 @@ static inline void rownorm_gradient(const float *x, float mean, const float *gai
                 size_t at = i + (size_t)k * VECTOR;
                 Vector e = vector_load(gain + at) * vector_load(dy + at);
                 sums.way[k] += e;
-                products.way[k] += e * (vector_load(x + at) - mean);
+                const Vector distance = vector_load(x + at) - mean;
+                products.way[k] = vector_fused(e, distance, products.way[k]);
             }
         for (; i < end; i += VECTOR) {
             int part = rownorm_part(i, end);
             Vector e = vector_load_part(gain + i, part) * vector_load_part(dy + i, part);
             sums.way[0] += e; /* zero behind the row's end */
-            products.way[0] += e * (vector_load_part(x + i, part) - mean);
+            const Vector distance = vector_load_part(x + i, part) - mean;
+            products.way[0] = vector_fused(e, distance, products.way[0]);
         }
         *sum += rownorm_fold(&sums);
         *product += rownorm_fold(&products);

@@ -145,7 +145,7 @@ SPECIALISED Vector part_squares(const float *x, Part part, Vector center, bool w
         const float *run = x + part.start + r * part.run_stride;
         for (size_t i = 0; i < part.items; i++) {
             Vector distance = load(run + i * part.stride, whole, part.width) - center;
-            total += distance * distance;
+            total = vector_fused(distance, distance, total);
         }
     }
     return total;
@@ -207,7 +207,7 @@ static inline void measure(const float *x, const Slab *slab, Channels *mean, Cha
 /* The layer by itself, in forward and again in backward, where its sign is what a relu asks for. */
 static inline Vector normalised(Vector distance, Vector scale, Vector shift)
 {
-    return distance * scale + shift;
+    return vector_fused(distance, scale, shift);
 }
 
 SPECIALISED void forward_part(const Arrays *arrays, Part part, const Affine *affine, int c,
@@ -285,7 +285,7 @@ SPECIALISED void products_part(const Arrays *arrays, Part part, const Affine *af
             if (by_x)
                 d = vector_where_positive(d, normalised(distance, scale, shift));
             sum += d;
-            product += d * distance;
+            product = vector_fused(d, distance, product);
         }
     }
     vector_store(products->sum.value + c, sum);
@@ -327,7 +327,8 @@ SPECIALISED void gradient_part(const Arrays *arrays, Part part, const Affine *af
             Vector d = load(dz + at, whole, part.width);
             if (by_x)
                 d = vector_where_positive(d, normalised(distance, scale, shift));
-            store(arrays->out + at, scale * (d - offset - distance * tilt), whole, part.width);
+            store(arrays->out + at, scale * vector_fused(-distance, tilt, d - offset), whole,
+                  part.width);
         }
     }
 }

@@ -1,244 +1,70 @@
-/* The optimizer shared by all methods: options, per-tensor decay and adaptation, norms, clipping,
- * and the passes over a slice. */
+/* One step of the optimizer: norms, clipping, and the passes over a slice. */
 #include "lockstep/optimizer.h"
-#include "lockstep/cpu.h"
 #include "lockstep/error.h"
 #include "lockstep/kernels.h"
-#include "lockstep/memory.h"
+#include "optimizer_parts.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
-/* ---- the methods, at the ISA level in use ---- */
+/* ---- views ---- */
 
-#define OPTIMIZER(name) extern const OptimizerType optimizer_##name##_v2;
-#include "optimizers.def"
-#undef OPTIMIZER
-#define OPTIMIZER(name) &optimizer_##name##_v2,
-static const OptimizerType *const methods_v2[] = {
-#include "optimizers.def"
-};
-#undef OPTIMIZER
-
-#ifdef __x86_64__
-#define OPTIMIZER(name) extern const OptimizerType optimizer_##name##_v3, optimizer_##name##_v4;
-#include "optimizers.def"
-#undef OPTIMIZER
-#define OPTIMIZER(name) &optimizer_##name##_v3,
-static const OptimizerType *const methods_v3[] = {
-#include "optimizers.def"
-};
-#undef OPTIMIZER
-#define OPTIMIZER(name) &optimizer_##name##_v4,
-static const OptimizerType *const methods_v4[] = {
-#include "optimizers.def"
-};
-#undef OPTIMIZER
-static const OptimizerType *const *const methods[ISA_COUNT] = { methods_v2, methods_v3,
-                                                                methods_v4 };
-#else
-static const OptimizerType *const *const methods[ISA_COUNT] = { methods_v2 };
-#endif
-
-enum { METHOD_COUNT = sizeof methods_v2 / sizeof *methods_v2 };
-
-const OptimizerType *const *optimizer_all(int *count)
+OptimizerRange optimizer_range(const Optimizer *o, int block, float *w, const float *g)
 {
-    *count = METHOD_COUNT;
-    return methods[cpu_isa()];
-}
-
-const OptimizerType *optimizer_find(const char *name)
-{
-    for (int i = 0; i < METHOD_COUNT; i++)
-        if (strcmp(methods[cpu_isa()][i]->name, name) == 0)
-            return methods[cpu_isa()][i];
-    return NULL;
-}
-
-/* ---- options ---- */
-
-typedef struct CommonOptions {
-    char *type;
-    double lr, weight_decay, clip_norm, clip_value, norm_bias_lr_factor;
-    bool decay_all, adapt_all, maximize;
-} CommonOptions;
-
-enum { OPTION_LR = 1, OPTION_WEIGHT_DECAY = 2, OPTION_CLIP_NORM = 3 };
-
-const Option optimizer_common_options[] = {
-    { "type", OPTION_STRING, OPTION_AT(CommonOptions, type), 0, 0, NULL, "sgd",
-      "the method: see `lockstep list optimizers`" },
-    { "lr", OPTION_FLOAT, OPTION_AT(CommonOptions, lr), 0, 1e9, NULL, "the method's",
-      "learning rate, before lr_scaling and the schedule" },
-    { "weight_decay", OPTION_FLOAT, OPTION_AT(CommonOptions, weight_decay), 0, 1e9, NULL,
-      "the method's", "weight decay; a tensor of one dimension has none unless decay_all" },
-    { "clip_norm", OPTION_FLOAT, OPTION_AT(CommonOptions, clip_norm), 0, 1e30, NULL, "the method's",
-      "largest norm of the whole gradient; 0: no clipping" },
-    { "clip_value", OPTION_FLOAT, OPTION_AT(CommonOptions, clip_value), 0, 1e30, NULL, "0",
-      "largest size of a gradient element, applied before clip_norm; 0: no clipping" },
-    { "decay_all", OPTION_BOOL, OPTION_AT(CommonOptions, decay_all), 0, 0, NULL, "false",
-      "decay every tensor; false: only those of two and more dimensions" },
-    { "adapt_all", OPTION_BOOL, OPTION_AT(CommonOptions, adapt_all), 0, 0, NULL, "false",
-      "trust ratios for every tensor; false: only those of two and more dimensions" },
-    { "norm_bias_lr_factor", OPTION_FLOAT, OPTION_AT(CommonOptions, norm_bias_lr_factor), 1e-6, 1e6,
-      NULL, "1",
-      "the lr of the biases of normalisations is multiplied by this, their decay divided by it, so "
-      "that a step's decay stays (Jordan 2024)" },
-    { "maximize", OPTION_BOOL, OPTION_AT(CommonOptions, maximize), 0, 0, NULL, "false",
-      "climb instead of descend: the gradient changes its sign" },
-    OPTION_END,
-};
-
-static const OptimizerType *read_type(const Config *config, ConfigNode *node, Err *err)
-{
-    config_as_map(node, "type");
-    const ConfigNode *value = config_get(node, "type");
-    bool given = value && value->kind == CONFIG_SCALAR && value->text;
-    const OptimizerType *type =
-        optimizer_find(given ? value->text : optimizer_common_options[0].def);
-    if (type)
-        return type;
-    const char *names[METHOD_COUNT];
-    for (int i = 0; i < METHOD_COUNT; i++)
-        names[i] = methods[cpu_isa()][i]->name;
-    config_unknown(config, value, false, "optimizer", "optimizers", names, METHOD_COUNT, err);
-    return NULL;
-}
-
-/* The common options with the method's own defaults in place. */
-static bool read_common(const Config *config, ConfigNode *node, const OptimizerType *type,
-                        CommonOptions *common, Err *err)
-{
-    Option table[sizeof optimizer_common_options / sizeof *optimizer_common_options];
-    memcpy(table, optimizer_common_options, sizeof table);
-    char lr[32], weight_decay[32], clip_norm[32];
-    snprintf(lr, sizeof lr, "%.15g", type->default_lr);
-    snprintf(weight_decay, sizeof weight_decay, "%.15g", type->default_weight_decay);
-    snprintf(clip_norm, sizeof clip_norm, "%.15g", type->default_clip_norm);
-    table[OPTION_LR].def = lr;
-    table[OPTION_WEIGHT_DECAY].def = weight_decay;
-    table[OPTION_CLIP_NORM].def = clip_norm;
-    const char *other[OPTIONS_MAX];
-    options_names(type->options, other);
-    return options_read(config, node, table, other, common, err);
-}
-
-static bool read_options(Optimizer *optimizer, const Config *config, ConfigNode *node,
-                         CommonOptions *common, Err *err)
-{
-    const OptimizerType *type = read_type(config, node, err);
-    if (!type || !read_common(config, node, type, common, err))
-        return false;
-    options_free(optimizer_common_options, common);
-    const char *other[OPTIONS_MAX];
-    options_names(optimizer_common_options, other);
-    void *options = mem_alloc(type->options_bytes);
-    if (!options_read(config, node, type->options, other, options, err)) {
-        mem_free(options);
-        return false;
-    }
-    optimizer->type = type;
-    optimizer->options = options;
-    Err problem;
-    if (type->check && !type->check(options, &problem))
-        return config_error(config, node, err, "%s", problem.text);
-    return true;
-}
-
-/* ---- life ---- */
-
-static void allocate(Optimizer *optimizer)
-{
-    const Layout *layout = optimizer->layout;
-    for (int i = 0; i < optimizer->type->states; i++)
-        optimizer->state[i] = mem_array(float, optimizer->slice.hi - optimizer->slice.lo);
-    optimizer->squares_w = mem_array(double, layout->blocks);
-    optimizer->squares_g = mem_array(double, layout->blocks);
-    optimizer->squares_u = mem_array(double, layout->blocks);
-    optimizer->squares_pairs = mem_array(double, 2 * layout->blocks);
-    optimizer->tensor_lr = mem_array(double, layout->count);
-    optimizer->tensor_decay = mem_array(double, layout->count);
-    optimizer->tensor_adapt = mem_array(bool, layout->count);
-    optimizer->trust = mem_array(double, layout->count);
-    optimizer->steps = mem_array(TensorStep, layout->count);
-}
-
-static void set_tensor(Optimizer *optimizer, const CommonOptions *common, int tensor)
-{
-    unsigned flags = optimizer->layout->tensors[tensor].flags;
-    bool decay = common->decay_all || flags & LAYOUT_DECAY;
-    double factor = flags & LAYOUT_NORM_BIAS ? common->norm_bias_lr_factor : 1;
-    optimizer->tensor_lr[tensor] = optimizer->layout->tensors[tensor].lr_factor * factor;
-    optimizer->tensor_decay[tensor] = decay ? common->weight_decay / factor : 0;
-    optimizer->tensor_adapt[tensor] = common->adapt_all || flags & LAYOUT_ADAPT;
-    optimizer->trust[tensor] = 1;
-}
-
-bool optimizer_init(Optimizer *optimizer, const Config *config, ConfigNode *node,
-                    const Layout *layout, Slice slice, Err *err)
-{
-    CommonOptions common;
-    *optimizer = (Optimizer){ .layout = layout, .slice = slice, .clip_factor = 1 };
-    if (!read_options(optimizer, config, node, &common, err))
-        return false;
-    const OptimizerType *type = optimizer->type;
-    expect(type->states <= OPTIMIZER_MAX_STATES);
-    optimizer->lr = common.lr;
-    optimizer->weight_decay = common.weight_decay;
-    optimizer->clip_norm = common.clip_norm;
-    optimizer->clip_value = common.clip_value;
-    optimizer->maximize = common.maximize;
-    optimizer->needs = type->needs ? type->needs(optimizer->options) : 0;
-    allocate(optimizer);
-    for (int i = 0; i < layout->count; i++)
-        set_tensor(optimizer, &common, i);
-    return true;
-}
-
-void optimizer_free(Optimizer *optimizer)
-{
-    if (optimizer->options)
-        options_free(optimizer->type->options, optimizer->options);
-    mem_free(optimizer->options);
+    LayoutBlock b = layout_block(o->layout, block);
+    OptimizerRange range = {
+        .w = w + b.offset, .g = g, .n = b.n, .first = b.offset - o->layout->tensors[b.tensor].offset
+    };
     for (int i = 0; i < OPTIMIZER_MAX_STATES; i++)
-        mem_free(optimizer->state[i]);
-    mem_free(optimizer->squares_w);
-    mem_free(optimizer->squares_g);
-    mem_free(optimizer->squares_u);
-    mem_free(optimizer->squares_pairs);
-    mem_free(optimizer->tensor_lr);
-    mem_free(optimizer->tensor_decay);
-    mem_free(optimizer->tensor_adapt);
-    mem_free(optimizer->trust);
-    mem_free(optimizer->steps);
-    *optimizer = (Optimizer){ 0 };
+        if (has_state(method_of(o, b.tensor), i))
+            range.state[i] = o->state[i] + o->state_at[i][block];
+    return range;
 }
 
-/* ---- norms ---- */
-
-/* Running statistics and frozen tensors: no part of any norm, no update. */
-static bool is_left_alone(const Layout *layout, int tensor)
+/* Whatever a method has done to the padding behind a tensor, at most 15 floats. */
+void optimizer_clear_padding(const Optimizer *o, int block, const OptimizerRange *range)
 {
-    return layout->tensors[tensor].flags & (LAYOUT_STATISTIC | LAYOUT_FROZEN);
-}
-
-/* Completes two arrays of block squares in one exchange. */
-static void complete_pair(Optimizer *o, Exchange exchange, double *a, double *b)
-{
-    if (!exchange.complete)
+    const LayoutTensor *tensor = &o->layout->tensors[o->layout->block_tensor[block]];
+    if (range->first + range->n <= tensor->n)
         return;
-    double *pairs = o->squares_pairs; /* (blocks, 2) */
-    for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
-        pairs[2 * block] = a[block];
-        pairs[2 * block + 1] = b[block];
-    }
-    exchange_complete(exchange, pairs, 2 * sizeof *pairs);
-    for (int block = 0; block < o->layout->blocks; block++) {
-        a[block] = pairs[2 * block];
-        b[block] = pairs[2 * block + 1];
-    }
+    size_t used = tensor->n - range->first, left = range->n - used;
+    memset(range->w + used, 0, left * sizeof(float));
+    for (int s = 0; s < OPTIMIZER_MAX_STATES; s++)
+        if (range->state[s])
+            memset(range->state[s] + used, 0, left * sizeof(float));
+}
+
+static OptimizerTensor whole_tensor(const Optimizer *o, int tensor, float *w, const float *g)
+{
+    const LayoutTensor *shape = &o->layout->tensors[tensor];
+    OptimizerTensor view = {
+        .shape = shape, .w = w + shape->offset, .g = g + shape->offset, .scratch = o->scratch
+    };
+    for (int i = 0; i < OPTIMIZER_MAX_STATES; i++)
+        if (has_state(method_of(o, tensor), i))
+            view.state[i] = o->state[i] + o->state_at[i][shape->first_block];
+    for (int i = 0; i < OPTIMIZER_MAX_BUFFERS; i++)
+        view.buffer[i] = o->buffers[tensor * OPTIMIZER_MAX_BUFFERS + i];
+    return view;
+}
+
+/* ---- block sums ---- */
+
+enum { SUM_ARRAYS = 2 + OPTIMIZER_MAX_SUMS };
+
+/* Completes arrays with a number per block in one exchange. */
+static void complete(Optimizer *o, Exchange exchange, double *const *arrays, int count)
+{
+    if (!exchange.complete || count == 0)
+        return;
+    double *all = o->exchanged; /* (blocks, count) */
+    for (int block = o->slice.first_block; block < o->slice.last_block; block++)
+        for (int i = 0; i < count; i++)
+            all[block * count + i] = arrays[i][block];
+    exchange_complete(exchange, all, (size_t)count * sizeof *all);
+    for (int block = 0; block < o->layout->blocks; block++)
+        for (int i = 0; i < count; i++)
+            arrays[i][block] = all[block * count + i];
 }
 
 /* Norm over all trained tensors, from completed block squares: blocks in order within a tensor,
@@ -267,59 +93,147 @@ static double clip_factor(const Optimizer *o, double norm)
     return factor < 1 ? factor : 1;
 }
 
-/* ---- one step ---- */
+/* ---- the beginning of a step ---- */
 
-static OptimizerRange block_range(const Optimizer *o, LayoutBlock block, float *w, const float *g)
+/* States that do not start at zero; their padding does. */
+static void start_block(Optimizer *o, int block, float *w)
 {
-    OptimizerRange range = { .w = w + block.offset, .g = g, .n = block.n };
-    for (int i = 0; i < o->type->states; i++)
-        range.state[i] = o->state[i] + (block.offset - o->slice.lo);
-    return range;
+    const OptimizerMethod *method = method_of(o, o->layout->block_tensor[block]);
+    OptimizerRange range = optimizer_range(o, block, w, NULL);
+    if (method->type->start) {
+        method->type->start(method->options, &range);
+        optimizer_clear_padding(o, block, &range);
+    }
+    for (int k = 0; k < o->wrapper_count; k++) {
+        const OptimizerWrapper *wrapper = &o->wrappers[k];
+        range = wrapper_range(o, wrapper, block, w);
+        if (wrapper->type->start)
+            wrapper->type->start(wrapper->options, &range);
+    }
+}
+
+static bool is_skipped(const Optimizer *o, int block)
+{
+    return is_left_alone(o->layout, o->layout->block_tensor[block]);
+}
+
+static MethodStep method_step(const Optimizer *o, const Rates *rates, double lr,
+                              const MethodStep *last)
+{
+    MethodStep step = *last;
+    step.t = rates->step + 1;
+    step.base_lr = lr;
+    step.lr = o->lr > 0 ? rates->lr * (lr / o->lr) : rates->lr;
+    step.loss = rates->loss;
+    return step;
+}
+
+static void begin_methods(Optimizer *o, const Rates *rates)
+{
+    for (int i = 0; i < o->method_count; i++) {
+        OptimizerMethod *method = &o->methods[i];
+        method->step = method_step(o, rates, method->lr, &method->step);
+        if (method->type->begin)
+            method->type->begin(method->options, &method->step);
+    }
+    for (int k = 0; k < o->wrapper_count; k++) {
+        OptimizerWrapper *wrapper = &o->wrappers[k];
+        wrapper->step = method_step(o, rates, o->lr, &wrapper->step);
+        if (wrapper->type->begin)
+            wrapper->type->begin(wrapper->options, &wrapper->step);
+    }
+}
+
+static void begin_tensors(Optimizer *o, const Rates *rates)
+{
+    for (int i = 0; i < o->layout->count; i++)
+        o->steps[i] =
+            (TensorStep){ .lr = rates->lr * o->tensor_lr[i],
+                          .base_lr = o->lr * o->tensor_lr[i],
+                          .momentum = rates->momentum,
+                          .t = rates->step + 1,
+                          .weight_decay = o->tensor_decay[i],
+                          .adapt = o->tensor_adapt[i],
+                          .scale = o->maximize ? -1 : 1,
+                          .trust = 1,
+                          .scalars = o->tensor_scalars + (ptrdiff_t)i * OPTIMIZER_MAX_SCALARS,
+                          .globals = method_of(o, i)->step.scalars,
+                          .tensor = i,
+                          .seed = rates->seed };
+}
+
+static void begin(Optimizer *o, const Rates *rates, float *w)
+{
+    for (int block = o->slice.first_block; o->t == 0 && block < o->slice.last_block; block++)
+        if (!is_skipped(o, block))
+            start_block(o, block, w);
+    begin_methods(o, rates);
+    begin_tensors(o, rates);
+    o->clip_factor = 1;
+}
+
+/* ---- changing the gradient ---- */
+
+static bool changes_gradient(const Optimizer *o)
+{
+    return o->clip_value > 0 || wrappers_change_gradient(o);
 }
 
 /* Squares of the slice of g, which is complete in its arena from now on. */
 static void square_gradient(Optimizer *o, Gradient *g)
 {
-    for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
-        LayoutBlock b = layout_block(o->layout, block);
-        if (!is_left_alone(o->layout, b.tensor))
+    for (int block = o->slice.first_block; block < o->slice.last_block; block++)
+        if (!is_skipped(o, block)) {
+            LayoutBlock b = layout_block(o->layout, block);
             o->squares_g[block] = kernels()->squares(gradient_block(*g, b, true), b.n);
-    }
-    *g = gradient_at(g->sums);
+        }
+    g->finish = NULL;
 }
 
-static void clamp(Optimizer *o, float *g)
+static void change_gradient(Optimizer *o, float *w, float *g)
 {
     for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
         LayoutBlock b = layout_block(o->layout, block);
-        if (!is_left_alone(o->layout, b.tensor))
+        bool begins = block == o->slice.first_block ||
+                      block == o->layout->tensors[b.tensor].first_block; /* of its part here */
+        if (is_left_alone(o->layout, b.tensor))
+            continue;
+        if (begins)
+            wrappers_gradient(o, b.tensor, w, g);
+        if (o->clip_value > 0)
             kernels()->clamp(g + b.offset, (float)o->clip_value, b.n);
     }
 }
 
-static void begin_steps(Optimizer *o, const Rates *rates)
+/* ---- norms ---- */
+
+static bool looks(const OptimizerMethod *method)
 {
-    for (int i = 0; i < o->layout->count; i++)
-        o->steps[i] = (TensorStep){ .lr = rates->lr * o->tensor_lr[i],
-                                    .t = rates->step + 1,
-                                    .weight_decay = o->tensor_decay[i],
-                                    .adapt = o->tensor_adapt[i],
-                                    .scale = o->maximize ? -1 : 1,
-                                    .trust = 1 };
+    return method->needs & OPTIMIZER_NORM_U || method->type->sums > 0;
 }
 
-/* Global norm and clip factor; norms of g, and of w for methods without a direction pass. */
-static void measure(Optimizer *o, const float *w, Gradient *g, Exchange exchange)
+/* Norms that are wanted before the pass of `look`, which takes those of w for its own methods. */
+static unsigned early_needs(const Optimizer *o)
 {
-    bool with_w = o->needs & OPTIMIZER_NORM_W && !(o->needs & OPTIMIZER_NORM_U);
+    unsigned needs = o->clip_norm > 0 ? OPTIMIZER_NORM_G : 0;
+    for (int i = 0; i < o->method_count; i++)
+        needs |= o->methods[i].needs & (looks(&o->methods[i]) ? OPTIMIZER_NORM_G : ~0U);
+    for (int k = 0; k < o->wrapper_count; k++)
+        if (o->wrappers[k].type->needs)
+            needs |= o->wrappers[k].type->needs(o->wrappers[k].options);
+    return needs;
+}
+
+/* Global norm and clip factor; norms of g and w. */
+static void measure(Optimizer *o, unsigned needs, const float *w, Gradient *g, Exchange exchange)
+{
+    bool with_w = needs & OPTIMIZER_NORM_W;
     square_gradient(o, g);
-    if (with_w) {
+    if (with_w)
         layout_block_squares(o->layout, o->slice, w, o->squares_w);
-        complete_pair(o, exchange, o->squares_g, o->squares_w);
-    } else
-        exchange_complete(exchange, o->squares_g, sizeof *o->squares_g);
+    complete(o, exchange, (double *const[]){ o->squares_g, o->squares_w }, with_w ? 2 : 1);
     double norm = global_norm(o->layout, o->squares_g);
-    if (o->clip_value <= 0)
+    if (!changes_gradient(o))
         o->grad_norm = norm;
     o->clip_factor = clip_factor(o, norm);
     for (int i = 0; i < o->layout->count; i++) {
@@ -330,74 +244,177 @@ static void measure(Optimizer *o, const float *w, Gradient *g, Exchange exchange
     }
 }
 
-/* Moments and the norms of direction and weights, block by block while they are in cache. */
-static void direct(Optimizer *o, float *w, Gradient *g, bool measured, Exchange exchange)
+/* ---- the pass before the update ---- */
+
+static bool any_looks(const Optimizer *o)
 {
-    for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
-        LayoutBlock b = layout_block(o->layout, block);
-        if (is_left_alone(o->layout, b.tensor))
-            continue;
-        OptimizerRange range = block_range(o, b, w, gradient_block(*g, b, true));
-        if (!measured)
-            o->squares_g[block] = kernels()->squares(range.g, range.n);
-        o->squares_w[block] = kernels()->squares(range.w, range.n);
-        o->squares_u[block] = o->type->direction(o->options, &o->steps[b.tensor], &range);
-    }
-    *g = gradient_at(g->sums);
-    complete_pair(o, exchange, o->squares_w, o->squares_u);
-    for (int i = 0; i < o->layout->count; i++) {
-        o->steps[i].norm_w = tensor_norm(o->layout, i, o->squares_w);
-        o->steps[i].norm_u = tensor_norm(o->layout, i, o->squares_u);
+    bool any = false;
+    for (int i = 0; i < o->method_count; i++)
+        any = any || looks(&o->methods[i]);
+    return any;
+}
+
+static void look_at_block(Optimizer *o, const OptimizerMethod *method, const TensorStep *step,
+                          int block, const OptimizerRange *range)
+{
+    double sums[OPTIMIZER_MAX_SUMS] = { 0 };
+    o->squares_w[block] = kernels()->squares(range->w, range->n);
+    if (method->needs & OPTIMIZER_NORM_U)
+        o->squares_u[block] = method->type->direction(method->options, step, range);
+    if (method->type->sums > 0)
+        method->type->gather(method->options, step, range, sums);
+    for (int i = 0; i < method->type->sums; i++)
+        o->sums[i][block] = sums[i];
+}
+
+static void sum_method(const Optimizer *o, int number, MethodStep *step)
+{
+    for (int k = 0; k < o->methods[number].type->sums; k++) {
+        step->sums[k] = 0;
+        for (int i = 0; i < o->layout->count; i++)
+            if (o->tensor_method[i] == number && !is_left_alone(o->layout, i))
+                step->sums[k] += layout_tensor_sum(o->layout, i, o->sums[k]);
     }
 }
 
-static void trust_ratios(Optimizer *o)
+/* Moments, the norms of direction and weights, and sums, block by block while they are in cache. */
+static void look(Optimizer *o, float *w, Gradient g, bool measured, Exchange exchange)
 {
+    bool sums = false;
+    for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
+        LayoutBlock b = layout_block(o->layout, block);
+        const OptimizerMethod *method = method_of(o, b.tensor);
+        if (is_left_alone(o->layout, b.tensor) || !looks(method))
+            continue;
+        OptimizerRange range = optimizer_range(o, block, w, gradient_block(g, b, true));
+        if (!measured)
+            o->squares_g[block] = kernels()->squares(range.g, range.n);
+        look_at_block(o, method, &o->steps[b.tensor], block, &range);
+    }
+    for (int i = 0; i < o->method_count; i++)
+        sums = sums || o->methods[i].type->sums > 0;
+    complete(o, exchange, (double *const[]){ o->squares_w, o->squares_u, o->sums[0], o->sums[1] },
+             sums ? SUM_ARRAYS : 2);
+    for (int i = 0; i < o->method_count; i++)
+        sum_method(o, i, &o->methods[i].step);
+    for (int i = 0; i < o->layout->count; i++)
+        if (looks(method_of(o, i))) {
+            o->steps[i].norm_w = tensor_norm(o->layout, i, o->squares_w);
+            o->steps[i].norm_u = tensor_norm(o->layout, i, o->squares_u);
+        }
+}
+
+static void decide_methods(Optimizer *o)
+{
+    for (int i = 0; i < o->method_count; i++) {
+        OptimizerMethod *method = &o->methods[i];
+        method->step.norm = o->grad_norm;
+        if (method->type->decide)
+            method->type->decide(method->options, &method->step);
+    }
     for (int i = 0; i < o->layout->count; i++) {
+        const OptimizerMethod *method = method_of(o, i);
         TensorStep *step = &o->steps[i];
-        if (o->type->trust_ratio && step->adapt && !is_left_alone(o->layout, i))
-            step->trust = o->type->trust_ratio(o->options, step);
+        if (!is_left_alone(o->layout, i) && method->type->tensor)
+            method->type->tensor(method->options, step);
+        if (!is_left_alone(o->layout, i) && method->type->trust_ratio && step->adapt)
+            step->trust = method->type->trust_ratio(method->options, step);
         o->trust[i] = step->trust;
     }
 }
 
+/* ---- the update ---- */
+
+/* All blocks of a tensor in g's arena. */
+static void complete_tensor(Optimizer *o, const LayoutTensor *t, Gradient g, bool measured)
+{
+    for (int block = t->first_block; block < t->first_block + t->blocks; block++) {
+        LayoutBlock b = layout_block(o->layout, block);
+        const float *g_block = gradient_block(g, b, true);
+        if (!measured)
+            o->squares_g[block] = kernels()->squares(g_block, b.n);
+    }
+}
+
+/* A tensor that this rank has whole. */
+static void update_whole(Optimizer *o, int tensor, float *w, Gradient g, bool measured)
+{
+    const LayoutTensor *t = &o->layout->tensors[tensor];
+    const OptimizerMethod *method = method_of(o, tensor);
+    expect(owns(o, tensor));
+    complete_tensor(o, t, g, measured);
+    if (o->tensor_lazy[tensor]) {
+        lazy_update(o, tensor, w, g);
+        return;
+    }
+    if (o->before)
+        memcpy(o->before, w + t->offset, t->padded * sizeof *w);
+    OptimizerTensor view = whole_tensor(o, tensor, w, g.sums);
+    method->type->update_tensor(method->options, &o->steps[tensor], &view);
+    int last = t->first_block + t->blocks - 1;
+    OptimizerRange end = optimizer_range(o, last, w, NULL);
+    optimizer_clear_padding(o, last, &end);
+    for (int block = t->first_block; block <= last; block++) {
+        size_t at = layout_block(o->layout, block).offset - t->offset;
+        wrappers_weights(o, block, w, o->before ? o->before + at : NULL);
+        gradient_updated(g, layout_block(o->layout, block));
+    }
+}
+
+static void update_block(Optimizer *o, int block, float *w, Gradient g, bool measured)
+{
+    LayoutBlock b = layout_block(o->layout, block);
+    const OptimizerMethod *method = method_of(o, b.tensor);
+    const float *g_block = looks(method) ? g.sums + b.offset : gradient_block(g, b, false);
+    OptimizerRange range = optimizer_range(o, block, w, g_block);
+    if (!measured && !looks(method))
+        o->squares_g[block] = kernels()->squares(range.g, range.n);
+    if (o->before)
+        memcpy(o->before, range.w, range.n * sizeof *w);
+    method->type->update(method->options, &o->steps[b.tensor], &range);
+    optimizer_clear_padding(o, block, &range);
+    wrappers_weights(o, block, w, o->before);
+    gradient_updated(g, b);
+}
+
 static void update(Optimizer *o, float *w, Gradient g, bool measured)
 {
-    for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
-        LayoutBlock b = layout_block(o->layout, block);
-        if (is_left_alone(o->layout, b.tensor))
-            continue;
-        OptimizerRange range = block_range(o, b, w, gradient_block(g, b, false));
-        if (!measured)
-            o->squares_g[block] = kernels()->squares(range.g, range.n);
-        o->type->update(o->options, &o->steps[b.tensor], &range);
+    for (int block = o->slice.first_block; block < o->slice.last_block;) {
+        int tensor = o->layout->block_tensor[block];
+        const LayoutTensor *t = &o->layout->tensors[tensor];
+        if (is_left_alone(o->layout, tensor))
+            block++;
+        else if (method_of(o, tensor)->type->update_tensor || o->tensor_lazy[tensor]) {
+            update_whole(o, tensor, w, g, measured);
+            block = t->first_block + t->blocks;
+        } else
+            update_block(o, block++, w, g, measured);
     }
 }
 
 bool optimizer_step(Optimizer *o, const Rates *rates, float *w, Gradient g, Exchange exchange)
 {
-    bool has_direction = o->needs & OPTIMIZER_NORM_U;
-    bool clips_value = o->clip_value > 0;
-    bool early = o->clip_norm > 0 || o->needs & OPTIMIZER_NORM_G ||
-                 (o->needs & OPTIMIZER_NORM_W && !has_direction);
-    bool measured = early || clips_value;
-    begin_steps(o, rates);
-    o->clip_factor = 1;
-    if (clips_value) { /* the norm that is reported is the one before any clipping */
+    bool changed = changes_gradient(o);
+    unsigned early = early_needs(o);
+    bool measured = changed || early;
+    begin(o, rates, w);
+    if (changed) { /* the norm that is reported is the one before any change */
         square_gradient(o, &g);
-        exchange_complete(exchange, o->squares_g, sizeof *o->squares_g);
+        complete(o, exchange, &o->squares_g, 1);
         o->grad_norm = global_norm(o->layout, o->squares_g);
-        clamp(o, g.sums);
+        change_gradient(o, w, g.sums);
     }
     if (early)
-        measure(o, w, &g, exchange);
-    if (has_direction)
-        direct(o, w, &g, measured, exchange);
-    trust_ratios(o);
-    update(o, w, g, measured || has_direction);
+        measure(o, early, w, &g, exchange);
+    wrappers_decide(o);
+    if (any_looks(o))
+        look(o, w, g, measured, exchange);
+    decide_methods(o);
+    update(o, w, g, measured);
     if (!measured) {
-        exchange_complete(exchange, o->squares_g, sizeof *o->squares_g);
+        complete(o, exchange, &o->squares_g, 1);
         o->grad_norm = global_norm(o->layout, o->squares_g);
     }
+    o->t = rates->step + 1;
     return isfinite(o->grad_norm);
 }

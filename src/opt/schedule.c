@@ -38,12 +38,13 @@ enum { FROM_FRACTION, FROM_BASE };
 enum { COUNT_AUTO, COUNT_FROM_ONE, COUNT_FROM_ZERO };
 enum { WARMUP_LINEAR, WARMUP_CONSTANT };
 enum { CLOCK_AUTO, CLOCK_RUN, CLOCK_AFTER_WARMUP };
+enum { GROWTH_KEEP, GROWTH_SCALE };
 
 typedef struct CommonOptions {
     char *type;
     Span warmup, length;
     double warmup_start, base_batch, min_lr;
-    int warmup_from, warmup_count, warmup_shape, clock, lr_scaling;
+    int warmup_from, warmup_count, warmup_shape, clock, lr_scaling, on_growth;
 } CommonOptions;
 
 const Option schedule_common_options[] = {
@@ -68,14 +69,16 @@ const Option schedule_common_options[] = {
     { "clock", OPTION_CHOICE, OPTION_AT(CommonOptions, clock), 0, 0, "auto|run|after_warmup",
       "auto",
       "what the shape counts from: the start of the run or the end of the warm-up; auto: run for "
-      "step and "
-      "constant, else after_warmup" },
+      "step, sequence, noam and constant, else after_warmup" },
     { "length", OPTION_SPAN, OPTION_AT(CommonOptions, length), 0, 1e15, NULL, "0",
       "how long the shape lasts; 0: to the end of the run" },
     { "lr_scaling", OPTION_CHOICE, OPTION_AT(CommonOptions, lr_scaling), 0, 0, "none|linear|sqrt",
       "none", "multiply optimizer.lr by batch / base_batch or its square root" },
     { "base_batch", OPTION_FLOAT, OPTION_AT(CommonOptions, base_batch), 0, 1e15, NULL, "0",
       "samples: the global batch that optimizer.lr is meant for; needed by lr_scaling" },
+    { "on_growth", OPTION_CHOICE, OPTION_AT(CommonOptions, on_growth), 0, 0, "keep|scale", "keep",
+      "when train.grow makes the batch larger: keep the lr, so that growth takes the place of "
+      "decay (Smith et al. 2018), or scale it by lr_scaling again" },
     { "min_lr", OPTION_FLOAT, OPTION_AT(CommonOptions, min_lr), 0, 1e9, NULL, "0",
       "lowest lr after the warm-up, absolute" },
     OPTION_END,
@@ -115,28 +118,33 @@ static bool read_options(Schedule *schedule, const Config *config, ConfigNode *n
     }
     schedule->type = type;
     schedule->options = options;
-    Err problem;
-    if (type->resolve && !type->resolve(options, &schedule->run, &problem))
-        return config_error(config, node, err, "%s", problem.text);
     return true;
 }
 
 /* ---- derivation ---- */
+
+static double scaling_factor(const Schedule *schedule, double batch)
+{
+    if (schedule->scaling == LR_SCALING_NONE)
+        return 1;
+    double ratio = batch / schedule->base_batch;
+    return schedule->scaling == LR_SCALING_LINEAR ? ratio : sqrt(ratio);
+}
 
 static bool set_peak(Schedule *schedule, const CommonOptions *common, const Config *config,
                      ConfigNode *node, Err *err)
 {
     schedule->scaling = (LrScaling)common->lr_scaling;
     schedule->base_batch = common->base_batch;
-    schedule->factor = 1;
-    if (schedule->scaling != LR_SCALING_NONE) {
-        if (common->base_batch <= 0)
-            return config_error(
-                config, node, err,
-                "lr_scaling needs base_batch, the global batch that optimizer.lr is for");
-        double ratio = (double)schedule->run.batch / common->base_batch;
-        schedule->factor = schedule->scaling == LR_SCALING_LINEAR ? ratio : sqrt(ratio);
-    }
+    schedule->grows = common->on_growth == GROWTH_SCALE;
+    if (schedule->scaling != LR_SCALING_NONE && common->base_batch <= 0)
+        return config_error(
+            config, node, err,
+            "lr_scaling needs base_batch, the global batch that optimizer.lr is for");
+    if (schedule->scaling == LR_SCALING_NONE && schedule->grows)
+        return config_error(config, config_get(node, "on_growth"), err,
+                            "scale needs lr_scaling: linear or sqrt");
+    schedule->factor = scaling_factor(schedule, (double)schedule->run.batch);
     schedule->peak = schedule->run.base_lr * schedule->factor;
     return true;
 }
@@ -144,20 +152,36 @@ static bool set_peak(Schedule *schedule, const CommonOptions *common, const Conf
 static void set_clock(Schedule *schedule, const CommonOptions *common)
 {
     const ScheduleRun *run = &schedule->run;
-    schedule->warmup_steps = span_steps(common->warmup, run->steps_per_epoch, run->batch);
+    schedule->plan =
+        run->plan ? *run->plan : batch_plan(run->steps_per_epoch * run->batch, (int)run->batch);
+    schedule->warmup_steps = batch_plan_span(&schedule->plan, run->start, common->warmup);
     schedule->warmup_start =
         common->warmup_from == FROM_BASE ? 1 / schedule->factor : common->warmup_start;
     schedule->warmup_constant = common->warmup_shape == WARMUP_CONSTANT;
     bool starts_at_zero = schedule->warmup_start == 0;
     schedule->warmup_first = common->warmup_count == COUNT_FROM_ONE ||
                              (common->warmup_count == COUNT_AUTO && starts_at_zero);
-    schedule->shifted = common->clock == CLOCK_AFTER_WARMUP ||
-                        (common->clock == CLOCK_AUTO && schedule->type->after_warmup);
-    schedule->length = span_steps(common->length, run->steps_per_epoch, run->batch);
+    bool waits = common->clock == CLOCK_AFTER_WARMUP ||
+                 (common->clock == CLOCK_AUTO && schedule->type->after_warmup);
+    schedule->origin = waits ? schedule->warmup_steps : 0;
+    schedule->length =
+        batch_plan_span(&schedule->plan, run->start + schedule->origin, common->length);
     if (schedule->length == 0)
-        schedule->length = run->steps - (schedule->shifted ? schedule->warmup_steps : 0);
+        schedule->length = run->steps - schedule->origin;
     if (schedule->length < 1)
         schedule->length = 1;
+}
+
+static bool resolve(Schedule *schedule, const Config *config, ConfigNode *node, Err *err)
+{
+    ScheduleSetup setup = { .config = config,
+                            .node = node,
+                            .run = &schedule->run,
+                            .plan = &schedule->plan,
+                            .origin = schedule->run.start + schedule->origin,
+                            .warmup = schedule->warmup_steps,
+                            .length = schedule->length };
+    return !schedule->type->resolve || schedule->type->resolve(schedule->options, &setup, err);
 }
 
 bool schedule_init(Schedule *schedule, const Config *config, ConfigNode *node,
@@ -174,26 +198,80 @@ bool schedule_init(Schedule *schedule, const Config *config, ConfigNode *node,
         return false;
     set_clock(schedule, &common);
     schedule->min_lr = common.min_lr;
-    return true;
+    return resolve(schedule, config, node, err);
 }
 
 void schedule_free(Schedule *schedule)
 {
+    if (schedule->options && schedule->type->release)
+        schedule->type->release(schedule->options);
     if (schedule->options)
         options_free(schedule->type->options, schedule->options);
     mem_free(schedule->options);
     *schedule = (Schedule){ 0 };
 }
 
+int64_t schedule_span(const ScheduleSetup *setup, Span span)
+{
+    return batch_plan_span(setup->plan, setup->origin, span);
+}
+
+int64_t schedule_period(const ScheduleSetup *setup, Span period)
+{
+    const BatchStage *first = setup->plan->stages;
+    return span_steps(period, first->per_epoch, first->batch);
+}
+
+int64_t schedule_tick(const ScheduleClock *clock, Span period)
+{
+    return period.unit == SPAN_STEPS ? clock->step : clock->time;
+}
+
+/* ---- every step ---- */
+
+/* While the warm-up lasts, the shape stands at its beginning. */
+static ScheduleClock clock_at(const Schedule *schedule, int64_t step)
+{
+    const BatchPlan *plan = &schedule->plan;
+    int64_t since = step > schedule->origin ? step - schedule->origin : 0;
+    ScheduleClock clock = {
+        .step = since, .steps = schedule->length, .time = since, .state = &schedule->state
+    };
+    int64_t origin = schedule->run.start + schedule->origin;
+    if (plan->count > 1)
+        clock.time = batch_plan_time(plan, origin + since) - batch_plan_time(plan, origin);
+    return clock;
+}
+
+static double peak_at(const Schedule *schedule, int64_t step)
+{
+    if (!schedule->grows)
+        return schedule->peak;
+    double batch = batch_plan_at(&schedule->plan, schedule->run.start + step).batch;
+    return schedule->run.base_lr * scaling_factor(schedule, batch);
+}
+
 double schedule_lr(const Schedule *schedule, int64_t step)
 {
+    double peak = peak_at(schedule, step);
     if (step < schedule->warmup_steps) {
         double done = (double)(step + schedule->warmup_first) / (double)schedule->warmup_steps;
         double start = schedule->warmup_start;
-        return schedule->peak * (schedule->warmup_constant ? start : start + (1 - start) * done);
+        return peak * (schedule->warmup_constant ? start : start + (1 - start) * done);
     }
-    ScheduleClock clock = { .step = step - (schedule->shifted ? schedule->warmup_steps : 0),
-                            .steps = schedule->length };
-    double lr = schedule->peak * schedule->type->factor(schedule->options, &clock);
+    ScheduleClock clock = clock_at(schedule, step);
+    double lr = peak * schedule->type->factor(schedule->options, &clock);
     return lr > schedule->min_lr ? lr : schedule->min_lr;
+}
+
+double schedule_momentum(const Schedule *schedule, int64_t step)
+{
+    ScheduleClock clock = clock_at(schedule, step);
+    return schedule->type->momentum ? schedule->type->momentum(schedule->options, &clock) : 0;
+}
+
+void schedule_observe(Schedule *schedule, const ScheduleNews *news)
+{
+    if (schedule->type->observe)
+        schedule->type->observe(schedule->options, &schedule->plan, &schedule->state, news);
 }

@@ -80,12 +80,17 @@ static void say_model(const Trainer *t)
 
 static void say_batch(const Trainer *t)
 {
-    double samples =
-        (double)t->steps / (double)t->loader.steps_per_epoch * (double)t->loader.epoch_samples;
+    const BatchPlan *plan = &t->loader.plan;
+    double samples = (double)batch_plan_samples(plan, t->steps);
     log_info("batch      %d = %d lanes x %d samples, for up to %d ranks", t->lanes.batch,
              t->lanes.count, t->lanes.size, t->lanes.count);
+    for (int i = 1; i < plan->count; i++)
+        log_info("           %d = %d lanes x %d samples from step %s = %.4g epochs",
+                 plan->stages[i].batch, plan->stages[i].batch / t->lanes.size, t->lanes.size,
+                 count((double)plan->stages[i].step).s,
+                 (double)plan->stages[i].samples / (double)plan->epoch_samples);
     log_info("length     %s steps = %.4g epochs = %s samples", count((double)t->steps).s,
-             (double)t->steps / (double)t->loader.steps_per_epoch, count(samples).s);
+             samples / (double)plan->epoch_samples, count(samples).s);
 }
 
 /* The method, its two defaults that change results most, and whatever the user has set. */
@@ -125,11 +130,11 @@ static void say_lr(const Trainer *t)
             s->run.base_lr, s->base_batch, s->factor, rules[s->scaling], t->lanes.batch, s->peak);
     text_append(line, sizeof line, ", then %s", s->type->name);
     log_info("%s", line);
+    double warm = (double)batch_plan_samples(&t->loader.plan, s->warmup_steps);
     if (s->warmup_steps > 0)
         log_info("warm-up    lr %.4g to %.4g over %s steps = %.4g epochs = %s samples",
                  schedule_lr(s, 0), s->peak, count((double)s->warmup_steps).s,
-                 (double)s->warmup_steps / (double)t->loader.steps_per_epoch,
-                 count((double)s->warmup_steps * t->lanes.batch).s);
+                 warm / (double)t->loader.epoch_samples, count(warm).s);
 }
 
 void trainer_say_memory(const Trainer *t)

@@ -103,8 +103,7 @@ static void compare_identity(Changes *changes, const Trainer *t, const Checkpoin
 
 bool changes_check(const Trainer *t, const CheckpointState *state, const char *allow, Err *err)
 {
-    Changes changes = { .allow = allow,
-                        .watches_loss = strcmp(t->schedule.type->name, "plateau") == 0 };
+    Changes changes = { .allow = allow, .watches_loss = t->schedule.type->observe != NULL };
     if (!leaves_compare(state->config, &t->settings->config, compare_leaf, &changes, err))
         return err_prefix(err, "state.json: config: ");
     compare_identity(&changes, t, state);

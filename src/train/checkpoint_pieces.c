@@ -56,21 +56,45 @@ static void add_model(Pieces *pieces, Trainer *t)
     }
 }
 
+/* Floats of a parameter have the parameter's shape, everything else is a row. */
 static void add_optimizer(Pieces *pieces, Trainer *t)
 {
-    const Optimizer *o = &t->optimizer;
-    for (int s = 0; s < o->type->states; s++) {
-        for (int i = 0; i < o->layout->count; i++) {
-            const LayoutTensor *tensor = &o->layout->tensors[i];
-            Piece piece = { .type = "F32", .file = FILE_OPTIMIZER };
-            if (tensor->flags & (LAYOUT_STATISTIC | LAYOUT_FROZEN))
-                continue;
-            snprintf(piece.name, sizeof piece.name, "%s/%s", tensor->name, o->type->state_names[s]);
-            set_shape(&piece, tensor);
-            set_part(&piece, tensor, o->slice, o->state[s] - o->slice.lo);
-            add(pieces, piece);
-        }
+    static const char *const types[] = { [BUFFER_FLOAT] = "F32",
+                                         [BUFFER_DOUBLE] = "F64",
+                                         [BUFFER_INT64] = "I64" };
+    const Layout *layout = &t->model.layout;
+    OptimizerPiece state;
+    for (int i = 0; optimizer_piece(&t->optimizer, i, &state); i++) {
+        Piece piece = { .type = types[state.type],
+                        .file = FILE_OPTIMIZER,
+                        .ndim = 1,
+                        .shape = { (int64_t)state.total },
+                        .total = state.total,
+                        .first = state.first,
+                        .count = state.count,
+                        .replicated = state.replicated,
+                        .data = state.data };
+        snprintf(piece.name, sizeof piece.name, "%s", state.name);
+        if (state.type == BUFFER_FLOAT && state.tensor >= 0 &&
+            layout->tensors[state.tensor].n == state.total)
+            set_shape(&piece, &layout->tensors[state.tensor]);
+        add(pieces, piece);
     }
+}
+
+/* What a schedule has seen. */
+static void add_schedule(Pieces *pieces, Trainer *t)
+{
+    Piece piece = { .name = "schedule/state",
+                    .type = "F64",
+                    .file = FILE_OPTIMIZER,
+                    .ndim = 1,
+                    .shape = { SCHEDULE_STATES },
+                    .total = SCHEDULE_STATES,
+                    .count = SCHEDULE_STATES,
+                    .replicated = true,
+                    .data = t->schedule.state.value };
+    add(pieces, piece);
 }
 
 bool piece_is_mine(const Piece *piece, int rank)
@@ -83,6 +107,7 @@ void pieces_collect(Pieces *pieces, Trainer *t)
     *pieces = (Pieces){ 0 };
     add_model(pieces, t);
     add_optimizer(pieces, t);
+    add_schedule(pieces, t);
     for (size_t i = 0; i < pieces->count; i++)
         if (piece_is_mine(&pieces->piece[i], comm_rank(t->comm)))
             pieces->mine += pieces->piece[i].count * pieces->piece[i].item;

@@ -121,14 +121,14 @@ static json_t *file_value(const Pieces *pieces, int file, const uint64_t *digest
 
 static json_t *progress_value(const Trainer *t, int64_t number)
 {
-    int64_t per_epoch = t->loader.steps_per_epoch;
+    BatchPlace place = batch_plan_at(&t->loader.plan, t->step);
     json_t *value = json_object();
     set_integer(value, "number", number);
     set_integer(value, "step", t->step);
     set_integer(value, "steps", t->steps);
     set_integer(value, "samples", t->samples);
-    set_integer(value, "epoch", t->step / per_epoch);
-    set_integer(value, "step_in_epoch", t->step % per_epoch);
+    set_integer(value, "epoch", place.epoch);
+    set_integer(value, "sample_in_epoch", place.position);
     set_hex(value, "digest", t->digest);
     set_hex(value, "trajectory", t->trajectory);
     json_object_set_new(value, "epoch_tally", tally_value(&t->epoch_tally));

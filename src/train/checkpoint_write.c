@@ -375,9 +375,8 @@ static void finish(Trainer *t, Run *run)
 
 static bool is_due(const Trainer *t, bool best)
 {
-    const CheckpointSettings *settings = &t->settings->checkpoint;
-    int64_t every = span_steps(settings->every, t->loader.steps_per_epoch, t->lanes.batch);
-    return best || t->save || (every > 0 && t->step % every == 0);
+    return best || t->save ||
+           batch_plan_due(&t->loader.plan, t->step, t->settings->checkpoint.every);
 }
 
 void checkpointer_step(Trainer *t, Run *run, bool best)

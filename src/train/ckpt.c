@@ -86,11 +86,11 @@ static void show_state(const CheckpointState *state, const char *folder)
     log_out("written      %s by lockstep %s (%s) on %lld ranks", text_of(state, "time"),
             text_of(state, "version"), text_of(state, "git"),
             (long long)json_integer_value(json_object_get(state->root, "ranks")));
-    log_out("step         %lld of %lld, epoch %lld, step %lld in it, %s samples",
+    log_out("step         %lld of %lld, epoch %lld, sample %lld of it, %s samples",
             (long long)state->step,
             (long long)json_integer_value(json_object_get(progress, "steps")),
             (long long)json_integer_value(json_object_get(progress, "epoch")),
-            (long long)json_integer_value(json_object_get(progress, "step_in_epoch")),
+            (long long)json_integer_value(json_object_get(progress, "sample_in_epoch")),
             text_count(number, sizeof number, state->samples));
     log_out("digest       %016llx", (unsigned long long)state->digest);
     log_out("trajectory   %016llx", (unsigned long long)state->trajectory);

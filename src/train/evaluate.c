@@ -110,7 +110,7 @@ static Tally add_chunks(const Trainer *t)
 static Tally evaluate(Trainer *t, Tta tta)
 {
     const size_t *bounds = t->chunk_bounds + comm_rank(t->comm);
-    model_bind(&t->model, t->w, NULL);
+    model_bind(&t->model, trainer_final_weights(t), NULL);
     model_begin_step(&t->model, 0);
     for (size_t c = bounds[0]; c < bounds[1]; c++) /* this rank's chunks */
         t->chunk_tallies[c] = tta == TTA_NONE ? evaluate_chunk(t, (int64_t)c)

@@ -60,6 +60,25 @@ static Member optimizer_member(int index)
     return (Member){ type->name, type->help, type->formula, type->source, type->options };
 }
 
+static int group_count(void)
+{
+    return 0;
+}
+
+static int wrapper_count(void)
+{
+    int count;
+    wrapper_all(&count);
+    return count;
+}
+
+static Member wrapper_member(int index)
+{
+    int count;
+    const WrapperType *type = wrapper_all(&count)[index];
+    return (Member){ type->name, type->help, type->formula, type->source, type->options };
+}
+
 static int schedule_count(void)
 {
     int count;
@@ -127,6 +146,13 @@ const Family families[] = {
       initializer_count, initializer_member },
     { "optimizers", "optimizer", "optimizer", "`optimizer: {type: lars, lr: 2.0}`.",
       optimizer_common_options, optimizer_count, optimizer_member },
+    { "groups", "group", NULL,
+      "Entries of `optimizer.groups`: `- {match: \"*.bias\", weight_decay: 0}`. Beside the options "
+      "below, those of the method.",
+      optimizer_group_options, group_count, NULL },
+    { "wrappers", "wrapper", NULL,
+      "Entries of `optimizer.wrap`: `- ema`, `- ema: {decay: 0.99}`; they act in this order.", NULL,
+      wrapper_count, wrapper_member },
     { "schedules", "schedule", "schedule", "`schedule: {type: cosine, warmup: 5ep}`.",
       schedule_common_options, schedule_count, schedule_member },
     { "datasets", "dataset", "data", "`data: {type: idx, folder: ...}`.", loader_common_options,

@@ -49,6 +49,8 @@ static void print_family(const Family *family)
         Member member = family->member(i);
         log_out("  %-22s %s", member.name, member.help);
     }
+    if (family->count() == 0)
+        print_options(family->common);
 }
 
 /* A formula may have several lines; all are indented. */
@@ -241,7 +243,7 @@ static void markdown_family(const Family *family)
     }
     for (int i = 0; i < family->count(); i++)
         plain = plain && !family->member(i).options && !family->member(i).formula;
-    if (plain)
+    if (plain && family->count() > 0)
         log_out("\n| name | meaning |\n|---|---|");
     for (int i = 0; i < family->count(); i++) {
         Member member = family->member(i);

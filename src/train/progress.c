@@ -21,7 +21,7 @@
 
 struct Progress {
     ProgressView view;
-    int64_t plain_every;
+    Span plain_every;
     bool silent, updating; /* updating: one line on a terminal */
     bool drawn;            /* the cursor stands behind a progress line */
     int drawn_columns;
@@ -89,16 +89,15 @@ static void part_text(enum Part part, const ProgressView *view, const StepRecord
 
 static int64_t epochs_in(const ProgressView *view)
 {
-    int64_t per_epoch = view->steps_per_epoch > 0 ? view->steps_per_epoch : 1;
-    return (view->steps + per_epoch - 1) / per_epoch;
+    return view->steps > 0 ? batch_plan_at(&view->plan, view->steps - 1).epoch + 1 : 0;
 }
 
 /* The epoch that a step belongs to, 1-based, and the part of it that is done. */
 static int64_t epoch_of(const ProgressView *view, int64_t step, double *done)
 {
-    int64_t per_epoch = view->steps_per_epoch > 0 ? view->steps_per_epoch : 1;
-    int64_t before = step > 0 ? (step - 1) / per_epoch : 0;
-    int64_t begin = before * per_epoch, end = begin + per_epoch;
+    int64_t before = step > 0 ? batch_plan_at(&view->plan, step - 1).epoch : 0;
+    Span first = { (double)before, SPAN_EPOCHS }, next = { (double)before + 1, SPAN_EPOCHS };
+    int64_t begin = batch_plan_step(&view->plan, first), end = batch_plan_step(&view->plan, next);
     if (end > view->steps && view->steps > begin)
         end = view->steps; /* a run that stops inside its last epoch */
     *done = (double)(step - begin) / (double)(end - begin);
@@ -180,11 +179,11 @@ static int terminal_width(void)
     return window.ws_col - 1; /* the last column would wrap */
 }
 
-Progress *progress_new(int64_t steps, int64_t steps_per_epoch, int64_t plain_every)
+Progress *progress_new(int64_t steps, const BatchPlan *plan, Span plain_every)
 {
     const char *term = getenv("TERM");
     Progress *progress = mem_new(Progress);
-    progress->view = (ProgressView){ .steps = steps, .steps_per_epoch = steps_per_epoch };
+    progress->view = (ProgressView){ .steps = steps, .plan = *plan };
     progress->plain_every = plain_every;
     progress->silent = log_get_rank() != 0 || log_get_level() == LOG_QUIET;
     /* A carriage return is all that the line needs; NO_COLOR forbids the colour only. */
@@ -248,8 +247,9 @@ void progress_step(Progress *progress, const StepRecord *record)
         update(progress, record);
         return;
     }
-    bool due = progress->plain_every > 0 &&
-               (record->step % progress->plain_every == 0 || record->step == progress->view.steps);
+    bool due = progress->plain_every.value > 0 &&
+               (batch_plan_due(&progress->view.plan, record->step, progress->plain_every) ||
+                record->step == progress->view.steps);
     if (!due)
         return;
     progress_line(&progress->view, record, line, sizeof line);

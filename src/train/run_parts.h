@@ -109,8 +109,9 @@ void tensorboard_restart(TensorBoard *board, int64_t step);
 /* ---- progress.c ---- */
 
 typedef struct ProgressView {
-    int64_t steps, steps_per_epoch; /* of the whole run; per epoch */
-    int width;                      /* columns of the terminal; 0: a plain line */
+    int64_t steps; /* of the whole run */
+    BatchPlan plan;
+    int width; /* columns of the terminal; 0: a plain line */
     bool color;
 } ProgressView;
 

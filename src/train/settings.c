@@ -36,6 +36,9 @@ static const Option train_options[] = {
     { "weights", OPTION_STRING, OPTION_AT(TrainSettings, weights), 0, 0, NULL, "",
       "safetensors file with the start values of all weights and running statistics, by their "
       "names; default: those of the initialisers" },
+    { "grow", OPTION_NODE, OPTION_AT(TrainSettings, grow), 0, 0, NULL, "",
+      "larger batches later on, such as [{at: 30ep, batch: 1024}]: more lanes of the same size; "
+      "see schedule.on_growth" },
     OPTION_END,
 };
 

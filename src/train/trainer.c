@@ -1,5 +1,6 @@
 /* A training step, from samples to weights, and the loop around it. Read this file first. */
 #include "lockstep/trainer.h"
+#include "growth.h"
 #include "lockstep/checkpoint.h"
 #include "lockstep/clock.h"
 #include "lockstep/log.h"
@@ -90,13 +91,28 @@ static void extend_trajectory(Trainer *t)
     t->trajectory = XXH3_64bits_withSeed(link, sizeof link, t->trajectory);
 }
 
-/* A shared copy has it already. */
-void trainer_publish(Trainer *t)
+/* Each rank's slice of an arena to all ranks; a shared copy has it already. */
+static void publish(Trainer *t, const SharedMemory *shared, float *arena)
 {
-    if (t->shared)
+    if (shared)
         comm_barrier(t->comm);
     else
-        comm_publish(&t->slices, t->w);
+        comm_publish(&t->slices, arena);
+}
+
+void trainer_publish(Trainer *t)
+{
+    publish(t, t->shared, t->w);
+}
+
+float *trainer_final_weights(Trainer *t)
+{
+    if (!t->average)
+        return t->w;
+    comm_barrier(t->comm); /* nobody is evaluating the last ones any more */
+    optimizer_evaluated(&t->optimizer, t->w, t->average);
+    publish(t, t->shared_average, t->average);
+    return t->average;
 }
 
 void trainer_send_weights(Trainer *t)
@@ -107,9 +123,26 @@ void trainer_send_weights(Trainer *t)
         comm_broadcast(t->comm, t->w, t->model.layout.n * sizeof *t->w, 0);
 }
 
+static double accuracy(const Trainer *t, Tally tally)
+{
+    return t->model.loss.type->wants_labels ? tally.correct / tally.count : -1;
+}
+
+/* What a schedule may watch; the same on every rank. */
+static void observe(Trainer *t, ScheduleEvent event, Tally tally)
+{
+    ScheduleNews news = { .event = event,
+                          .done = t->step,
+                          .loss = tally.loss,
+                          .count = tally.count,
+                          .accuracy = accuracy(t, tally) };
+    schedule_observe(&t->schedule, &news);
+}
+
 StepOutcome trainer_step(Trainer *t)
 {
     int global_batch = loader_batch_size(&t->loader, t->step);
+    growth_step(t); /* more lanes, where the batch grows */
     t->lap = clock_seconds();
     model_bind(&t->model, t->w, NULL);
     model_begin_step(&t->model, global_batch); /* the weights are new */
@@ -125,17 +158,22 @@ StepOutcome trainer_step(Trainer *t)
     if (!isfinite(t->tally.loss))
         return STEP_DIVERGED;
 
-    t->rates = (Rates){ .lr = schedule_lr(&t->schedule, t->step), .step = t->step };
+    t->rates = (Rates){ .lr = schedule_lr(&t->schedule, t->step),
+                        .step = t->step,
+                        .momentum = schedule_momentum(&t->schedule, t->step),
+                        .loss = t->tally.loss / t->tally.count,
+                        .seed = (uint64_t)t->settings->seed };
     if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, slice_exchange(&t->slices)))
         return STEP_DIVERGED; /* norms, clip, trust ratios, update of my slice */
     layout_update_statistics(&t->model.layout, t->slice, t->w, gradient);
     lap(t, PHASE_UPDATE);
     t->step++;
     t->samples += global_batch;
+    observe(t, SCHEDULE_STEP, t->tally);
     t->digest = trainer_digest(t);
     extend_trajectory(t);
     lap(t, PHASE_DIGEST);
-    trainer_publish(t); /* every rank sees the new weights */
+    publish(t, t->shared, t->w); /* every rank sees the new weights */
     lap(t, PHASE_EXCHANGE);
     return STEP_OK;
 }
@@ -147,11 +185,6 @@ static void add_tally(Tally *sum, Tally tally)
     sum->loss += tally.loss;
     sum->correct += tally.correct;
     sum->count += tally.count;
-}
-
-static double accuracy(const Trainer *t, Tally tally)
-{
-    return t->model.loss.type->wants_labels ? tally.correct / tally.count : -1;
 }
 
 bool trainer_per_token(const Trainer *t)
@@ -170,9 +203,9 @@ static double epochs_done(const Trainer *t)
     return (double)t->samples / (double)t->loader.epoch_samples;
 }
 
-static bool is_due(int64_t step, int64_t every)
+static bool is_due(const Trainer *t, Span every)
 {
-    return every > 0 && step % every == 0;
+    return batch_plan_due(&t->loader.plan, t->step, every);
 }
 
 static StepRecord step_record(const Trainer *t, double seconds, double training_seconds)
@@ -198,6 +231,7 @@ static StepRecord step_record(const Trainer *t, double seconds, double training_
 static EvalRecord eval_record(Trainer *t, double start)
 {
     Tally tally = t->step == t->steps ? trainer_test(t) : trainer_evaluate(t);
+    observe(t, SCHEDULE_TEST, tally);
     return (EvalRecord){ .step = t->step,
                          .epoch = epochs_done(t),
                          .samples = t->samples,
@@ -220,8 +254,8 @@ static Summary summary(const Trainer *t, const char *status)
                       .steps = t->step,
                       .samples = t->samples,
                       .epochs = epochs_done(t),
-                      .global_batch = t->lanes.batch,
-                      .lanes = t->lanes.count,
+                      .global_batch = t->settings->train.batch,
+                      .lanes = t->settings->train.lanes,
                       .ranks = comm_size(t->comm),
                       .digest = t->digest,
                       .trajectory = t->trajectory,
@@ -253,13 +287,11 @@ static bool note_eval(Trainer *t, const EvalRecord *eval)
 
 static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Summary *result)
 {
-    int64_t per_epoch = t->loader.steps_per_epoch, batch = t->lanes.batch;
-    int64_t eval_every = span_steps(t->settings->eval.every, per_epoch, batch);
-    int64_t log_every = span_steps(t->settings->log.metrics, per_epoch, batch);
+    Span eval_every = t->settings->eval.every, log_every = t->settings->log.metrics;
     double start = clock_seconds() - t->history.seconds;
     bool diverged = false;
     while (t->step < t->steps && !t->stop) {
-        if (t->step % per_epoch == 0)
+        if (batch_plan_at(&t->loader.plan, t->step).position == 0)
             t->epoch_tally = (Tally){ 0 };
         diverged = trainer_step(t) == STEP_DIVERGED;
         if (diverged)
@@ -269,9 +301,9 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
         double now = clock_seconds() - start;
         StepRecord record = step_record(t, now, now - t->history.evaluating);
         progress_step(progress, &record);
-        if (is_due(t->step, log_every) || t->step == t->steps || t->stop)
+        if (is_due(t, log_every) || t->step == t->steps || t->stop)
             run_log_step(run, &record);
-        if (t->step == t->steps || (is_due(t->step, eval_every) && !t->stop)) {
+        if (t->step == t->steps || (is_due(t, eval_every) && !t->stop)) {
             EvalRecord eval = eval_record(t, start);
             t->history.evaluating += eval.seconds - now;
             run_log_eval(run, &eval);
@@ -309,9 +341,7 @@ static void finish_summary(const Trainer *t, Summary *result, const char *status
 
 int trainer_run(Trainer *t, Run *run, Summary *result)
 {
-    int64_t plain_every =
-        span_steps(t->settings->log.every, t->loader.steps_per_epoch, t->lanes.batch);
-    Progress *progress = progress_new(t->steps, t->loader.steps_per_epoch, plain_every);
+    Progress *progress = progress_new(t->steps, &t->loader.plan, t->settings->log.every);
     *result = summary(t, "running");
     const char *status = train_to_the_end(t, run, progress, result);
     progress_free(progress);

@@ -1,4 +1,5 @@
 /* Building a trainer: settings -> lanes, data, network, initial weights, optimizer, schedule. */
+#include "growth.h"
 #include "lockstep/bf16.h"
 #include "lockstep/checkpoint.h"
 #include "lockstep/cpu.h"
@@ -62,7 +63,7 @@ static bool init_data(Trainer *t, int *exit_code, Err *err)
     char text[128];
     snprintf(text, sizeof text, "training data digest: %016llx\ntest data digest: %016llx\n",
              (unsigned long long)t->loader.train.digest, (unsigned long long)t->loader.test.digest);
-    return same(t, text, exit_code, err);
+    return same(t, text, exit_code, err) && growth_read(t, err);
 }
 
 /* A row of values for each target. */
@@ -134,21 +135,38 @@ static int64_t training_steps(const Trainer *t)
     const TrainSettings *train = &t->settings->train;
     if (train->steps > 0)
         return train->steps;
-    int64_t steps = (int64_t)llround(train->epochs * (double)t->loader.steps_per_epoch);
-    return steps > 0 ? steps : 1;
+    return batch_plan_step(&t->loader.plan, (Span){ train->epochs, SPAN_EPOCHS });
+}
+
+/* Who owns which part of the arena. */
+static void share_out(Trainer *t)
+{
+    int rank = comm_rank(t->comm), ranks = comm_size(t->comm);
+    size_t *bounds = mem_array(size_t, ranks + 1);
+    optimizer_cut(&t->optimizer, ranks, bounds);
+    slice_exchange_init(&t->slices, t->comm, &t->model.layout, bounds);
+    t->slice = layout_blocks(&t->model.layout, (int)bounds[rank], (int)bounds[rank + 1]);
+    optimizer_own(&t->optimizer, t->slice);
+    mem_free(bounds);
+    if (optimizer_averages(&t->optimizer)) {
+        size_t n = t->model.layout.n;
+        bool first = rank == 0;
+        t->shared_average = shared_alloc(t->comm, first ? n * sizeof *t->average : 0);
+        t->average = t->shared_average ? shared_part(t->shared_average, 0) : mem_array(float, n);
+    }
 }
 
 static bool init_optimizer(Trainer *t, Err *err)
 {
     const Settings *s = t->settings;
-    slice_exchange_init(&t->slices, t->comm, &t->model.layout);
-    t->slice = layout_slice(&t->model.layout, comm_rank(t->comm), comm_size(t->comm));
-    if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, t->slice, err))
+    if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, err))
         return false;
+    share_out(t);
     t->steps = training_steps(t);
     ScheduleRun run = { .steps = t->steps,
                         .steps_per_epoch = t->loader.steps_per_epoch,
                         .batch = t->lanes.batch,
+                        .plan = &t->loader.plan,
                         .base_lr = t->optimizer.lr };
     return schedule_init(&t->schedule, &s->config, s->schedule, &run, err);
 }
@@ -157,19 +175,21 @@ static void allocate_scratch(Trainer *t)
 {
     int ranks = comm_size(t->comm);
     int64_t chunks = loader_chunks(&t->loader);
+    Lanes last = growth_last_lanes(t);
+    if (last.count > t->lanes.count) /* so that its memory is part of the plan */
+        reducer_free(reducer_init(t->comm, &last, &t->model.layout, &t->slices));
     t->reducer = reducer_init(t->comm, &t->lanes, &t->model.layout, &t->slices);
-    t->reports = mem_array(LaneReport, t->lanes.count);
-    t->lane_values = mem_array(double, t->lanes.count);
+    t->reports = mem_array(LaneReport, last.count);
+    t->lane_values = mem_array(double, last.count);
     t->chunk_tallies = mem_array(Tally, chunks);
     if (t->settings->eval.tta != TTA_NONE)
         t->mean_output = mem_array(float, (size_t)t->lanes.size *shape_stored(t->model.output));
     t->digests = mem_array(uint64_t, t->model.layout.blocks);
     t->lane_bounds = mem_array(size_t, ranks + 1);
     t->chunk_bounds = mem_array(size_t, ranks + 1);
-    for (int rank = 0; rank <= ranks; rank++) {
-        t->lane_bounds[rank] = (size_t)lanes_first(t->lanes.count, rank, ranks);
+    growth_set_bounds(t);
+    for (int rank = 0; rank <= ranks; rank++)
         t->chunk_bounds[rank] = (size_t)(chunks * rank / ranks);
-    }
     t->checkpointer = checkpointer_new(t);
 }
 
@@ -215,6 +235,9 @@ void trainer_free(Trainer *t)
     loader_free(&t->loader);
     if (!t->shared)
         mem_free(t->w);
+    if (!t->shared_average)
+        mem_free(t->average);
+    shared_free(t->shared_average);
     shared_free(t->shared);
     mem_free(t->reports);
     mem_free(t->lane_values);

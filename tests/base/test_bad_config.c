@@ -78,8 +78,7 @@ static bool read_families(const Settings *settings, Err *err)
     Schedule schedule = { 0 };
     const ModelWish wish = { .input = input, .output = { .ndim = 1, .dim = { 10, 1, 1 } } };
     bool ok = model_build(&model, config, settings->model, settings->loss, &wish, err);
-    ok = ok && optimizer_init(&optimizer, config, settings->optimizer, &model.layout,
-                              layout_slice(&model.layout, 0, 1), err);
+    ok = ok && optimizer_init(&optimizer, config, settings->optimizer, &model.layout, err);
     ok = ok && schedule_init(&schedule, config, settings->schedule, &run, err);
     schedule_free(&schedule);
     optimizer_free(&optimizer);

@@ -127,7 +127,7 @@ static bool job_holds_now(Job *job, int steps, ReducerOrder order)
     SliceExchange exchange;
     bool holds = true;
     ck_assert(lanes_init(&lanes, job->lanes, job->lanes, comm_rank(comm), comm_size(comm), NULL));
-    slice_exchange_init(&exchange, comm, &job->layout);
+    slice_exchange_init(&exchange, comm, &job->layout, NULL);
     Reducer *reducer = reducer_init(comm, &lanes, &job->layout, &exchange);
     reducer_set_order(reducer, order);
     for (job->step = 0; job->step < steps; job->step++) {
@@ -226,7 +226,7 @@ START_TEST(test_block_exchange)
 {
     Job job = new_job(8, mixed_sizes, 7);
     SliceExchange exchange;
-    slice_exchange_init(&exchange, comm, &job.layout);
+    slice_exchange_init(&exchange, comm, &job.layout, NULL);
     double *values = mem_array(double, job.layout.blocks);
     Slice slice = layout_slice(&job.layout, comm_rank(comm), comm_size(comm));
     for (int block = slice.first_block; block < slice.last_block; block++)
@@ -252,7 +252,7 @@ START_TEST(test_memory_and_traffic)
     SliceExchange exchange;
     comm_set_share(comm, false);
     ck_assert(lanes_init(&lanes, 64, 64, comm_rank(comm), ranks, NULL));
-    slice_exchange_init(&exchange, comm, &job.layout);
+    slice_exchange_init(&exchange, comm, &job.layout, NULL);
     Reducer *reducer = reducer_init(comm, &lanes, &job.layout, &exchange);
     int subtrees = 0;
     Subtree list[64];

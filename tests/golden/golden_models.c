@@ -338,9 +338,9 @@ static bool build(ModelRun *run)
     run->dw = mem_array(float, layout->n);
     run->sum = mem_array(float, layout->n);
     if (!model_initialize(&run->model, 1, run->w, why) ||
-        !optimizer_init(&run->optimizer, &run->config, config_get(root, "optimizer"), layout,
-                        layout_slice(layout, 0, 1), why))
+        !optimizer_init(&run->optimizer, &run->config, config_get(root, "optimizer"), layout, why))
         return false;
+    optimizer_own(&run->optimizer, layout_slice(layout, 0, 1));
     for (int i = 0; i < run->flat.layout.count; i++) {
         const LayoutTensor *tensor = &layout->tensors[run->tensor[i]];
         for (size_t k = 0; k < tensor->n; k++)

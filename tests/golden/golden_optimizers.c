@@ -334,10 +334,10 @@ static bool make_optimizer(Run *run, const Translation *t)
     const json_t *json = run->c->json;
     if (!recipe_parse(&t->recipe, "optimizer", &run->config, why))
         return false;
-    Slice all = layout_slice(&run->flat.layout, 0, 1);
     if (!optimizer_init(&run->optimizer, &run->config, config_get(run->config.root, "optimizer"),
-                        &run->flat.layout, all, why))
+                        &run->flat.layout, why))
         return false;
+    optimizer_own(&run->optimizer, layout_slice(&run->flat.layout, 0, 1));
     set_tensors(&run->optimizer, t, json);
     return true;
 }

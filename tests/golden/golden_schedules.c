@@ -191,10 +191,123 @@ static void mlperf_poly(Translation *t)
     recipe_add(r, "power: %.17g", recipe_number(r, "power", 2));
 }
 
+static void torch_restarts(Translation *t)
+{
+    recipe_add(&t->recipe, "cycle: %.17gst", recipe_number(&t->recipe, "T_0", 0));
+    recipe_add(&t->recipe, "growth: %.17g", recipe_number(&t->recipe, "T_mult", 1));
+    recipe_add(&t->recipe, "min: %.17g", fraction(t, "eta_min", 0));
+}
+
+/* A key whose value is one of a few words, under our name for it. */
+static void choose(Translation *t, const char *key, const char *option, const char *fallback,
+                   const char *const *words, size_t count)
+{
+    const char *word = key_text(t->recipe.left, key, fallback);
+    bool known = false;
+    for (size_t i = 0; i < count; i++)
+        known = known || strcmp(word, words[i]) == 0;
+    if (!known)
+        recipe_unsupported(&t->recipe, "%s = %s", key, word);
+    recipe_add(&t->recipe, "%s: %s", option, word);
+    recipe_drop(&t->recipe, key);
+}
+
+static void cycled_momentum(Translation *t, double base, double max)
+{
+    Recipe *r = &t->recipe;
+    recipe_add(r, "cycle_momentum: %s", recipe_flag(r, "cycle_momentum", true) ? "true" : "false");
+    recipe_add(r, "base_momentum: %.17g", recipe_number(r, "base_momentum", base));
+    recipe_add(r, "max_momentum: %.17g", recipe_number(r, "max_momentum", max));
+}
+
+/* base_lr is the lowest; the optimizer's own lr plays no part. */
+static void torch_cyclic(Translation *t)
+{
+    static const char *const modes[] = { "triangular", "triangular2", "exp_range" };
+    Recipe *r = &t->recipe;
+    double low = t->base_lr;
+    t->base_lr = recipe_number(r, "max_lr", 0);
+    recipe_drop(r, "optimizer_lr");
+    recipe_add(r, "min: %.17g", low / t->base_lr);
+    double up = recipe_number(r, "step_size_up", 2000);
+    double down = recipe_number(r, "step_size_down", 0);
+    recipe_add(r, "up: %.17gst, down: %.17gst", up, down);
+    recipe_add(r, "gamma: %.17g", recipe_number(r, "gamma", 1));
+    choose(t, "mode", "mode", "triangular", modes, 3);
+    cycled_momentum(t, 0.8, 0.9);
+}
+
+static void torch_onecycle(Translation *t)
+{
+    static const char *const ways[] = { "cos", "linear" };
+    Recipe *r = &t->recipe;
+    t->base_lr = recipe_number(r, "max_lr", t->base_lr);
+    double epochs = recipe_number(r, "epochs", 0), each = recipe_number(r, "steps_per_epoch", 0);
+    double total = recipe_number(r, "total_steps", 0);
+    recipe_add(r, "length: %.17gst", total > 0 ? total : epochs * each);
+    recipe_add(r, "pct_start: %.17g", recipe_number(r, "pct_start", 0.3));
+    recipe_add(r, "div_factor: %.17g", recipe_number(r, "div_factor", 25));
+    recipe_add(r, "final_div_factor: %.17g", recipe_number(r, "final_div_factor", 1e4));
+    recipe_add(r, "three_phase: %s", recipe_flag(r, "three_phase", false) ? "true" : "false");
+    choose(t, "anneal_strategy", "anneal", "cos", ways, 2);
+    cycled_momentum(t, 0.85, 0.95);
+}
+
+/* Looks once a row. */
+static void torch_plateau(Translation *t)
+{
+    static const char *const modes[] = { "min", "max" }, *const thresholds[] = { "rel", "abs" };
+    Recipe *r = &t->recipe;
+    recipe_add(r, "every: 1st, factor: %.17g", recipe_number(r, "factor", 0.1));
+    recipe_add(r, "patience: %.17g", recipe_number(r, "patience", 10));
+    recipe_add(r, "cooldown: %.17g", recipe_number(r, "cooldown", 0));
+    recipe_add(r, "threshold: %.17g", recipe_number(r, "threshold", 1e-4));
+    recipe_add(r, "min_lr: %.17g", recipe_number(r, "min_lr", 0));
+    choose(t, "mode", "mode", "min", modes, 2);
+    choose(t, "threshold_mode", "threshold_mode", "rel", thresholds, 2);
+}
+
+static void hf_restarts(Translation *t)
+{
+    hf_length(t);
+    recipe_add(&t->recipe, "cycles: %.17g", recipe_number(&t->recipe, "num_cycles", 1));
+}
+
+static void hf_inverse_sqrt(Translation *t)
+{
+    double warmup = warmup_from_zero(t, "num_warmup_steps");
+    double fallback = warmup > 0 ? warmup : 10000;
+    double timescale = recipe_number(&t->recipe, "timescale", fallback);
+    recipe_add(&t->recipe, "timescale: %.17gst", timescale > 0 ? timescale : fallback);
+}
+
+/* Its cosine has a number of half periods, one here; its 1 - sqrt falls to 0 whatever the minimum,
+ * which is a sequence of two here. */
+static void kozistr_wsd(Translation *t)
+{
+    Recipe *r = &t->recipe;
+    bool cosine = strcmp(key_text(r->left, "cooldown_type", "1-sqrt"), "1-sqrt") != 0;
+    double cycles = recipe_number(r, "num_cycles", 0.5), min = recipe_number(r, "min_lr_ratio", 0);
+    double stable = recipe_number(r, "num_stable_steps", 0);
+    double decay = recipe_number(r, "num_decay_steps", 0);
+    double warmup = recipe_number(r, "num_warmup_steps", 0);
+    recipe_drop(r, "cooldown_type");
+    if (cosine && cycles != 0.5)
+        recipe_unsupported(r, "a cosine with num_cycles other than 0.5");
+    char part[512];
+    snprintf(
+        part, sizeof part,
+        "type: wsd, warmup_count: from_zero, warmup: %.17gst, stable: %.17gst, decay: %.17gst, "
+        "cooldown: %s, min: %.17g, length: %.17gst",
+        warmup, stable, decay, cosine ? "cosine" : "sqrt", cosine ? min : 0, stable + decay);
+    recipe_add(r, "parts: [{%s}, {warmup_shape: constant, warmup_start: %.17g, warmup: 1e9st}]",
+               part, min);
+}
+
 static const Reference references[] = {
     { "StepLR", "step", torch_step },
     { "MultiStepLR", "step", torch_multistep },
-    { "ExponentialLR", "step", torch_exponential },
+    { "ExponentialLR", "exponential", torch_exponential },
     { "PolynomialLR", "poly", torch_polynomial },
     { "CosineAnnealingLR", "cosine", torch_cosine },
     { "LinearLR", "poly", torch_linear },
@@ -208,6 +321,13 @@ static const Reference references[] = {
     { "PolyLRScheduler", "poly", timm_poly },
     { "MultiStepLRScheduler", "step", timm_multistep },
     { "PolynomialDecayWithWarmup", "poly", mlperf_poly },
+    { "CosineAnnealingWarmRestarts", "sgdr", torch_restarts },
+    { "CyclicLR", "cyclic", torch_cyclic },
+    { "OneCycleLR", "onecycle", torch_onecycle },
+    { "ReduceLROnPlateau", "plateau", torch_plateau },
+    { "get_linear_warmup_cosine_restarts schedule", "sgdr", hf_restarts },
+    { "get_inverse_sqrt schedule", "inverse_sqrt", hf_inverse_sqrt },
+    { "get_wsd_schedule", "sequence", kozistr_wsd },
 };
 
 static const Reference *find_reference(const char *reference)
@@ -220,18 +340,37 @@ static const Reference *find_reference(const char *reference)
     return NULL;
 }
 
-static bool compare_rows(Case *c, FILE *file, const Schedule *schedule, double tolerance)
+/* What the third column is. */
+typedef enum Column { COLUMN_NONE, COLUMN_MOMENTUM, COLUMN_METRIC } Column;
+
+static Column third_column(const char *header)
+{
+    if (strncmp(header, "step,lr,momentum", 16) == 0)
+        return COLUMN_MOMENTUM;
+    return strncmp(header, "step,lr,metric", 14) == 0 ? COLUMN_METRIC : COLUMN_NONE;
+}
+
+/* A metric is reported after the step of its row. */
+static bool compare_rows(Case *c, FILE *file, Schedule *schedule, double tolerance)
 {
     char line[512];
     if (!fgets(line, sizeof line, file) || strncmp(line, "step,lr", 7) != 0)
         return err_set(&c->why, "the file does not begin with step,lr");
+    Column column = third_column(line);
     while (fgets(line, sizeof line, file)) {
         long long step;
-        double wanted;
-        if (sscanf(line, "%lld,%lf", &step, &wanted) != 2 || step < 0)
+        double wanted, third = 0;
+        int read = sscanf(line, "%lld,%lf,%lf", &step, &wanted, &third);
+        if (read != (column == COLUMN_NONE ? 2 : 3) || step < 0)
             return err_set(&c->why, "cannot read the row %.40s", line);
         double allowed = tolerance * fabs(wanted);
         case_compare(c, "lr by step", (size_t)step, schedule_lr(schedule, step), wanted, allowed);
+        if (column == COLUMN_MOMENTUM)
+            case_compare(c, "momentum by step", (size_t)step, schedule_momentum(schedule, step),
+                         third, tolerance * fabs(third));
+        if (column == COLUMN_METRIC)
+            schedule_observe(schedule,
+                             &(ScheduleNews){ .done = step + 1, .loss = third, .count = 1 });
     }
     return true;
 }

@@ -37,6 +37,11 @@ static const char *const paths[] = {
     "type: lamb, decay: decoupled, weight_decay: 0.1, norm_clamp: 1",
     "type: lamb, bias_correction: false, grad_averaging: false, trust_clip: true, ratio_eps: 1e-6",
     "type: adamw, decay: l2, weight_decay: 0.01",
+    "type: sgd, groups: [{match: '*.bias', lr_factor: 2}, {dims: 4, type: lamb, lr: 0.1}, {dims: "
+    "1, "
+    "type: lars, weight_decay: 0.1, adapt: true}, {match: dense.*, nesterov: true}]",
+    "type: lamb, groups: [{match: 'dense.*', type: adamw, lazy_rows: true}], wrap: [ema]",
+    "type: adamw, wrap: [{ema: {decay: 0.5, every: 2}}, {ema: {warmup: true}}]",
 };
 
 /* ---- an optimizer in a small arena ---- */
@@ -88,12 +93,18 @@ static void fill(const Layout *layout, uint64_t seed, uint64_t step, double scal
     }
 }
 
-static void start(Bench *bench, Optimizer *optimizer, Slice slice)
+static void start_unowned(Bench *bench, Optimizer *optimizer)
 {
     Err err = { "" };
     ConfigNode *node = config_get(bench->config.root, "optimizer");
-    bool ok = optimizer_init(optimizer, &bench->config, node, &bench->layout, slice, &err);
+    bool ok = optimizer_init(optimizer, &bench->config, node, &bench->layout, &err);
     ck_assert_msg(ok, "%s", err.text);
+}
+
+static void start(Bench *bench, Optimizer *optimizer, Slice slice)
+{
+    start_unowned(bench, optimizer);
+    optimizer_own(optimizer, slice);
 }
 
 static const Exchange alone = { NULL, NULL };
@@ -122,6 +133,8 @@ static void for_all(void (*law)(const char *options))
 /* Ranks as threads; `complete` merges the arrays of all of them. */
 typedef struct Ranks {
     int parts;
+    int from, to; /* steps */
+    size_t bounds[PARTS_MAX + 1];
     pthread_barrier_t barrier;
     const Layout *layout;
     Bench *bench;
@@ -138,8 +151,7 @@ static void merge(void *context, void *array, size_t bytes)
 {
     const RankContext *mine = context;
     Ranks *ranks = mine->ranks;
-    Slice slice = layout_slice(ranks->layout, mine->rank, ranks->parts);
-    size_t first = (size_t)slice.first_block * bytes, last = (size_t)slice.last_block * bytes;
+    size_t first = ranks->bounds[mine->rank] * bytes, last = ranks->bounds[mine->rank + 1] * bytes;
     size_t all = (size_t)ranks->layout->blocks * bytes;
     pthread_barrier_wait(&ranks->barrier);
     memcpy(ranks->merged + first, (char *)array + first, last - first);
@@ -152,12 +164,12 @@ static void take_steps(Ranks *ranks, int rank)
     RankContext context = { ranks, rank };
     Exchange exchange = ranks->parts > 1 ? (Exchange){ merge, &context } : alone;
     Bench *bench = ranks->bench;
-    for (int t = 0; t < STEPS; t++) {
+    for (int t = ranks->from; t < ranks->to; t++) {
         if (rank == 0)
             fill(&bench->layout, 1, (uint64_t)t, t == 2 ? 10 : 0.1, bench->g);
         if (ranks->parts > 1)
             pthread_barrier_wait(&ranks->barrier);
-        Rates rates = { .lr = 0.05 / (t + 1), .step = t };
+        Rates rates = { .lr = 0.05 / (t + 1), .step = t, .loss = 2.0 / (t + 1), .seed = 5 };
         optimizer_step(&ranks->optimizers[rank], &rates, bench->w, gradient_at(bench->g), exchange);
         if (ranks->parts > 1)
             pthread_barrier_wait(&ranks->barrier);
@@ -171,16 +183,39 @@ static void *rank_main(void *argument)
     return NULL;
 }
 
-/* `bench->w` after STEPS steps on `parts` ranks; the optimizers are left for inspection. */
-static void train(Ranks *ranks, Bench *bench, int parts)
+/* As the optimizer cuts; or oddly, at tensors' beginnings. */
+static void cut_slices(Ranks *ranks, bool oddly)
+{
+    const Layout *layout = ranks->layout;
+    int parts = ranks->parts;
+    optimizer_cut(&ranks->optimizers[0], parts, ranks->bounds);
+    for (int r = 1; oddly && r < parts; r++) {
+        int tensor = layout->block_tensor[layout->blocks - 1 - layout->blocks / (r + 1)];
+        ranks->bounds[r] = (size_t)layout->tensors[tensor].first_block;
+    }
+}
+
+static void ranks_start(Ranks *ranks, Bench *bench, int parts, bool oddly)
 {
     ranks->parts = parts;
     ranks->bench = bench;
     ranks->layout = &bench->layout;
-    ck_assert_uint_le((size_t)bench->layout.blocks * 2 * sizeof(double), sizeof ranks->merged);
-    fill(&bench->layout, 0, 0, 1, bench->w);
-    for (int r = 0; r < parts; r++)
-        start(bench, &ranks->optimizers[r], layout_slice(&bench->layout, r, parts));
+    size_t bytes = (size_t)bench->layout.blocks * 4 * sizeof(double);
+    ck_assert_uint_le(bytes, sizeof ranks->merged);
+    for (int r = 0; r < parts; r++) {
+        start_unowned(bench, &ranks->optimizers[r]);
+        if (r == 0)
+            cut_slices(ranks, oddly);
+        optimizer_own(&ranks->optimizers[r], layout_blocks(&bench->layout, (int)ranks->bounds[r],
+                                                           (int)ranks->bounds[r + 1]));
+    }
+}
+
+static void ranks_run(Ranks *ranks, int from, int to)
+{
+    int parts = ranks->parts;
+    ranks->from = from;
+    ranks->to = to;
     if (parts == 1) {
         take_steps(ranks, 0);
         return;
@@ -197,6 +232,21 @@ static void train(Ranks *ranks, Bench *bench, int parts)
     pthread_barrier_destroy(&ranks->barrier);
 }
 
+static void ranks_free(Ranks *ranks)
+{
+    for (int r = 0; r < ranks->parts; r++)
+        optimizer_free(&ranks->optimizers[r]);
+    mem_free(ranks);
+}
+
+/* `bench->w` after STEPS steps on `parts` ranks; the optimizers are left for inspection. */
+static void train(Ranks *ranks, Bench *bench, int parts)
+{
+    fill(&bench->layout, 0, 0, 1, bench->w);
+    ranks_start(ranks, bench, parts, false);
+    ranks_run(ranks, 0, STEPS);
+}
+
 static void same_reports(const Optimizer *a, const Optimizer *b, const char *options)
 {
     bool same = memcmp(&a->grad_norm, &b->grad_norm, sizeof a->grad_norm) == 0 &&
@@ -205,34 +255,155 @@ static void same_reports(const Optimizer *a, const Optimizer *b, const char *opt
     ck_assert_msg(same, "%s: norm, clip factor or trust ratios differ between ranks", options);
 }
 
+/* ---- everything that has to be saved ---- */
+
+enum { PIECES_MAX = 256 };
+
+typedef struct Saved {
+    int count;
+    OptimizerPiece pieces[PIECES_MAX]; /* whole: data is owned */
+} Saved;
+
+static size_t piece_bytes(const OptimizerPiece *piece)
+{
+    return piece->type == BUFFER_FLOAT ? sizeof(float) : sizeof(double);
+}
+
+/* Every piece, put together from the parts that the ranks hold. */
+static Saved *save(Ranks *ranks, const char *options)
+{
+    Saved *saved = mem_new(Saved);
+    OptimizerPiece piece;
+    while (optimizer_piece(&ranks->optimizers[0], saved->count, &piece)) {
+        OptimizerPiece *whole = &saved->pieces[saved->count];
+        size_t bytes = piece_bytes(&piece), held = 0;
+        *whole = piece;
+        whole->data = mem_alloc(piece.total * bytes);
+        for (int r = 0; r < ranks->parts; r++) {
+            ck_assert(optimizer_piece(&ranks->optimizers[r], saved->count, &piece));
+            ck_assert_str_eq(piece.name, whole->name);
+            ck_assert_uint_eq(piece.total, whole->total);
+            ck_assert((piece.count > 0) == (piece.data != NULL));
+            if (piece.replicated && r > 0)
+                ck_assert_msg(memcmp(whole->data, piece.data, bytes) == 0, "%s: %s differs",
+                              options, piece.name);
+            if (piece.count > 0)
+                memcpy((char *)whole->data + piece.first * bytes, piece.data, piece.count * bytes);
+            held += piece.replicated && r > 0 ? 0 : piece.count;
+        }
+        ck_assert_msg(held == whole->total, "%s: %s: %zu of %zu elements", options, whole->name,
+                      held, whole->total);
+        ck_assert_int_lt(++saved->count, PIECES_MAX);
+    }
+    return saved;
+}
+
+static void restore(Ranks *ranks, const Saved *saved)
+{
+    for (int r = 0; r < ranks->parts; r++)
+        for (int i = 0; i < saved->count; i++) {
+            OptimizerPiece piece;
+            ck_assert(optimizer_piece(&ranks->optimizers[r], i, &piece));
+            size_t bytes = piece_bytes(&piece);
+            if (piece.count > 0)
+                memcpy(piece.data, (const char *)saved->pieces[i].data + piece.first * bytes,
+                       piece.count * bytes);
+        }
+}
+
+static void same_saved(const Saved *a, const Saved *b, const char *options)
+{
+    ck_assert_int_eq(a->count, b->count);
+    for (int i = 0; i < a->count; i++) {
+        const OptimizerPiece *x = &a->pieces[i], *y = &b->pieces[i];
+        ck_assert_str_eq(x->name, y->name);
+        ck_assert_msg(memcmp(x->data, y->data, x->total * piece_bytes(x)) == 0, "%s: %s differs",
+                      options, x->name);
+    }
+}
+
+static void saved_free(Saved *saved)
+{
+    for (int i = 0; i < saved->count; i++)
+        mem_free(saved->pieces[i].data);
+    mem_free(saved);
+}
+
+/* The weights to evaluate, of all ranks. */
+static float *evaluated(Ranks *ranks)
+{
+    float *out = mem_array(float, ranks->layout->n);
+    for (int r = 0; r < ranks->parts; r++)
+        optimizer_evaluated(&ranks->optimizers[r], ranks->bench->w, out);
+    return out;
+}
+
+static void same_end(Ranks *one, Ranks *many, const char *options)
+{
+    size_t n = one->layout->n, first = first_difference(one->bench->w, many->bench->w, n);
+    float *a = evaluated(one), *b = evaluated(many);
+    Saved *x = save(one, options), *y = save(many, options);
+    ck_assert_msg(first == n, "%s: %d slices: weight %zu differs", options, many->parts, first);
+    ck_assert_msg(same_bits(a, b, n), "%s: the weights to evaluate differ", options);
+    same_saved(x, y, options);
+    for (int r = 0; r < many->parts; r++)
+        same_reports(&one->optimizers[0], &many->optimizers[r], options);
+    saved_free(x);
+    saved_free(y);
+    mem_free(a);
+    mem_free(b);
+}
+
 static void law_slices(const char *options)
 {
-    static const int cuts[] = { 2, 3, 5, 8 };
+    static const int cuts[] = { 2, 3, 4, 5, 8 };
     Bench whole, cut;
-    Ranks *one = mem_new(Ranks), *many = mem_new(Ranks);
+    Ranks *one = mem_new(Ranks);
     bench_init(&whole, options);
     train(one, &whole, 1);
-    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+    for (size_t i = 0; i < 2 * (sizeof cuts / sizeof *cuts); i++) {
+        Ranks *many = mem_new(Ranks);
         bench_init(&cut, options);
-        train(many, &cut, cuts[i]);
-        size_t n = whole.layout.n, first = first_difference(whole.w, cut.w, n);
-        ck_assert_msg(first == n, "%s: %d slices: weight %zu differs", options, cuts[i], first);
-        for (int r = 0; r < cuts[i]; r++) {
-            const Optimizer *mine = &many->optimizers[r];
-            same_reports(&one->optimizers[0], mine, options);
-            for (int s = 0; s < mine->type->states; s++)
-                ck_assert_msg(same_bits(one->optimizers[0].state[s] + mine->slice.lo,
-                                        mine->state[s], mine->slice.hi - mine->slice.lo),
-                              "%s: %d slices: state %d differs", options, cuts[i], s);
-            optimizer_free(&many->optimizers[r]);
-        }
+        fill(&cut.layout, 0, 0, 1, cut.w);
+        ranks_start(many, &cut, cuts[i / 2], i % 2 == 1);
+        ranks_run(many, 0, STEPS);
+        same_end(one, many, options);
+        ranks_free(many);
         bench_free(&cut);
     }
-    optimizer_free(&one->optimizers[0]);
+    ranks_free(one);
     bench_free(&whole);
-    mem_free(one);
-    mem_free(many);
 }
+
+/* Stop in the middle, save, go on with another rank count: the same bits as without a stop. */
+static void law_resume(const char *options)
+{
+    Bench straight, broken;
+    Ranks *one = mem_new(Ranks), *before = mem_new(Ranks), *after = mem_new(Ranks);
+    bench_init(&straight, options);
+    bench_init(&broken, options);
+    train(one, &straight, 1);
+    fill(&broken.layout, 0, 0, 1, broken.w);
+    ranks_start(before, &broken, 3, false);
+    ranks_run(before, 0, STEPS / 2);
+    Saved *saved = save(before, options);
+    ranks_start(after, &broken, 2, true);
+    restore(after, saved);
+    ranks_run(after, STEPS / 2, STEPS);
+    same_end(one, after, options);
+    saved_free(saved);
+    ranks_free(one);
+    ranks_free(before);
+    ranks_free(after);
+    bench_free(&straight);
+    bench_free(&broken);
+}
+
+START_TEST(test_resume)
+{
+    for_all(law_resume);
+}
+END_TEST
 
 START_TEST(test_slices)
 {
@@ -254,8 +425,11 @@ static void law_padding(const char *options)
         for (size_t k = tensor->offset + tensor->n; k < tensor->offset + tensor->padded; k++) {
             ck_assert_msg(bench.w[k] == 0, "%s: padding of %s is %g", options, tensor->name,
                           (double)bench.w[k]);
-            for (int s = 0; s < optimizer->type->states; s++)
-                ck_assert_msg(optimizer->state[s][k] == 0, "%s: padding of state %d", options, s);
+            int states = optimizer->methods[optimizer->tensor_method[i]].type->states;
+            for (int s = 0; s < states; s++)
+                ck_assert_msg(optimizer->state[s][optimizer->state_at[s][tensor->first_block] + k -
+                                                  tensor->offset] == 0,
+                              "%s: padding of state %d", options, s);
         }
     }
     optimizer_free(optimizer);
@@ -409,6 +583,122 @@ START_TEST(test_lr_factors)
     }
     optimizer_free(&optimizer);
     bench_free(&bench);
+}
+END_TEST
+
+/* ---- groups and wrappers ---- */
+
+START_TEST(test_groups)
+{
+    static const char options[] =
+        "type: adamw, lr: 0.1, beta2: 0.5, weight_decay: 0.2, groups: [{match: '*.bias', dims: 1, "
+        "lr_factor: 3, weight_decay: 0.7}, {match: dense.weigh?, type: lars, adapt: false}, {dims: "
+        "[1, 4], eps: 0.25, lr: 0.5}]";
+    static const struct {
+        const char *tensor, *type;
+        double lr, decay;
+        bool adapt;
+    } wanted[] = {
+        { "conv.weight", "adamw", 5, 0.2, true },    { "norm.gain", "adamw", 5, 0, false },
+        { "dense.weight", "lars", 10, 1e-4, false }, { "dense.bias", "adamw", 3, 0.7, false },
+        { "norm.bias", "adamw", 3, 0.7, false },
+    };
+    Bench bench;
+    Optimizer optimizer;
+    bench_init(&bench, options);
+    start(&bench, &optimizer, layout_slice(&bench.layout, 0, 1));
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        int k = layout_find(&bench.layout, wanted[i].tensor);
+        const OptimizerMethod *method = &optimizer.methods[optimizer.tensor_method[k]];
+        ck_assert_str_eq(method->type->name, wanted[i].type);
+        ck_assert_double_eq_tol(optimizer.tensor_lr[k], wanted[i].lr, 1e-12);
+        ck_assert_double_eq(optimizer.tensor_decay[k], wanted[i].decay);
+        ck_assert_int_eq(optimizer.tensor_adapt[k], wanted[i].adapt);
+    }
+    ck_assert_int_eq(optimizer.method_count, 3);
+    const ConfigNode *groups = config_get(config_get(bench.config.root, "optimizer"), "groups");
+    ck_assert_str_eq(config_get(groups->children[2], "beta2")->text, "0.5"); /* the optimizer's */
+    ck_assert_str_eq(config_get(groups->children[1], "momentum")->text, "0.9");
+    optimizer_free(&optimizer);
+    bench_free(&bench);
+}
+END_TEST
+
+/* Rows without gradient stay as they were, moments too; the others are as without the option. */
+START_TEST(test_lazy_rows)
+{
+    Bench lazy, plain;
+    Optimizer a, b;
+    bench_init(&lazy, "type: adamw, groups: [{match: dense.weight, lazy_rows: true}]");
+    bench_init(&plain, "type: adamw");
+    start(&lazy, &a, layout_slice(&lazy.layout, 0, 1));
+    start(&plain, &b, layout_slice(&plain.layout, 0, 1));
+    const LayoutTensor *tensor = &lazy.layout.tensors[3];
+    size_t at = tensor->offset, row = 1000, n = lazy.layout.n;
+    fill(&lazy.layout, 0, 0, 1, lazy.w);
+    memcpy(plain.w, lazy.w, n * sizeof *lazy.w);
+    float *before = mem_array(float, n), *moment = mem_array(float, row);
+    for (int t = 0; t < STEPS; t++) {
+        fill(&lazy.layout, 1, (uint64_t)t, 0.1, lazy.g);
+        memcpy(before, lazy.w, n * sizeof *before);
+        memcpy(moment, a.state[0] + at + 4 * row, row * sizeof *moment);
+        memset(lazy.g + at + 3 * row, 0, (t == 2 ? 2 : 1) * row * sizeof *lazy.g);
+        memcpy(plain.g, lazy.g, n * sizeof *lazy.g);
+        Rates rates = { .lr = 0.1, .step = t };
+        optimizer_step(&a, &rates, lazy.w, gradient_at(lazy.g), alone);
+        optimizer_step(&b, &rates, plain.w, gradient_at(plain.g), alone);
+        ck_assert(same_bits(lazy.w + at + 3 * row, before + at + 3 * row, row));
+        ck_assert(same_bits(lazy.w + at + 4 * row, before + at + 4 * row, row) == (t == 2));
+        ck_assert(same_bits(a.state[0] + at + 4 * row, moment, row) == (t == 2));
+    }
+    ck_assert(same_bits(lazy.w, plain.w, at + 3 * row)); /* before the lazy rows, and behind them */
+    ck_assert(same_bits(lazy.w + at + 5 * row, plain.w + at + 5 * row, n - at - 5 * row));
+    ck_assert(!same_bits(lazy.w + at + 3 * row, plain.w + at + 3 * row, row)); /* it decays */
+    mem_free(before);
+    mem_free(moment);
+    optimizer_free(&a);
+    optimizer_free(&b);
+    bench_free(&lazy);
+    bench_free(&plain);
+}
+END_TEST
+
+/* e = d e + (1 - d) w from the start weights; training does not feel it. */
+START_TEST(test_ema)
+{
+    Bench bench, plain;
+    Ranks *ranks = mem_new(Ranks), *without = mem_new(Ranks);
+    bench_init(&bench, "type: sgd, wrap: [{ema: {decay: 0.75}}]");
+    bench_init(&plain, "type: sgd");
+    size_t n = bench.layout.n;
+    double *mean = mem_array(double, n);
+    fill(&bench.layout, 0, 0, 1, bench.w);
+    fill(&plain.layout, 0, 0, 1, plain.w);
+    for (size_t i = 0; i < n; i++)
+        mean[i] = (double)bench.w[i];
+    ranks_start(ranks, &bench, 1, false);
+    ranks_start(without, &plain, 1, false);
+    ck_assert(optimizer_averages(&ranks->optimizers[0]));
+    ck_assert(!optimizer_averages(&without->optimizers[0]));
+    for (int t = 0; t < STEPS; t++) {
+        ranks_run(ranks, t, t + 1);
+        ranks_run(without, t, t + 1);
+        const LayoutTensor *left = &bench.layout.tensors[layout_find(&bench.layout, "norm.mean")];
+        for (size_t i = 0; i < n; i++)
+            mean[i] = i >= left->offset && i < left->offset + left->n
+                          ? (double)bench.w[i]
+                          : 0.75 * mean[i] + 0.25 * (double)bench.w[i];
+    }
+    ck_assert(same_bits(bench.w, plain.w, n));
+    float *out = evaluated(ranks);
+    for (size_t i = 0; i < n; i++)
+        ck_assert_double_eq_tol((double)out[i], mean[i], 1e-5);
+    mem_free(out);
+    mem_free(mean);
+    ranks_free(ranks);
+    ranks_free(without);
+    bench_free(&bench);
+    bench_free(&plain);
 }
 END_TEST
 
@@ -642,9 +932,27 @@ START_TEST(test_messages)
           "test.yaml:1:26: optimizer.beta3: unknown option; did you "
           "mean \"beta1\"? (options here: type, "
           "lr, weight_decay, clip_norm, clip_value, decay_all, "
-          "adapt_all, norm_bias_lr_factor, maximize, beta1, beta2, eps, decay)" },
+          "adapt_all, norm_bias_lr_factor, maximize, groups, wrap, beta1, beta2, eps, decay)" },
         { "type: sgd, momentum: 1.5",
           "test.yaml:1:34: optimizer.momentum: 1.5 is out of range, wanted 0 to 1" },
+        { "groups: 3", "test.yaml:1:21: optimizer.groups: a list is wanted, such as [{match: "
+                       "\"*.bias\", weight_decay: 0}]" },
+        { "groups: [{type: sdg}]", "test.yaml:1:29: optimizer.groups[0].type: unknown optimizer "
+                                   "\"sdg\"; did you mean \"sgd\"? (optimizers: adamw, lamb, lars, "
+                                   "sgd)" },
+        { "groups: [{beta1: 0.5}]",
+          "test.yaml:1:23: optimizer.groups[0].beta1: unknown option (options "
+          "here: match, dims, type, lr, lr_factor, weight_decay, adapt, lazy_rows, momentum, "
+          "dampening, nesterov, decay)" },
+        { "groups: [{type: lamb, lazy_rows: true}]",
+          "test.yaml:1:46: optimizer.groups[0].lazy_rows: lamb needs more than a row at a time and "
+          "cannot leave out rows" },
+        { "lr: 0, groups: [{lr: 2}]", "test.yaml:1:34: optimizer.groups[0].lr: a group's lr is a "
+                                      "multiple of optimizer.lr, which is 0 here" },
+        { "wrap: [emma]", "test.yaml:1:20: optimizer.wrap[0]: unknown wrapper \"emma\"; did you "
+                          "mean \"ema\"? (wrappers: ema)" },
+        { "wrap: {ema: 3}",
+          "test.yaml:1:19: optimizer.wrap: a list is wanted, such as [{ema: {decay: 0.99}}]" },
         { "type: sgd, lr: -1",
           "test.yaml:1:28: optimizer.lr: -1 is out of range, wanted 0 to 1000000000" },
     };
@@ -654,8 +962,7 @@ START_TEST(test_messages)
         Err err = { "" };
         bench_init(&bench, cases[i].options);
         ConfigNode *node = config_get(bench.config.root, "optimizer");
-        Slice all = layout_slice(&bench.layout, 0, 1);
-        ck_assert(!optimizer_init(&optimizer, &bench.config, node, &bench.layout, all, &err));
+        ck_assert(!optimizer_init(&optimizer, &bench.config, node, &bench.layout, &err));
         ck_assert_str_eq(err.text, cases[i].message);
         optimizer_free(&optimizer);
         bench_free(&bench);
@@ -667,6 +974,10 @@ int main(void)
 {
     Suite *suite = suite_create("optimizer");
     add_test(suite, test_slices);
+    add_test(suite, test_resume);
+    add_test(suite, test_groups);
+    add_test(suite, test_lazy_rows);
+    add_test(suite, test_ema);
     add_test(suite, test_padding_stays_zero);
     add_test(suite, test_no_gradient_no_decay_no_change);
     add_test(suite, test_statistics_are_passed_over);

@@ -32,7 +32,7 @@ static const EvalRecord evaluation = {
 static const char *line_for(int width, StepRecord record)
 {
     static char line[512];
-    ProgressView view = { .steps = 1000, .steps_per_epoch = 100, .width = width };
+    ProgressView view = { .steps = 1000, .plan = batch_plan(100, 1), .width = width };
     progress_line(&view, &record, line, sizeof line);
     return line;
 }
@@ -153,7 +153,8 @@ static char *logged(int64_t plain_every)
     temp_create(folder);
     int fd = open(join_path(path, folder, "log"), O_CREAT | O_WRONLY, 0666);
     redirect(fd);
-    Progress *progress = progress_new(1000, 100, plain_every);
+    BatchPlan plan = batch_plan(100, 1);
+    Progress *progress = progress_new(1000, &plan, (Span){ (double)plain_every, SPAN_STEPS });
     for (int64_t step = 1; step <= 200; step++) {
         StepRecord record = example;
         record.step = step;
@@ -194,7 +195,8 @@ START_TEST(test_perplexity)
     temp_create(folder);
     int fd = open(join_path(path, folder, "log"), O_CREAT | O_WRONLY, 0666);
     redirect(fd);
-    Progress *progress = progress_new(1000, 100, 0);
+    BatchPlan plan = batch_plan(100, 1);
+    Progress *progress = progress_new(1000, &plan, (Span){ 0, SPAN_STEPS });
     progress_eval(progress, &language);
     language.loss = 2;
     progress_eval(progress, &language);
@@ -271,7 +273,8 @@ static bool show(char *shown, size_t size, const char *no_color)
     setenv("TERM", "xterm", 1);
     setenv("NO_COLOR", no_color, 1);
     redirect(terminal);
-    Progress *progress = progress_new(2000, 1000, 1);
+    BatchPlan plan = batch_plan(1000, 1);
+    Progress *progress = progress_new(2000, &plan, (Span){ 1, SPAN_STEPS });
     for (int64_t step = 1; step <= 2000; step++) {
         StepRecord record = example;
         record.step = step;

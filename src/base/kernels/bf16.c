@@ -62,8 +62,8 @@ ALWAYS_INLINE Vector upper(Words words)
 #define MULTIPLY(i)                                                                                \
     {                                                                                              \
         const Bits low = { .u = row[i * 16] << 16 }, high = { .u = row[i * 16] & 0xffff0000u };    \
-        s##i += SPREAD(low.f) * b_low;                                                             \
-        s##i += SPREAD(high.f) * b_high;                                                           \
+        s##i = vector_fused(SPREAD(low.f), b_low, s##i);                                           \
+        s##i = vector_fused(SPREAD(high.f), b_high, s##i);                                         \
     }
 #define STORE(i) vector_store(sums + (size_t)i * step, s##i);
 

@@ -78,13 +78,13 @@ ALWAYS_INLINE Vector panel_vector(const float *row, int vectors, int j)
 #define MULTIPLY(i)                                                                                \
     if (i < rows) {                                                                                \
         const Vector value = SPREAD(a##i[p]);                                                      \
-        s##i##_0 += value * b0;                                                                    \
+        s##i##_0 = vector_fused(value, b0, s##i##_0);                                              \
         if (vectors > 1)                                                                           \
-            s##i##_1 += value * b1;                                                                \
+            s##i##_1 = vector_fused(value, b1, s##i##_1);                                          \
         if (vectors > 2)                                                                           \
-            s##i##_2 += value * b2;                                                                \
+            s##i##_2 = vector_fused(value, b2, s##i##_2);                                          \
         if (vectors > 3)                                                                           \
-            s##i##_3 += value * b3;                                                                \
+            s##i##_3 = vector_fused(value, b3, s##i##_3);                                          \
     }
 #define STORE_ONE(i, j)                                                                            \
     if (i < rows && j < vectors) {                                                                 \

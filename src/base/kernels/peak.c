@@ -2,17 +2,8 @@
  * functions over an array. */
 #include "lockstep/cpu.h"
 #include "lockstep/kernels.h"
+#include "lockstep/vector.h"
 #include "lockstep/vmath.h"
-
-#ifdef __AVX512F__
-#define WIDTH 16
-#elif defined(__AVX2__)
-#define WIDTH 8
-#else
-#define WIDTH 4
-#endif
-
-typedef float Vector __attribute__((vector_size(4 * WIDTH)));
 
 /* Twelve chains hide the latency of a multiply-add on every CPU of these levels; they have names
  * because gcc keeps an array of vectors in memory. */
@@ -30,20 +21,20 @@ typedef float Vector __attribute__((vector_size(4 * WIDTH)));
 
 static double multiply_adds(long rounds, float *sink)
 {
-    const Vector factor = (Vector){ 0 } + 0.999f, term = (Vector){ 0 } + 1e-3f;
+    const Vector factor = SPREAD(0.999f), term = SPREAD(1e-3f);
     Vector sum = { 0 };
 #define START(x) Vector x = { 0 };
     CHAINS(START)
     KEEP;
     for (long round = 0; round < rounds; round++) {
-#define STEP(x) x = x * factor + term;
+#define STEP(x) x = vector_fused(x, factor, term);
         CHAINS(STEP)
         KEEP;
     }
 #define GATHER(x) sum += x;
     CHAINS(GATHER)
     *sink = sum[0];
-    return (double)rounds * 12 * 2 * WIDTH;
+    return (double)rounds * 12 * 2 * VECTOR;
 }
 
 /* The factor keeps the compiler from calling memcpy, whose stores may bypass the caches. */

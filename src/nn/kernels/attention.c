@@ -289,12 +289,12 @@ static inline Vector power_of_two(Vector x)
 {
     const float round = 12582912.0f + 127.0f; /* adding it leaves n + 127 in the low bits */
     const Vector n = x + round, r = x - (n - round);
-    Vector p = r * 1.534581206063e-4f + 1.339993136333e-3f;
-    p = p * r + 9.618488958173e-3f;
-    p = p * r + 5.550328776610e-2f;
-    p = p * r + 2.402264689061e-1f;
-    p = p * r + 6.931472057374e-1f;
-    p = p * r + 1.0f;
+    Vector p = vector_fused(r, SPREAD(1.534581206063e-4f), SPREAD(1.339993136333e-3f));
+    p = vector_fused(p, r, SPREAD(9.618488958173e-3f));
+    p = vector_fused(p, r, SPREAD(5.550328776610e-2f));
+    p = vector_fused(p, r, SPREAD(2.402264689061e-1f));
+    p = vector_fused(p, r, SPREAD(6.931472057374e-1f));
+    p = vector_fused(p, r, SPREAD(1.0f));
     const VectorBits y = (VectorBits)(p * (Vector)((VectorBits)n << 23));
     return (Vector)(y & ~(x < -126.0f));
 }
@@ -320,7 +320,8 @@ static void soften(const Block *block, Running *running, float *scores)
         }
         const Vector keep = power_of_two(before - top);
         vector_store(running->keep + lane, keep);
-        vector_store(running->sum + lane, vector_load(running->sum + lane) * keep + sum);
+        vector_store(running->sum + lane,
+                     vector_fused(vector_load(running->sum + lane), keep, sum));
         vector_store(running->top + lane, top);
     }
 }

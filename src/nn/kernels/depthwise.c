@@ -8,10 +8,10 @@ static void four_pixels(const Product *product, Vector start, int lane, const fl
     for (int tap = 0; tap < product->tap_count; tap++, w += CHANNEL_BLOCK) {
         const Vector weight = vector_load(w);
         const float *from = x + product->taps[tap] + lane;
-        a0 += weight * vector_load(from);
-        a1 += weight * vector_load(from + CHANNEL_BLOCK);
-        a2 += weight * vector_load(from + 2 * CHANNEL_BLOCK);
-        a3 += weight * vector_load(from + 3 * CHANNEL_BLOCK);
+        a0 = vector_fused(weight, vector_load(from), a0);
+        a1 = vector_fused(weight, vector_load(from + CHANNEL_BLOCK), a1);
+        a2 = vector_fused(weight, vector_load(from + 2 * CHANNEL_BLOCK), a2);
+        a3 = vector_fused(weight, vector_load(from + 3 * CHANNEL_BLOCK), a3);
     }
     vector_store(y + lane, a0);
     vector_store(y + product->y_step + lane, a1);
@@ -24,7 +24,7 @@ static void one_pixel(const Product *product, Vector start, int lane, const floa
     Vector a = start;
     const float *w = product->w + lane;
     for (int tap = 0; tap < product->tap_count; tap++, w += CHANNEL_BLOCK)
-        a += vector_load(w) * vector_load(x + product->taps[tap] + lane);
+        a = vector_fused(vector_load(w), vector_load(x + product->taps[tap] + lane), a);
     vector_store(y + lane, a);
 }
 
@@ -55,10 +55,10 @@ static void four_taps(const Outer *outer, const size_t offsets[4], const float *
             const float *dr = dy + (size_t)n * outer->dy_image + (size_t)r * outer->dy_row;
             for (size_t p = 0; p < floats; p += CHANNEL_BLOCK) {
                 const Vector d = vector_load(dr + p);
-                s0 += d * vector_load(xr + offsets[0] + p);
-                s1 += d * vector_load(xr + offsets[1] + p);
-                s2 += d * vector_load(xr + offsets[2] + p);
-                s3 += d * vector_load(xr + offsets[3] + p);
+                s0 = vector_fused(d, vector_load(xr + offsets[0] + p), s0);
+                s1 = vector_fused(d, vector_load(xr + offsets[1] + p), s1);
+                s2 = vector_fused(d, vector_load(xr + offsets[2] + p), s2);
+                s3 = vector_fused(d, vector_load(xr + offsets[3] + p), s3);
             }
         }
     sum[0] = s0;

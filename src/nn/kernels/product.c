@@ -65,12 +65,12 @@ ALWAYS_INLINE float *place_of(float *y, const Product *product, int pixel, int j
 #define MULTIPLY(i)                                                                                \
     if (i < pixels) {                                                                              \
         const Vector value = SPREAD(xc[i * step]);                                                 \
-        a##i##_0 += value * w0;                                                                    \
+        a##i##_0 = vector_fused(value, w0, a##i##_0);                                              \
         if (vectors > 1)                                                                           \
-            a##i##_1 += value * w1;                                                                \
+            a##i##_1 = vector_fused(value, w1, a##i##_1);                                          \
         if (vectors > 2) {                                                                         \
-            a##i##_2 += value * w2;                                                                \
-            a##i##_3 += value * w3;                                                                \
+            a##i##_2 = vector_fused(value, w2, a##i##_2);                                          \
+            a##i##_3 = vector_fused(value, w3, a##i##_3);                                          \
         }                                                                                          \
     }
 #define FETCH(i)                                                                                   \
@@ -201,12 +201,12 @@ void product_row(const Product *product, int pixels, const float *x, float *y)
 #define MULTIPLY_ROW(i)                                                                            \
     if (i < rows) {                                                                                \
         const Vector value = SPREAD(neighbours ? xr[i] : x##i[q]);                                 \
-        s##i##_0 += value * d0;                                                                    \
+        s##i##_0 = vector_fused(value, d0, s##i##_0);                                              \
         if (vectors > 1)                                                                           \
-            s##i##_1 += value * d1;                                                                \
+            s##i##_1 = vector_fused(value, d1, s##i##_1);                                          \
         if (vectors > 2) {                                                                         \
-            s##i##_2 += value * d2;                                                                \
-            s##i##_3 += value * d3;                                                                \
+            s##i##_2 = vector_fused(value, d2, s##i##_2);                                          \
+            s##i##_3 = vector_fused(value, d3, s##i##_3);                                          \
         }                                                                                          \
     }
 #define ADD_ONE(i, j)                                                                              \

@@ -23,16 +23,9 @@
 #if VECTOR == 16
 #define EACH_ROW EACH_ROW_14
 #define EACH_POINTER(M) M(0) M(3) M(6) M(9) M(12)
-#define SPREAD(f)                                                                                  \
-    ((Vector){ (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f), (f) })
 #else
 #define EACH_ROW EACH_ROW_6
 #define EACH_POINTER(M) M(0) M(3)
-#if VECTOR == 8
-#define SPREAD(f) ((Vector){ (f), (f), (f), (f), (f), (f), (f), (f) })
-#else
-#define SPREAD(f) ((Vector){ (f), (f), (f), (f) })
-#endif
 #endif
 
 #define DECLARE(i, base, rest) Vector s##i##_0 = { 0 }, s##i##_1 = s##i##_0;
@@ -53,9 +46,9 @@
 #define MULTIPLY(i, base, rest)                                                                    \
     if (i < rows) {                                                                                \
         const Vector value = SPREAD(a##base[rest * row]);                                          \
-        s##i##_0 += value * b0;                                                                    \
+        s##i##_0 = vector_fused(value, b0, s##i##_0);                                              \
         if (vectors > 1)                                                                           \
-            s##i##_1 += value * b1;                                                                \
+            s##i##_1 = vector_fused(value, b1, s##i##_1);                                          \
     }
 #define STORE(i, base, rest)                                                                       \
     if (i < rows) {                                                                                \

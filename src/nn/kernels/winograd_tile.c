@@ -13,17 +13,29 @@
 
 /* ---- one row or column ---- */
 
+/* sum + factor x; the factor is a constant where this is called */
+ALWAYS_INLINE Vector add_scaled(float factor, Vector x, Vector sum)
+{
+    return factor == 1 ? sum + x : vector_fused(SPREAD(factor), x, sum);
+}
+
+/* sum - factor x, the factor in the same register as above */
+ALWAYS_INLINE Vector take_scaled(float factor, Vector x, Vector sum)
+{
+    return factor == 1 ? sum - x : vector_fused(SPREAD(factor), -x, sum);
+}
+
 /* B^T d */
 ALWAYS_INLINE void transform_input(const Vector d[IN], Vector out[IN])
 {
-    const Vector even = d[4] - 4 * d[2], odd = d[3] - 4 * d[1];
+    const Vector even = take_scaled(4, d[2], d[4]), odd = take_scaled(4, d[1], d[3]);
     const Vector even2 = d[4] - d[2], odd2 = d[3] - d[1];
-    out[0] = d[4] + 4 * d[0] - 5 * d[2];
+    out[0] = add_scaled(4, d[0], take_scaled(5, d[2], d[4]));
     out[1] = even + odd;
     out[2] = even - odd;
-    out[3] = even2 + 2 * odd2;
-    out[4] = even2 - 2 * odd2;
-    out[5] = d[5] + 4 * d[1] - 5 * d[3];
+    out[3] = add_scaled(2, odd2, even2);
+    out[4] = take_scaled(2, odd2, even2);
+    out[5] = add_scaled(4, d[1], take_scaled(5, d[3], d[5]));
 }
 
 /* A^T m: rows are powers of the points */
@@ -32,10 +44,10 @@ ALWAYS_INLINE void transform_output(const int outs, const Vector m[IN], Vector o
     const Vector sum = m[1] + m[2], difference = m[1] - m[2];
     const Vector sum2 = m[3] + m[4], difference2 = m[3] - m[4];
     out[0] = m[0] + sum + sum2;
-    out[1] = difference + 2 * difference2;
+    out[1] = add_scaled(2, difference2, difference);
     if (outs == 4) {
-        out[2] = sum + 4 * sum2;
-        out[3] = difference + 8 * difference2 + m[5];
+        out[2] = add_scaled(4, sum2, sum);
+        out[3] = add_scaled(8, difference2, difference) + m[5];
     } else {
         out[1] += m[5];
     }
@@ -45,8 +57,8 @@ ALWAYS_INLINE void transform_output(const int outs, const Vector m[IN], Vector o
 ALWAYS_INLINE void transform_gradient(const int outs, const Vector y[MOST_OUT], Vector out[IN])
 {
     const Vector even = outs == 4 ? y[0] + y[2] : y[0], odd = outs == 4 ? y[1] + y[3] : y[1];
-    const Vector even2 = outs == 4 ? y[0] + 4 * y[2] : y[0];
-    const Vector odd2 = outs == 4 ? 2 * y[1] + 8 * y[3] : 2 * y[1];
+    const Vector even2 = outs == 4 ? add_scaled(4, y[2], y[0]) : y[0];
+    const Vector odd2 = outs == 4 ? add_scaled(8, y[3], 2 * y[1]) : 2 * y[1];
     out[0] = y[0];
     out[1] = even + odd;
     out[2] = even - odd;
@@ -64,12 +76,12 @@ ALWAYS_INLINE void transform_gradient(const int outs, const Vector y[MOST_OUT], 
 ALWAYS_INLINE void transform_kernel(const int taps, const Vector g[MOST_TAPS], Vector out[IN])
 {
     Vector even = SIXTH * (g[0] + g[2]), odd = SIXTH * g[1];
-    Vector even2 = TWENTYFOURTH * g[0] + SIXTH * g[2], odd2 = TWELFTH * g[1];
+    Vector even2 = add_scaled(SIXTH, g[2], TWENTYFOURTH * g[0]), odd2 = TWELFTH * g[1];
     if (taps == 5) {
-        even += SIXTH * g[4];
-        odd += SIXTH * g[3];
-        even2 += 4 * SIXTH * g[4];
-        odd2 += THIRD * g[3];
+        even = add_scaled(SIXTH, g[4], even);
+        odd = add_scaled(SIXTH, g[3], odd);
+        even2 = add_scaled(4 * SIXTH, g[4], even2);
+        odd2 = add_scaled(THIRD, g[3], odd2);
     }
     out[0] = 0.25F * g[0];
     out[1] = -even - odd;
@@ -83,14 +95,14 @@ ALWAYS_INLINE void transform_kernel(const int taps, const Vector g[MOST_TAPS], V
 ALWAYS_INLINE void transform_kernel_gradient(const int taps, const Vector u[IN],
                                              Vector out[MOST_TAPS])
 {
-    const Vector sum = SIXTH * (u[1] + u[2]), difference = SIXTH * (u[2] - u[1]);
+    const Vector minus = -SIXTH * (u[1] + u[2]), difference = SIXTH * (u[2] - u[1]);
     const Vector sum2 = u[3] + u[4], difference2 = u[3] - u[4];
-    out[0] = 0.25F * u[0] - sum + TWENTYFOURTH * sum2;
-    out[1] = difference + TWELFTH * difference2;
-    out[2] = SIXTH * sum2 - sum;
+    out[0] = add_scaled(TWENTYFOURTH, sum2, add_scaled(0.25F, u[0], minus));
+    out[1] = add_scaled(TWELFTH, difference2, difference);
+    out[2] = add_scaled(SIXTH, sum2, minus);
     if (taps == 5) {
-        out[3] = difference + THIRD * difference2;
-        out[4] = 4 * SIXTH * sum2 - sum;
+        out[3] = add_scaled(THIRD, difference2, difference);
+        out[4] = add_scaled(4 * SIXTH, sum2, minus);
     }
     out[taps - 1] += u[5];
 }
@@ -126,9 +138,9 @@ ALWAYS_INLINE void input_outer(const Rows *rows, const bool whole, const int fir
         const int at = j * CHANNEL_BLOCK + lane;
         half[j] = (Vector){ 0 };
         if (whole || (j >= rows->left && j < rows->right))
-            half[j] = vector_load(rows->row[first + 4] + at) +
-                      4 * vector_load(rows->row[first] + at) -
-                      5 * vector_load(rows->row[first + 2] + at);
+            half[j] = add_scaled(4, vector_load(rows->row[first] + at),
+                                 take_scaled(5, vector_load(rows->row[first + 2] + at),
+                                             vector_load(rows->row[first + 4] + at)));
     }
     store_row(half, v, step);
 }
@@ -144,11 +156,11 @@ ALWAYS_INLINE void input_pair(const Rows *rows, const bool whole, const float ne
         plus[j] = minus[j] = (Vector){ 0 };
         if (whole || (j >= rows->left && j < rows->right)) {
             const Vector even =
-                vector_load(rows->row[4] + at) - near * vector_load(rows->row[2] + at);
+                take_scaled(near, vector_load(rows->row[2] + at), vector_load(rows->row[4] + at));
             const Vector odd =
-                vector_load(rows->row[3] + at) - near * vector_load(rows->row[1] + at);
-            plus[j] = even + point * odd;
-            minus[j] = even - point * odd;
+                take_scaled(near, vector_load(rows->row[1] + at), vector_load(rows->row[3] + at));
+            plus[j] = add_scaled(point, odd, even);
+            minus[j] = take_scaled(point, odd, even);
         }
     }
     store_row(plus, v, step);

@@ -118,7 +118,7 @@ static inline void normalise_row(const float *restrict x, float mean, float inve
                                  float *restrict y)
 {
     for (size_t i = 0; i < F; i++)
-        y[i] = (x[i] - mean) * inverse * gain[i] + bias[i];
+        y[i] = fused((x[i] - mean) * inverse, gain[i], bias[i]);
 }
 
 static void forward_rows(const Layer *layer, int rows, const float *x, float *y)
@@ -150,9 +150,9 @@ static void backward_row(const LayernormState *state, int r, size_t F, const flo
     float slope = (float)(product * (double)inverse / (double)F);
     for (size_t i = 0; i < F; i++) {
         float normal = (x[i] - mean) * inverse;
-        dgain[i] += dy[i] * normal;
+        dgain[i] = fused(dy[i], normal, dgain[i]);
         dbias[i] += dy[i];
-        dx[i] = (gain[i] * dy[i] - mean_e - normal * slope) * inverse;
+        dx[i] = fused(-normal, slope, fused(gain[i], dy[i], -mean_e)) * inverse;
     }
 }
 
@@ -163,7 +163,7 @@ static void backward_row_parameters(const LayernormState *state, int r, size_t F
     float mean = state->mean[r], inverse = state->inverse[r];
     float *restrict dgain = state->part_dgain, *restrict dbias = state->part_dbias;
     for (size_t i = 0; i < F; i++) {
-        dgain[i] += dy[i] * ((x[i] - mean) * inverse);
+        dgain[i] = fused(dy[i], (x[i] - mean) * inverse, dgain[i]);
         dbias[i] += dy[i];
     }
 }

@@ -97,14 +97,14 @@ static void backward_row(const Layer *layer, double r, const float *x, const flo
     size_t F = (size_t)shape_features(layer->in);
     float inverse = (float)r, *part = state->part;
     for (size_t i = 0; i < F; i++)
-        part[i] += dy[i] * (x[i] * inverse);
+        part[i] = fused(dy[i], x[i] * inverse, part[i]);
     if (!dx)
         return;
     double sum, product;
     rownorm_gradient(x, 0, gain, dy, F, &sum, &product);
     float slope = (float)(product * r * r / (double)F);
     for (size_t i = 0; i < F; i++)
-        dx[i] = (gain[i] * dy[i] - x[i] * slope) * inverse;
+        dx[i] = fused(-x[i], slope, gain[i] * dy[i]) * inverse;
 }
 
 static void backward(Layer *layer, const Pass *pass, const float *x, const float *y,

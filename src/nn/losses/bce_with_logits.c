@@ -25,7 +25,7 @@ static const Option options[] = {
 static inline float element(float y, float t)
 {
     float weight = y > 0 ? 1 - t : -t;
-    return vmath_softplus(-vmath_abs(y)) + weight * y;
+    return fused(weight, y, vmath_softplus(-vmath_abs(y)));
 }
 
 static double row_loss(const float *y, const float *t, size_t n)

@@ -37,9 +37,10 @@ static void update(const void *options_pointer, const TensorStep *step, const Op
     const float scale = (float)step->scale;
     const float l2 = (float)(decoupled ? 0 : step->weight_decay);
     const float shrink = (float)(decoupled ? step->lr * step->weight_decay : 0);
-    const float beta1 = (float)o->beta1, gain1 = (float)(1 - o->beta1);
+    const double mean = optimizer_momentum(step, o->beta1);
+    const float beta1 = (float)mean, gain1 = (float)(1 - mean);
     const float beta2 = (float)o->beta2, gain2 = (float)(1 - o->beta2);
-    const float rate = (float)(step->lr / (1 - vmath_power(o->beta1, step->t)));
+    const float rate = (float)(step->lr / (1 - vmath_power(mean, step->t)));
     const float correction = (float)(1 / sqrt(1 - vmath_power(o->beta2, step->t)));
     const float eps = (float)o->eps;
     for (size_t i = 0; i < range->n; i++) {

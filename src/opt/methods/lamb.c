@@ -53,7 +53,8 @@ typedef struct LambStep {
 
 static LambStep lamb_step(const LambOptions *o, const TensorStep *step)
 {
-    double first = o->bias_correction ? 1 - vmath_power(o->beta1, step->t) : 1;
+    double first =
+        o->bias_correction ? 1 - vmath_power(optimizer_momentum(step, o->beta1), step->t) : 1;
     double second = o->bias_correction ? 1 - vmath_power(o->beta2, step->t) : 1;
     return (LambStep){ .rate = (float)(1 / first),
                        .correction = (float)(1 / sqrt(second)),
@@ -71,7 +72,8 @@ static double direction(const void *options_pointer, const TensorStep *step,
     float *restrict v = __builtin_assume_aligned(range->state[1], 64);
     const float *restrict g = __builtin_assume_aligned(range->g, 64);
     const float scale = (float)step->scale;
-    const float beta1 = (float)o->beta1, gain1 = (float)(o->grad_averaging ? 1 - o->beta1 : 1);
+    const double mean = optimizer_momentum(step, o->beta1);
+    const float beta1 = (float)mean, gain1 = (float)(o->grad_averaging ? 1 - mean : 1);
     const float beta2 = (float)o->beta2, gain2 = (float)(1 - o->beta2);
     double sums[16] = { 0 };
     for (size_t i = 0; i < range->n; i += 16)

@@ -98,10 +98,11 @@ static void update(const void *options_pointer, const TensorStep *step, const Op
     const LarsOptions *o = options_pointer;
     bool inside = o->variant == LARS_INSIDE;
     bool drop_decay = o->variant == LARS_LARC && step->adapt && zero_norm(o, step);
-    double gain = step->t > 1 && o->momentum > 0 ? 1 - o->dampening : 1;
+    double mu = optimizer_momentum(step, o->momentum);
+    double gain = step->t > 1 && mu > 0 ? 1 - o->dampening : 1;
     MomentumStep momentum = { .scale = step->scale,
                               .decay = drop_decay ? 0 : step->weight_decay,
-                              .momentum = o->momentum,
+                              .momentum = mu,
                               .in = gain * step->trust * (inside ? step->lr : 1),
                               .out = inside ? 1 : step->lr,
                               .nesterov = o->nesterov };

@@ -36,11 +36,12 @@ static void update(const void *options_pointer, const TensorStep *step, const Op
 {
     const SgdOptions *o = options_pointer;
     bool decoupled = o->decay == SGD_DECOUPLED;
-    bool damped = step->t > 1 && o->momentum > 0;
+    double mu = optimizer_momentum(step, o->momentum);
+    bool damped = step->t > 1 && mu > 0;
     MomentumStep momentum = { .scale = step->scale,
                               .decay = decoupled ? 0 : step->weight_decay,
                               .shrink = decoupled ? step->lr * step->weight_decay : 0,
-                              .momentum = o->momentum,
+                              .momentum = mu,
                               .in = damped ? 1 - o->dampening : 1,
                               .out = step->lr,
                               .nesterov = o->nesterov };

@@ -26,43 +26,47 @@ static const Option options[] = {
     OPTION_END,
 };
 
-static bool resolve_milestones(StepOptions *o, const ScheduleRun *run, Err *err)
+static bool resolve_milestones(StepOptions *o, const ScheduleSetup *setup, Err *err)
 {
     const ConfigNode *list = o->milestones;
     if (!list || list->kind == CONFIG_NULL)
         return true;
     if (list->kind != CONFIG_LIST || list->count > MILESTONES_MAX)
-        return err_set(err, "milestones: a list of at most %d moments wanted, e.g. [30ep, 60ep]",
-                       MILESTONES_MAX);
+        return config_error(setup->config, setup->node, err,
+                            "milestones: a list of at most %d moments wanted, e.g. [30ep, 60ep]",
+                            MILESTONES_MAX);
     for (size_t i = 0; i < list->count; i++) {
         const ConfigNode *item = list->children[i];
         Span span;
         if (item->kind != CONFIG_SCALAR || !span_parse(item->text, &span))
-            return err_set(err,
-                           "milestones[%zu]: %s is not a moment such as 30ep, 500st or 100000sa", i,
-                           item->kind == CONFIG_SCALAR ? item->text : "a list or map");
-        o->at[o->count++] = span_steps(span, run->steps_per_epoch, run->batch);
+            return config_error(
+                setup->config, setup->node, err,
+                "milestones[%zu]: %s is not a moment such as 30ep, 500st or 100000sa", i,
+                item->kind == CONFIG_SCALAR ? item->text : "a list or map");
+        o->at[o->count++] = schedule_span(setup, span);
     }
     return true;
 }
 
-static bool resolve(void *options_pointer, const ScheduleRun *run, Err *err)
+static bool resolve(void *options_pointer, const ScheduleSetup *setup, Err *err)
 {
     StepOptions *o = options_pointer;
-    o->every_steps = span_steps(o->every, run->steps_per_epoch, run->batch);
-    if (!resolve_milestones(o, run, err))
+    o->every_steps = schedule_period(setup, o->every);
+    if (!resolve_milestones(o, setup, err))
         return false;
     if (o->every_steps > 0 && o->count > 0)
-        return err_set(err, "both every and milestones are given: one of them is wanted");
+        return config_error(setup->config, setup->node, err,
+                            "both every and milestones are given: one of them is wanted");
     if (o->every_steps == 0 && o->count == 0)
-        return err_set(err, "neither every nor milestones is given: one of them is wanted");
+        return config_error(setup->config, setup->node, err,
+                            "neither every nor milestones is given: one of them is wanted");
     return true;
 }
 
 static double factor(const void *options_pointer, const ScheduleClock *clock)
 {
     const StepOptions *o = options_pointer;
-    int64_t drops = o->every_steps > 0 ? clock->step / o->every_steps : 0;
+    int64_t drops = o->every_steps > 0 ? schedule_tick(clock, o->every) / o->every_steps : 0;
     for (int i = 0; i < o->count; i++)
         drops += clock->step >= o->at[i];
     return pow(o->gamma, (double)drops);

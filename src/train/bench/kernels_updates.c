@@ -41,10 +41,11 @@ static void measure(KernelBench *bench, const char *type, const Layout *layout)
     Config config;
     UpdateBench b = { .rates = { .lr = 1e-3 } };
     int length = snprintf(text, sizeof text, "optimizer: %s\n", type);
-    bool ok = config_parse(&config, "bench", text, (size_t)length, &err) &&
-              optimizer_init(&b.optimizer, &config, config_get(config.root, "optimizer"), layout,
-                             layout_slice(layout, 0, 1), &err);
+    bool ok =
+        config_parse(&config, "bench", text, (size_t)length, &err) &&
+        optimizer_init(&b.optimizer, &config, config_get(config.root, "optimizer"), layout, &err);
     expect(ok);
+    optimizer_own(&b.optimizer, layout_slice(layout, 0, 1));
     b.w = kernel_numbers(layout->n);
     b.g = kernel_numbers(layout->n);
     double n = (double)layout->n, floats = floats_moved(&b.optimizer);
