@@ -89,13 +89,15 @@ static const char usage_ckpt[] =
     "       lockstep ckpt export RUN [WHICH] --out PLACE [--format npy|safetensors]\n"
     "       lockstep ckpt import FILE --out PLACE\n"
     "\n"
-    "Checkpoints of a run folder. WHICH: latest (default), best or step-N; verify takes all of them "
+    "Checkpoints of a run folder. WHICH: latest (default), best or step-N; verify takes all of "
+    "them "
     "if\n"
     "none is named.\n"
     "  list     step, size, time, digest of each\n"
     "  show     where the run stood, every tensor with shape and digest\n"
     "  verify   reads everything and compares all digests\n"
-    "  export   the weights under their plain names: a safetensors file, or a folder of .npy files\n"
+    "  export   the weights under their plain names: a safetensors file, or a folder of .npy "
+    "files\n"
     "  import   a safetensors file of F64, F16 or BF16 tensors as F32, for train.weights=PLACE\n"
     "\n"
     "  --force  replace what is at PLACE\n"
@@ -159,10 +161,14 @@ static int parse_value(Line *line, char *const *argv)
     struct {
         const char *name, **value;
     } flags[] = {
-        { "--tokenizer", &line->tokenizer },   { "--vocab", &line->vocab },
-        { "--validation", &line->validation }, { "--out", &line->out },
-        { "--filter", &line->filter },         { "--seconds", &line->seconds },
-        { "--allow-change", &line->allow_change }, { "--checkpoint", &line->checkpoint },
+        { "--tokenizer", &line->tokenizer },
+        { "--vocab", &line->vocab },
+        { "--validation", &line->validation },
+        { "--out", &line->out },
+        { "--filter", &line->filter },
+        { "--seconds", &line->seconds },
+        { "--allow-change", &line->allow_change },
+        { "--checkpoint", &line->checkpoint },
         { "--format", &line->format },
     };
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
@@ -187,9 +193,9 @@ static int parse_value(Line *line, char *const *argv)
 static void parse_flag(Line *line, const char *word)
 {
     static const char *const known[] = {
-        "--force", "--dry-run",    "--print-config", "--lanes",   "--json",    "--markdown",
-        "--help",  "--version",    "--quiet",        "--verbose", "--decode",  "--tokenizer",
-        "--vocab", "--validation", "--out",          "--filter",  "--seconds", "--resume",
+        "--force",        "--dry-run",    "--print-config", "--lanes",   "--json",    "--markdown",
+        "--help",         "--version",    "--quiet",        "--verbose", "--decode",  "--tokenizer",
+        "--vocab",        "--validation", "--out",          "--filter",  "--seconds", "--resume",
         "--allow-change", "--checkpoint", "--format",
     };
     if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
@@ -362,10 +368,10 @@ static Run *open_run(Trainer *trainer, const Settings *settings, const Line *lin
     if (outcome == RESUME_ENDED)
         return NULL;
     /* Replaced without being asked for: a run that was killed before its first checkpoint. */
-    Run *run = outcome == RESUME_FRESH
-                   ? run_open(trainer->comm, settings, line->force || resume, &err)
-                   : run_resume(trainer->comm, settings, trainer->step, trainer->history.resumes,
-                                &err);
+    Run *run =
+        outcome == RESUME_FRESH
+            ? run_open(trainer->comm, settings, line->force || resume, &err)
+            : run_resume(trainer->comm, settings, trainer->step, trainer->history.resumes, &err);
     if (!run)
         die_all(outcome == RESUME_FRESH ? EXIT_USAGE : EXIT_CHECKPOINT, "%s", err.text);
     lock_run(trainer, settings, lock); /* now that the folder is there */
@@ -474,8 +480,7 @@ static int evaluate(Comm *comm, const Line *line)
         log_out("test loss %.6f, test accuracy %.4f (%.0f of %.0f samples), step %lld", loss,
                 tally.correct / tally.count, tally.correct, tally.count, (long long)step);
     else
-        log_out("test loss %.9g over %.0f samples, step %lld", loss, tally.count,
-                (long long)step);
+        log_out("test loss %.9g over %.0f samples, step %lld", loss, tally.count, (long long)step);
     trainer_free(&trainer);
     settings_free(&settings);
     return EXIT_OK;
@@ -595,10 +600,10 @@ static const struct Command {
     const char *name, *usage;
     int (*run)(Comm *comm, const Line *line);
 } commands[] = {
-    { "train", usage_train, train },          { "eval", usage_eval, evaluate },
-    { "ckpt", usage_ckpt, ckpt },
-    { "bench", usage_bench, bench },          { "diff", usage_diff, diff },
-    { "tokenize", usage_tokenize, tokenize }, { "list", usage_list, list },
+    { "train", usage_train, train }, { "eval", usage_eval, evaluate },
+    { "ckpt", usage_ckpt, ckpt },    { "bench", usage_bench, bench },
+    { "diff", usage_diff, diff },    { "tokenize", usage_tokenize, tokenize },
+    { "list", usage_list, list },
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

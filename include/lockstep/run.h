@@ -65,10 +65,10 @@ typedef struct RunFacts {
     int64_t resumed_step;           /* where, the last time */
 } RunFacts;
 
-/* One session at a time writes to a run folder: takes the lock of <settings->folder>/<name>, waiting
- * up to 20 seconds for ranks of a killed job to go. *lock is -1 or, on rank 0, a lock that is held
- * already; it stays -1 if there is no such folder yet. Let go by run_unlock, or by the end of the
- * process. Collective. */
+/* One session at a time writes to a run folder: takes the lock of <settings->folder>/<name>,
+ * waiting up to 20 seconds for ranks of a killed job to go. *lock is -1 or, on rank 0, a lock that
+ * is held already; it stays -1 if there is no such folder yet. Let go by run_unlock, or by the end
+ * of the process. Collective. */
 bool run_lock(Comm *comm, const Settings *settings, int *lock, Err *err);
 void run_unlock(int lock);
 

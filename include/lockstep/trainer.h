@@ -80,8 +80,8 @@ typedef struct Trainer {
     bool save_wanted, written;    /* what this rank reports for these two */
     Checkpointer *checkpointer;   /* owned */
     History history;
-    uint64_t digest, trajectory;  /* after the last step */
-    size_t planned_bytes;         /* most memory of this rank until training starts (memory.h),
+    uint64_t digest, trajectory; /* after the last step */
+    size_t planned_bytes;        /* most memory of this rank until training starts (memory.h),
                                      from which on it grows no more; the same in a dry run */
 } Trainer;
 

@@ -63,8 +63,7 @@ void *mem_alloc(size_t bytes)
     bool mapped = reserving && bytes >= HUGE_PAGE;
     void *base = total <= bytes ? NULL : mapped ? map(total) : malloc(total);
     if (!base)
-        die(EXIT_USAGE, "out of memory: %zu bytes wanted, %zu in use", bytes,
-            mem_use().bytes);
+        die(EXIT_USAGE, "out of memory: %zu bytes wanted, %zu in use", bytes, mem_use().bytes);
     uintptr_t start = ((uintptr_t)base + HEADER + align - 1) / align * align;
     void *block = (void *)start;
     if (bytes >= HUGE_PAGE && !mapped)
@@ -116,8 +115,7 @@ void mem_grow(void *array_pointer, size_t count, size_t *capacity, size_t bytes)
 
 MemUse mem_use(void)
 {
-    return (MemUse){ .blocks = blocks,
-                     .bytes = bytes_alive,
-                     .peak_bytes = peak_bytes,
-                     .allocations = allocations };
+    return (MemUse){
+        .blocks = blocks, .bytes = bytes_alive, .peak_bytes = peak_bytes, .allocations = allocations
+    };
 }

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SHOWN_MAX 10 /* differences */
+
 /* Settings that change no step: names, what is recorded, how ranks exchange data, where files are
  * (data are compared by their digest), kernels (compared by what `auto` chose). A name stands for
  * everything below it. */
@@ -69,17 +71,18 @@ typedef struct Changes {
     const char *allow;
     bool watches_loss;
     int count;
-    char list[1024], names[256];
+    char list[900], names[400];
 } Changes;
 
 static void change(Changes *changes, const char *path, const char *then, const char *now)
 {
     if (is_neutral(path, changes->watches_loss) || is_allowed(changes->allow, path))
         return;
-    text_append(changes->list, sizeof changes->list, "\n  %-24s %.60s then, %.60s now", path, then,
+    if (changes->count++ >= SHOWN_MAX)
+        return;
+    text_append(changes->list, sizeof changes->list, "\n  %-24s %.30s then, %.30s now", path, then,
                 now);
-    text_append(changes->names, sizeof changes->names, changes->count ? ",%s" : "%s", path);
-    changes->count++;
+    text_append(changes->names, sizeof changes->names, changes->count > 1 ? ",%s" : "%s", path);
 }
 
 static void compare_leaf(void *context, const char *path, const char *then, const char *now)
@@ -109,6 +112,11 @@ bool changes_check(const Trainer *t, const CheckpointState *state, const char *a
     compare_identity(&changes, t, state);
     if (changes.count == 0)
         return true;
+    if (changes.count > SHOWN_MAX)
+        return err_set(err,
+                       "the run was made with other settings, which would change its steps:%s\n"
+                       "  and %d more",
+                       changes.list, changes.count - SHOWN_MAX);
     return err_set(err,
                    "the run was made with other settings, which would change its steps:%s\n"
                    "to go on all the same: --allow-change=%s",

@@ -207,10 +207,9 @@ static bool verify_tensors(const TensorFile *file, const json_t *record, Err *er
         if (!tensor_file_digest(file, entry, &found, err))
             return false;
         if (found != wanted)
-            return err_set(err,
-                           "%s: tensor %.100s: digest %016llx found, %016llx recorded: damaged",
-                           file->path, entry->name, (unsigned long long)found,
-                           (unsigned long long)wanted);
+            return err_set(
+                err, "%s: tensor %.100s: digest %016llx found, %016llx recorded: damaged",
+                file->path, entry->name, (unsigned long long)found, (unsigned long long)wanted);
     }
     return true;
 }

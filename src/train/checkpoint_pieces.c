@@ -59,9 +59,9 @@ static void add_model(Pieces *pieces, Trainer *t)
 /* Floats of a parameter have the parameter's shape, everything else is a row. */
 static void add_optimizer(Pieces *pieces, Trainer *t)
 {
-    static const char *const types[] = { [BUFFER_FLOAT] = "F32",
-                                         [BUFFER_DOUBLE] = "F64",
-                                         [BUFFER_INT64] = "I64" };
+    static const char *const types[] = {
+        [BUFFER_FLOAT] = "F32", [BUFFER_DOUBLE] = "F64", [BUFFER_INT64] = "I64"
+    };
     const Layout *layout = &t->model.layout;
     OptimizerPiece state;
     for (int i = 0; optimizer_piece(&t->optimizer, i, &state); i++) {

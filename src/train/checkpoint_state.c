@@ -166,14 +166,14 @@ json_t *state_root(const Trainer *t, int64_t number)
     return root;
 }
 
-char *state_text(json_t *root, const Pieces *pieces, const uint64_t *digests,
-                 char *const headers[], const size_t *header_bytes, size_t *bytes)
+char *state_text(json_t *root, const Pieces *pieces, const uint64_t *digests, char *const headers[],
+                 const size_t *header_bytes, size_t *bytes)
 {
     char tail[TAIL_SIZE];
     json_t *files = json_array();
     for (int file = 0; file < CHECKPOINT_FILES; file++)
-        json_array_append_new(
-            files, file_value(pieces, file, digests, headers[file], header_bytes[file]));
+        json_array_append_new(files,
+                              file_value(pieces, file, digests, headers[file], header_bytes[file]));
     json_object_set_new(root, "files", files);
     char *json = json_dumps(root, JSON_INDENT(2));
     expect(json);

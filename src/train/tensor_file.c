@@ -19,9 +19,9 @@ static const struct {
     const char *name;
     size_t bytes;
 } types[] = {
-    { "F32", 4 }, { "F64", 8 }, { "F16", 2 }, { "BF16", 2 }, { "I64", 8 },  { "I32", 4 },
-    { "I16", 2 }, { "I8", 1 },  { "U64", 8 }, { "U32", 4 },  { "U16", 2 },  { "U8", 1 },
-    { "BOOL", 1 },
+    { "F32", 4 }, { "F64", 8 }, { "F16", 2 },  { "BF16", 2 }, { "I64", 8 },
+    { "I32", 4 }, { "I16", 2 }, { "I8", 1 },   { "U64", 8 },  { "U32", 4 },
+    { "U16", 2 }, { "U8", 1 },  { "BOOL", 1 },
 };
 
 size_t tensor_type_bytes(const char *type)
@@ -149,8 +149,7 @@ static bool check_tiling(const TensorFile *file, Err *err)
     for (size_t i = 0; i < file->count; i++) {
         const TensorEntry *entry = &file->entries[i];
         if (entry->begin != end)
-            return err_set(err,
-                           "tensor %.100s: data begin at byte %llu, %llu expected: tensors %s",
+            return err_set(err, "tensor %.100s: data begin at byte %llu, %llu expected: tensors %s",
                            entry->name, (unsigned long long)entry->begin, (unsigned long long)end,
                            entry->begin < end ? "overlap" : "leave a gap");
         end = entry->end;

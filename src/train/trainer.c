@@ -33,9 +33,8 @@ static void run_lane(Trainer *t, int lane, int global_batch)
     float *gradient = reducer_lane(t->reducer);
     const Batch *batch = loader_lane(&t->loader, t->step, lane);
     lap(t, PHASE_LOAD);
-    t->reports[lane] = (LaneReport){ .stop = stop_requested,
-                                     .save = t->save_wanted,
-                                     .written = t->written };
+    t->reports[lane] =
+        (LaneReport){ .stop = stop_requested, .save = t->save_wanted, .written = t->written };
     if (batch->count == 0) { /* behind the end of a short batch */
         memset(gradient, 0, t->model.layout.n * sizeof *gradient);
         return;

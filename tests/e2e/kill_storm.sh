@@ -59,7 +59,7 @@ strike()
     case $1 in
     0) victim=rank && kill -KILL "$(cat "pid.$2" 2>/dev/null || echo 0x)" ;;
     1) victim=mpirun && kill -KILL $job ;;
-    *) victim=job && kill -KILL $job $(cat pid.* 2>/dev/null) ;;
+    *) victim=job && { cat pid.* && echo $job; } | xargs kill -KILL ;;
     esac 2>/dev/null
 }
 

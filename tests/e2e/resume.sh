@@ -86,6 +86,11 @@ for method in $("$lockstep" list optimizers | sed -n 's/^  \([a-z0-9_]*\) .*/\1/
     methods="${methods:-} $method"
 done
 [ "$(echo "$methods" | wc -w)" -ge 4 ] || fail "methods:$methods"
+# State of wrappers, of a schedule that watches the loss, of a batch that grows.
+steps='2 6' resumes mlp "optimizer={type: lamb, lr: 0.01, wrap: [ema: {decay: 0.9}]}"
+steps='4 8' resumes mlp "schedule={type: plateau, patience: 1}" optimizer.lr=0.3
+steps='2 6 8' resumes mlp "train.grow=[{at: 5st, batch: 128}, {at: 8st, batch: 256}]"
+
 steps='1 5' resumes cnn optimizer.lr=0.1 optimizer.momentum=0.9
 steps='2 3' resumes cnn optimizer.type=lamb comm.memory=private
 
@@ -138,7 +143,11 @@ mv runs/kept runs/other
 rm -r runs/none/ckpt/step-* runs/none/summary.json
 "$lockstep" train cnn.yaml name=none checkpoint.resume=auto -q || fail "resume: auto, killed early"
 mpi 2 "$lockstep" train cnn.yaml name=plain -q checkpoint.every=0 || fail "no checkpoints"
-ls runs/plain/ckpt | grep -q step && fail "checkpoints nobody asked for"
+has_checkpoint()
+{
+    [ -n "$(find "runs/$1/ckpt" -name 'step-*')" ]
+}
+has_checkpoint plain && fail "checkpoints nobody asked for"
 "$lockstep" train cnn.yaml name=plain --resume -q checkpoint.every=0 ||
     fail "a run that has ended without checkpoints"
 
@@ -168,6 +177,6 @@ done
 grep -q ", step ${best#step-}$" out || fail "eval: $(cat out)"
 "$lockstep" eval runs/keep --checkpoint step-8 >/dev/null || fail "eval of step-8"
 "$lockstep" train mlp.yaml name=keep checkpoint.every=0 -q --force || fail "force"
-ls runs/keep/ckpt | grep -q step && fail "--force leaves checkpoints"
+has_checkpoint keep && fail "--force leaves checkpoints"
 
 echo "methods:$methods"
