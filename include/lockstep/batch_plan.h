@@ -4,8 +4,9 @@
  * What grows is the number of lanes, by powers of two; a lane keeps its size, so nothing that
  * happens inside a lane (shapes, memory, ghost batches) changes when the batch does.
  *
- *   steps    0  1  2  3  4 | 5  6  7  8  9 |   batch 8, epochs of 40 samples
- *   grow: [{at: 2ep, batch: 16}]           | 10   11   12 | 13   14   15 |   the last of an epoch: 8
+ *   epochs of 40 samples, batch 8, grow: [{at: 2ep, batch: 16}]
+ *   epoch     0               1               2          3
+ *   step      0  1  2  3  4 | 5  6  7  8  9 | 10 11 12 | 13 14 15      12 and 15 are short: 8
  */
 #ifndef LOCKSTEP_BATCH_PLAN_H
 #define LOCKSTEP_BATCH_PLAN_H

@@ -24,7 +24,32 @@ int comm_rank(const Comm *comm);
 int comm_size(const Comm *comm);
 const char *comm_host(const Comm *comm); /* of this rank */
 int comm_hosts(const Comm *comm);        /* how many different hosts */
-const char *comm_library(void);          /* "Open MPI 4.1.4" */
+
+/* Which host `rank` is on: 0 .. comm_hosts - 1, in the order of the hosts' lowest ranks. */
+int comm_host_index(const Comm *comm, int rank);
+
+/* Pretends that the ranks of this job are on several hosts, so that one machine runs the code of a
+ * cluster: "3" is three hosts with as many ranks each as fit evenly, "2+1+1" are hosts of 2, 1 and
+ * 1 ranks; "" is the truth. All ranks alike, before anything is allocated; collective. */
+bool comm_pretend_hosts(Comm *comm, const char *hosts, Err *err);
+const char *comm_library(void); /* "Open MPI 4.1.4" */
+
+/* A slower network between hosts than there is, to study a cluster on one machine. Zeros: none. */
+typedef struct Injection {
+    double delay_us, gbit, jitter_us; /* one way; of a host, each way; 0 to that, at random */
+    int slow_rank;                    /* takes slow_factor times as long to compute; -1: none */
+    double slow_factor;
+} Injection;
+
+/* From now on messages between hosts arrive as on that network; barriers, broadcasts and agreements
+ * do not notice. The clocks of all ranks have to be one machine's. All ranks alike, after
+ * comm_pretend_hosts. */
+bool comm_inject(Comm *comm, const Injection *injection, Err *err);
+
+/* Around a rank's work: comm_computes begins it, comm_computed ends it, and the slow rank takes
+ * its time there. Nothing without one. */
+void comm_computes(Comm *comm);
+void comm_computed(Comm *comm);
 
 void comm_barrier(Comm *comm);                                       /* collective */
 void comm_broadcast(Comm *comm, void *data, size_t bytes, int root); /* collective */
@@ -47,6 +72,10 @@ void comm_allgather(Comm *comm, void *array, const size_t *bounds, size_t bytes)
 /* Rank 0 receives `bytes` from every rank into `all` (size * bytes; rank 0 only). Collective. */
 void comm_gather(Comm *comm, const void *mine, void *all, size_t bytes);
 
+/* For `reduce: fast` and `bench comm` only: x += the other ranks' x, by MPI_Allreduce, in whatever
+ * order the library likes: the sum depends on ranks, library and size. n floats. Collective. */
+void comm_allreduce_fast(Comm *comm, float *x, size_t n);
+
 /* Compares `text` (kernel family, versions, config digest: one "key: value" per line) across ranks:
  * if a rank differs from rank 0, err names line, rank, both hosts and both values. Collective. */
 bool comm_same(Comm *comm, const char *text, Err *err);
@@ -57,10 +86,17 @@ typedef struct SharedMemory SharedMemory;
 
 /* `bytes` of this rank, zeroed, 64-byte aligned. NULL on every rank if the ranks do not share
  * memory: a single rank, more than one host, too little room in /dev/shm (rank 0 warns), or
- * switched off. Both functions are collective; NULL is fine to free. */
+ * switched off. shared_alloc_one: one piece for all, part 0; rank r puts the r-th share of it into
+ * the memory next to its core. These functions are collective; NULL is fine to free. */
 SharedMemory *shared_alloc(Comm *comm, size_t bytes);
+SharedMemory *shared_alloc_one(Comm *comm, size_t bytes);
 void shared_free(SharedMemory *memory);
 void *shared_part(const SharedMemory *memory, int rank);
+
+/* Makes room for barriers and for all-gathers of up to `bytes` in shared memory, where the ranks
+ * have any: from then on comm_barrier and comm_allgather take that way, which orders what ranks
+ * write to and read from each other's shared parts. 0: no longer. Collective. */
+void comm_reserve_board(Comm *comm, size_t bytes);
 
 /* May the ranks share memory, room permitting? comm_set_share(false): they shall not. All ranks
  * alike, before anything is allocated. */

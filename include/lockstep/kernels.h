@@ -18,6 +18,7 @@ typedef struct Kernels {
     void (*keep_add)(float *w, float keep, const float *g, size_t n); /* w = keep * w + g */
     double (*squares)(const float *x, size_t n);                      /* sum of x^2, fixed order */
     double (*sum)(const float *x, size_t n);                          /* sum of x, fixed order */
+    uint64_t (*digest)(const void *data, size_t bytes);               /* XXH3, any bytes */
 
     /* Words of `groups` groups of four, numbers first_group .. : x (4 * groups), any alignment. */
     void (*random_groups)(RandomKey key, uint64_t first_group, uint32_t *x, size_t groups);

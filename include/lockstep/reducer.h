@@ -11,7 +11,8 @@
  * Inside a rank a carry stack works like a binary counter: after lane i, as many pairs of
  * neighbouring subtrees are merged as i + 1 has trailing zero bits, so at most log2 L + 1 buffers
  * are alive. Across ranks, slice s of every subtree sum goes to the owner of slice s, who adds them
- * in tree order; where ranks share memory, the owner reads it where it is. */
+ * in tree order, block by block when the optimizer wants the block; where ranks share memory, the
+ * owner reads them where they are. */
 #ifndef LOCKSTEP_REDUCER_H
 #define LOCKSTEP_REDUCER_H
 
@@ -36,11 +37,11 @@ void reducer_set_order(Reducer *reducer, ReducerOrder order);
 float *reducer_lane(Reducer *reducer);
 void reducer_add_lane(Reducer *reducer, int lane);
 
-/* After this rank's last lane: the sum over all lanes, valid inside this rank's slice. The buffer
- * belongs to the reducer until the next reducer_lane. Collective. Other ranks may still be reading
- * this rank's sums: a barrier, such as publishing the weights is, has to come before the next
- * reducer_lane. */
-float *reducer_reduce(Reducer *reducer);
+/* After this rank's last lane: the sum over all lanes, inside this rank's slice, to be asked for
+ * block by block, each block once. Valid until the next reducer_lane. Other ranks may still be
+ * reading this rank's sums: a barrier, such as publishing the weights is, has to come before the
+ * next reducer_lane. Collective; asking for blocks is not. */
+Gradient reducer_reduce(Reducer *reducer);
 
 /* What reducer_init would allocate; not collective. */
 size_t reducer_plan_bytes(Comm *comm, const Lanes *lanes, const Layout *layout,

@@ -53,9 +53,10 @@ typedef struct CheckpointSettings {
 } CheckpointSettings;
 
 enum { MEMORY_AUTO, MEMORY_PRIVATE };
+enum { UPDATE_SHARDED, UPDATE_REPLICATED };
 
 typedef struct CommSettings {
-    int memory;
+    int memory, update;
 } CommSettings;
 
 typedef struct Settings {

@@ -54,7 +54,8 @@ typedef struct Trainer {
     Schedule schedule;
     Reducer *reducer;
     SliceExchange slices;
-    Slice slice;                        /* this rank's part of the arena */
+    Slice slice;                        /* the part of the arena that this rank updates */
+    Exchange exchange;                  /* completes what slices make */
     SharedMemory *shared;               /* the host's one copy of w, on rank 0; or NULL */
     float *w;                           /* weights and running statistics, layout.n floats; owned
                                            unless shared */

@@ -147,7 +147,7 @@ uint64_t layout_block_digest(const Layout *layout, LayoutBlock block, const floa
 {
     const LayoutTensor *t = &layout->tensors[block.tensor];
     size_t left = t->offset + t->n - block.offset;
-    return XXH3_64bits(x + block.offset, (left < block.n ? left : block.n) * sizeof *x);
+    return kernels()->digest(x + block.offset, (left < block.n ? left : block.n) * sizeof *x);
 }
 
 void layout_block_digests(const Layout *layout, Slice slice, const float *x, uint64_t *digests)

@@ -52,24 +52,6 @@ static void prepare_single_process(void)
     setenv("HWLOC_HIDE_ERRORS", "2", 0);  /* no complaints without /sys */
 }
 
-static int compare_hosts(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
-static void learn_hosts(Comm *comm)
-{
-    gethostname(comm->host, sizeof comm->host - 1);
-    char(*all)[HOST_BYTES] = mem_alloc((size_t)comm->size * HOST_BYTES);
-    MPI_Allgather(comm->host, HOST_BYTES, MPI_CHAR, all, HOST_BYTES, MPI_CHAR, comm->world);
-    memcpy(comm->root_host, all[0], HOST_BYTES);
-    qsort(all, (size_t)comm->size, HOST_BYTES, compare_hosts);
-    comm->hosts = 1;
-    for (int i = 1; i < comm->size; i++)
-        comm->hosts += strcmp(all[i - 1], all[i]) != 0;
-    mem_free(all);
-}
-
 /* Takes over `world`, a communicator of our own. */
 static Comm *comm_of(MPI_Comm world)
 {
@@ -78,9 +60,10 @@ static Comm *comm_of(MPI_Comm world)
     MPI_Comm_rank(comm->world, &comm->rank);
     MPI_Comm_size(comm->world, &comm->size);
     comm->share = true;
+    comm->inject.slow_rank = -1;
     comm_set_message_bytes(comm, (size_t)1 << 30);
     messages_reserve(comm, 2 * (size_t)comm->size);
-    learn_hosts(comm);
+    hosts_learn(comm);
     return comm;
 }
 
@@ -103,15 +86,18 @@ Comm *comm_split(Comm *comm, int group)
     MPI_Comm_split(comm->world, group, comm->rank, &part);
     Comm *split = comm_of(part);
     split->is_part = true;
+    hosts_inherit(split, comm);
     return split;
 }
 
 void comm_free(Comm *comm)
 {
     bool is_part = comm->is_part;
-    expect(comm->request_count == 0);
+    board_free(comm->board);
+    messages_release(&comm->messages);
     MPI_Comm_free(&comm->world);
-    mem_free(comm->requests);
+    mem_free(comm->measured);
+    mem_free(comm->host_of);
     mem_free(comm);
     if (is_part)
         return;
@@ -134,11 +120,6 @@ const char *comm_host(const Comm *comm)
     return comm->host;
 }
 
-int comm_hosts(const Comm *comm)
-{
-    return comm->hosts;
-}
-
 /* "Open MPI v4.1.4, package: Debian OpenMPI, ident: ..." becomes "Open MPI 4.1.4". */
 const char *comm_library(void)
 {
@@ -158,7 +139,10 @@ const char *comm_library(void)
 
 void comm_barrier(Comm *comm)
 {
-    MPI_Barrier(comm->world);
+    if (comm_shares(comm) && board_takes(comm->board, 0))
+        board_barrier(comm->board);
+    else
+        MPI_Barrier(comm->world);
 }
 
 void comm_broadcast(Comm *comm, void *data, size_t bytes, int root)
@@ -186,16 +170,21 @@ void comm_broadcast_text(Comm *comm, char **data, size_t *bytes)
  *   rank 2  .....cc       aaabbcc
  *
  * Everybody sends to everybody, rank r to r + 1 first, so that not all of them write to rank 0 at
- * once. A rank receives what it lacks once, as in any all-gather. */
+ * once. A rank receives what it lacks once, as in any all-gather. Small arrays of ranks that share
+ * memory go through the board. */
 void comm_allgather(Comm *comm, void *array, const size_t *bounds, size_t bytes)
 {
     char *all = array;
+    size_t mine = bounds[comm->rank], total = bounds[comm->size] * bytes;
+    if (comm_shares(comm) && board_takes(comm->board, total)) {
+        board_allgather(comm->board, array, mine * bytes, bounds[comm->rank + 1] * bytes, total);
+        return;
+    }
     for (int k = 1; k < comm->size; k++) {
         int from = (comm->rank + comm->size - k) % comm->size;
         messages_receive(comm, all + bounds[from] * bytes,
                          (bounds[from + 1] - bounds[from]) * bytes, from, TAG_ALLGATHER);
     }
-    size_t mine = bounds[comm->rank];
     for (int k = 1; k < comm->size; k++)
         messages_send(comm, all + mine * bytes, (bounds[comm->rank + 1] - mine) * bytes,
                       (comm->rank + k) % comm->size, TAG_ALLGATHER);

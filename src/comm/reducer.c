@@ -6,6 +6,10 @@
  * operand order, and one float addition has one result. Everything is added in tiles that stay in
  * the L1 cache, so a run of additions reads each sum once and writes one.
  *
+ * The additions across ranks are done block by block when the optimizer asks for a block, so the
+ * sum goes from the caches into the update and is never written to memory. What a rank's last lane
+ * would carry is left for that moment too, where nothing has to travel.
+ *
  * Between ranks, all at once and without a middle stage (slice s of rank r's subtree t is r.t[s]):
  *
  *   rank 0 {01}     has 01[0],        gets 23[0] 4[0] 5[0] 67[0]: (01 + 23) + ((4 + 5) + 67)
@@ -30,13 +34,13 @@
 /* A sum over the lanes of `node`. */
 typedef struct Sum {
     Subtree node;
-    float *x; /* (layout->n) in a rank's stack, (slice) among the sources */
+    float *x; /* (layout->n), or (slice) if it was sent to us */
 } Sum;
 
 typedef struct Source {
     int rank, number; /* whose, and which of its subtrees */
-    Sum sum;          /* of our slice; x is in shared memory, or borrowed from `received`, or NULL
-                         for our own */
+    Sum sum;          /* x is in shared memory, or borrowed from `received`, or NULL for our own */
+    size_t origin;    /* x[0] is this float of the arena */
 } Source;
 
 struct Reducer {
@@ -45,6 +49,7 @@ struct Reducer {
     const Layout *layout;
     size_t *bounds; /* floats; of the slice exchange, borrowed */
     bool shares;    /* the ranks' stacks are in shared memory */
+    bool lazy;      /* the last lane is not added to its siblings before the fold */
     ReducerOrder order;
 
     SharedMemory *shared; /* the buffers of all ranks, or NULL */
@@ -55,9 +60,9 @@ struct Reducer {
     int depth, added; /* sums alive, lanes added */
 
     Source *sources; /* the subtrees of all ranks, left to right */
-    int source_count;
-    float *received, *tiles;
-    size_t received_floats, tile_floats;
+    int source_count, source_capacity;
+    float *received, *tiles, *block;
+    size_t received_floats, tile_floats; /* of tiles and block */
 };
 
 static bool joins(ReducerOrder order, Subtree left, Subtree right)
@@ -75,6 +80,11 @@ static int rank_subtrees(const Reducer *reducer, int rank, Subtree subtrees[MAX_
 {
     int first = lanes_first(reducer->lanes->count, rank, reducer->lanes->ranks);
     int last = lanes_first(reducer->lanes->count, rank + 1, reducer->lanes->ranks);
+    if (reducer->lazy) {
+        int count = lanes_subtrees(first, last - 1, subtrees);
+        subtrees[count] = (Subtree){ .first = last - 1, .width = 1 };
+        return count + 1;
+    }
     if (reducer->order == REDUCER_ORDER_TREE)
         return lanes_subtrees(first, last, subtrees);
     subtrees[0] = (Subtree){ .first = first, .width = last - first };
@@ -93,12 +103,11 @@ static int deepest_stack(const Lanes *lanes)
     return deepest;
 }
 
-/* Slice `rank` of another rank's subtree, in that rank's memory. */
-static float *peer_slice(const Reducer *reducer, const Source *source)
+/* Another rank's sum, in that rank's memory. */
+static float *peer_sum(const Reducer *reducer, const Source *source)
 {
     float *buffers = shared_part(reducer->shared, source->rank);
-    return buffers + (size_t)source->number * reducer->layout->n +
-           reducer->bounds[reducer->comm->rank];
+    return buffers + (size_t)source->number * reducer->layout->n;
 }
 
 /* Lists every rank's subtrees and gives each one of another rank room for our slice of it, unless
@@ -107,19 +116,23 @@ static void plan_sources(Reducer *reducer)
 {
     Subtree subtrees[MAX_SUBTREES];
     int rank = reducer->comm->rank;
-    size_t slice = reducer->bounds[rank + 1] - reducer->bounds[rank];
+    size_t lo = reducer->bounds[rank], slice = reducer->bounds[rank + 1] - lo;
     size_t used = 0;
+    reducer->lazy =
+        reducer->order == REDUCER_ORDER_TREE && (reducer->shared || reducer->comm->size == 1);
     reducer->source_count = 0;
     for (int r = 0; r < reducer->comm->size; r++) {
         int count = rank_subtrees(reducer, r, subtrees);
         for (int i = 0; i < count; i++) {
             Source source = { .rank = r, .number = i, .sum.node = subtrees[i] };
             if (r != rank && reducer->shared) {
-                source.sum.x = peer_slice(reducer, &source);
+                source.sum.x = peer_sum(reducer, &source);
             } else if (r != rank) {
                 source.sum.x = reducer->received + used;
+                source.origin = lo;
                 used += slice;
             }
+            expect(reducer->source_count < reducer->source_capacity);
             reducer->sources[reducer->source_count++] = source;
         }
     }
@@ -146,8 +159,10 @@ static Reducer plan(Comm *comm, const Lanes *lanes, const Layout *layout,
                         .layout = layout,
                         .bounds = exchange->float_bounds,
                         .shares = comm_shares(comm),
-                        .buffer_count = deepest_stack(lanes),
-                        .tile_floats = (size_t)MAX_DEPTH * TILE };
+                        .buffer_count = deepest_stack(lanes) };
+    for (int64_t width = 1; width < lanes->count; width *= 2) /* a tile for each level */
+        reducer.tile_floats += TILE;
+    reducer.tile_floats += LAYOUT_BLOCK;
     size_t slice = reducer.bounds[comm->rank + 1] - reducer.bounds[comm->rank];
     if (!reducer.shares)
         reducer.received_floats = (size_t)count_subtrees(&reducer, true) * slice;
@@ -176,8 +191,11 @@ Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
         reducer->received_floats = plan(comm, lanes, layout, exchange).received_floats;
     }
     reducer->received = mem_array(float, reducer->received_floats);
-    reducer->tiles = mem_array(float, reducer->tile_floats);
-    reducer->sources = mem_array(Source, count_subtrees(reducer, false));
+    reducer->block = mem_array(float, reducer->tile_floats);
+    reducer->tiles = reducer->block + LAYOUT_BLOCK;
+    reducer->lazy = true; /* which makes most */
+    reducer->source_capacity = count_subtrees(reducer, false);
+    reducer->sources = mem_array(Source, reducer->source_capacity);
     plan_sources(reducer);
     messages_reserve(comm, (size_t)reducer->source_count +
                                (size_t)reducer->buffer_count * (size_t)comm->size);
@@ -193,7 +211,7 @@ void reducer_free(Reducer *reducer)
     shared_free(reducer->shared);
     mem_free(reducer->buffers);
     mem_free(reducer->received);
-    mem_free(reducer->tiles);
+    mem_free(reducer->block);
     mem_free(reducer->sources);
     mem_free(reducer);
 }
@@ -247,7 +265,8 @@ void reducer_add_lane(Reducer *reducer, int lane)
         (Sum){ .node = { .first = lane, .width = 1 }, .x = reducer->buffers[reducer->depth] };
     reducer->depth++;
     reducer->added++;
-    carry(reducer);
+    if (!reducer->lazy || lane + 1 < reducer->lanes->last)
+        carry(reducer);
 }
 
 /* Every rank sends slice s of each of its sums to rank s. */
@@ -271,7 +290,7 @@ static void exchange_subtrees(Reducer *reducer)
     messages_finish(comm);
 }
 
-/* The carry stack over the sources of one tile of our slice, `at` floats from its start. The last
+/* The carry stack over the sources of one tile, `at` floats from the start of the arena. The last
  * sum goes to `result`, which may be one of the sources: all are read by then. */
 static void fold_tile(Reducer *reducer, size_t at, size_t n, float *result)
 {
@@ -279,9 +298,9 @@ static void fold_tile(Reducer *reducer, size_t at, size_t n, float *result)
     Sum stack[MAX_DEPTH];
     int depth = 0;
     for (int i = 0; i < reducer->source_count; i++) {
-        Sum sum = reducer->sources[i].sum;
-        sum.x += at;
-        stack[depth++] = sum;
+        const Source *source = &reducer->sources[i];
+        stack[depth++] =
+            (Sum){ .node = source->sum.node, .x = source->sum.x + (at - source->origin) };
         while (depth > 1 && joins(reducer->order, stack[depth - 2].node, stack[depth - 1].node)) {
             Sum *left = &stack[depth - 2];
             bool last = depth == 2 && i + 1 == reducer->source_count;
@@ -294,29 +313,44 @@ static void fold_tile(Reducer *reducer, size_t at, size_t n, float *result)
     expect(depth == 1);
 }
 
-float *reducer_reduce(Reducer *reducer)
+/* Gradient.finish */
+static const float *fold_block(void *context, LayoutBlock block, bool keep)
 {
-    int rank = reducer->comm->rank;
-    expect(reducer->added == reducer->lanes->last - reducer->lanes->first);
-    if (reducer->comm->size == 1)
-        return reducer->stack[0].x;
+    Reducer *reducer = context;
+    float *result = keep ? reducer->stack[0].x + block.offset : reducer->block;
+    for (size_t at = 0; at < block.n; at += TILE)
+        fold_tile(reducer, block.offset + at, block.n - at < TILE ? block.n - at : TILE,
+                  result + at);
+    return result;
+}
+
+/* This rank's sums have their places in the stack only now. */
+static void find_own_sources(Reducer *reducer)
+{
     for (int i = 0; i < reducer->source_count; i++) {
         Source *source = &reducer->sources[i];
-        if (source->rank != rank)
+        if (source->rank != reducer->comm->rank)
             continue;
-        expect(source->number < reducer->depth &&
-               source->sum.node.width == reducer->stack[source->number].node.width);
-        source->sum.x = reducer->stack[source->number].x + reducer->bounds[rank];
+        const Sum *sum = &reducer->stack[source->number];
+        expect(source->number < reducer->depth && source->sum.node.width == sum->node.width);
+        source->sum.x = sum->x;
     }
+}
+
+Gradient reducer_reduce(Reducer *reducer)
+{
+    expect(reducer->added == reducer->lanes->last - reducer->lanes->first);
+    find_own_sources(reducer);
     if (reducer->shared)
         comm_barrier(reducer->comm); /* everybody's subtree sums are there */
-    else
+    else if (reducer->comm->size > 1)
         exchange_subtrees(reducer);
-    size_t slice = reducer->bounds[rank + 1] - reducer->bounds[rank];
-    float *result = reducer->stack[0].x + reducer->bounds[rank];
-    for (size_t at = 0; at < slice; at += TILE)
-        fold_tile(reducer, at, slice - at < TILE ? slice - at : TILE, result + at);
-    return reducer->stack[0].x;
+    Gradient gradient = gradient_at(reducer->stack[0].x);
+    if (reducer->source_count > 1) {
+        gradient.finish = fold_block;
+        gradient.context = reducer;
+    }
+    return gradient;
 }
 
 size_t reducer_bytes(const Reducer *reducer)

@@ -8,7 +8,9 @@
 #include "lockstep/text.h"
 
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #define LINE 64 /* bytes; where a rank's part starts: MPI promises less */
 
@@ -95,7 +97,19 @@ static SharedMemory *stand_in(const Comm *comm, size_t bytes)
     return memory;
 }
 
-SharedMemory *shared_alloc(Comm *comm, size_t bytes)
+/* Where the kernel gives /dev/shm huge pages on request (shmem_enabled: advise). A part begins
+ * where MPI has put it, so its ends stay in small pages. */
+static void advise_huge_pages(void *part, size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *start = (char *)(((uintptr_t)part + page - 1) / page * page);
+    size_t skipped = (size_t)(start - (char *)part);
+    if (bytes >= skipped + page)
+        madvise(start, (bytes - skipped) / page * page, MADV_HUGEPAGE);
+}
+
+/* A window of `bytes` of this rank, not yet written. */
+static SharedMemory *reserve(Comm *comm, size_t bytes)
 {
     if (!comm_shares(comm))
         return NULL;
@@ -111,8 +125,37 @@ SharedMemory *shared_alloc(Comm *comm, size_t bytes)
     memory->bytes = bytes;
     mem_count(bytes);
     find_parts(comm, memory);
-    memset(memory->parts[comm->rank], 0, bytes); /* its pages are the toucher's */
+    return memory;
+}
+
+/* Pages become memory where the rank runs that writes them first. */
+static void touch(Comm *comm, SharedMemory *memory, void *start, size_t bytes)
+{
+    if (memory->alone)
+        return;
+    advise_huge_pages(start, bytes);
+    memset(start, 0, bytes);
     comm_barrier(comm);
+}
+
+SharedMemory *shared_alloc(Comm *comm, size_t bytes)
+{
+    SharedMemory *memory = reserve(comm, bytes);
+    if (memory)
+        touch(comm, memory, memory->parts[comm->rank], bytes);
+    return memory;
+}
+
+SharedMemory *shared_alloc_one(Comm *comm, size_t bytes)
+{
+    SharedMemory *memory = reserve(comm, comm->rank == 0 ? bytes : 0);
+    if (!memory)
+        return NULL;
+    size_t lines = (bytes + LINE - 1) / LINE, rank = (size_t)comm->rank;
+    size_t from = lines * rank / (size_t)comm->size * LINE;
+    size_t to = lines * (rank + 1) / (size_t)comm->size * LINE;
+    to = to < bytes ? to : bytes;
+    touch(comm, memory, (char *)memory->parts[0] + from, to - from);
     return memory;
 }
 

@@ -308,11 +308,10 @@ void layer_free(Layer *layer)
     mem_free(layer);
 }
 
-/* "bias", "in_proj_bias" */
+/* "bias", "in_proj_bias", "bias_hh" */
 static bool is_bias(const char *tensor)
 {
-    size_t length = strlen(tensor);
-    return length >= 4 && strcmp(tensor + length - 4, "bias") == 0;
+    return strstr(tensor, "bias") != NULL;
 }
 
 static bool is_frozen(const Layer *layer, const char *tensor)

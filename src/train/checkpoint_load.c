@@ -49,8 +49,8 @@ static bool load_piece(Load *load, const TensorFile *file, size_t index, Err *er
         return true;
     if (!tensor_file_read(file, entry, piece->first, piece->count, piece->data, err))
         return false;
-    if (piece_is_mine(piece, comm_rank(load->trainer->comm)))
-        load->digests[index] = tensor_digest(piece->data, piece->item, piece->first, piece->count);
+    load->digests[index] =
+        tensor_digest(piece_mine(piece), piece->item, piece->mine_first, piece->mine);
     return true;
 }
 

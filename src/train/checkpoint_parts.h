@@ -62,7 +62,7 @@ enum { FILE_MODEL, FILE_OPTIMIZER, CHECKPOINT_FILES };
 extern const char *const checkpoint_files[CHECKPOINT_FILES];
 
 /* A tensor of a checkpoint, the same list on every rank; of each a rank holds some elements, none
- * or all. */
+ * or all. Of what several ranks hold, each writes its share. */
 typedef struct Piece {
     char name[192];
     const char *type; /* of the format */
@@ -71,8 +71,9 @@ typedef struct Piece {
     int ndim;
     int64_t shape[LAYOUT_MAX_DIMS];
     uint64_t total, first, count; /* elements; what this rank holds */
-    bool replicated;              /* every rank holds all of it: rank 0 writes it */
-    void *data;                   /* borrowed: element `first` */
+    uint64_t mine_first, mine;    /* elements; what this rank writes of that */
+    bool replicated;              /* every rank holds all of it */
+    char *data;                   /* borrowed: element `first` */
     uint64_t offset;              /* bytes from the start of its file's data */
 } Piece;
 
@@ -86,8 +87,8 @@ typedef struct Pieces {
 void pieces_collect(Pieces *pieces, Trainer *trainer);
 void pieces_free(Pieces *pieces);
 
-/* Does this rank write it (or a part of it)? */
-bool piece_is_mine(const Piece *piece, int rank);
+/* The first element that this rank writes. */
+char *piece_mine(const Piece *piece);
 
 /* All that comes before the data of a file: length, JSON, blanks up to a multiple of 8. Freed with
  * mem_free. */

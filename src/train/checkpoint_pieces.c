@@ -34,7 +34,7 @@ static void set_part(Piece *piece, const LayoutTensor *tensor, Slice slice, floa
         return;
     piece->first = lo - tensor->offset;
     piece->count = hi - lo;
-    piece->data = arena + lo;
+    piece->data = (char *)(arena + lo);
 }
 
 static void set_shape(Piece *piece, const LayoutTensor *tensor)
@@ -93,24 +93,37 @@ static void add_schedule(Pieces *pieces, Trainer *t)
                     .total = SCHEDULE_STATES,
                     .count = SCHEDULE_STATES,
                     .replicated = true,
-                    .data = t->schedule.state.value };
+                    .data = (char *)t->schedule.state.value };
     add(pieces, piece);
 }
 
-bool piece_is_mine(const Piece *piece, int rank)
+/* Whole runs of a digest, about as many for each rank, of what all ranks hold. */
+static void set_share(Piece *piece, bool everywhere, int rank, int ranks)
 {
-    return piece->count > 0 && (!piece->replicated || rank == 0);
+    uint64_t runs = (piece->total + DIGEST_RUN - 1) / DIGEST_RUN;
+    uint64_t from = runs * (uint64_t)rank / (uint64_t)ranks * DIGEST_RUN;
+    uint64_t to = runs * (uint64_t)(rank + 1) / (uint64_t)ranks * DIGEST_RUN;
+    piece->mine_first = everywhere ? from : piece->first;
+    piece->mine = everywhere ? (to < piece->total ? to : piece->total) - from : piece->count;
+}
+
+char *piece_mine(const Piece *piece)
+{
+    return piece->data + (piece->mine_first - piece->first) * piece->item;
 }
 
 void pieces_collect(Pieces *pieces, Trainer *t)
 {
+    bool everywhere = t->settings->comm.update == UPDATE_REPLICATED;
     *pieces = (Pieces){ 0 };
     add_model(pieces, t);
     add_optimizer(pieces, t);
     add_schedule(pieces, t);
-    for (size_t i = 0; i < pieces->count; i++)
-        if (piece_is_mine(&pieces->piece[i], comm_rank(t->comm)))
-            pieces->mine += pieces->piece[i].count * pieces->piece[i].item;
+    for (size_t i = 0; i < pieces->count; i++) {
+        Piece *piece = &pieces->piece[i];
+        set_share(piece, everywhere || piece->replicated, comm_rank(t->comm), comm_size(t->comm));
+        pieces->mine += piece->mine * piece->item;
+    }
 }
 
 void pieces_free(Pieces *pieces)

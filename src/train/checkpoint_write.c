@@ -133,11 +133,11 @@ static bool write_at(int fd, const void *data, size_t bytes, uint64_t offset)
 
 static bool write_piece(int fd, const Piece *piece, uint64_t start, uint64_t *digest)
 {
-    const char *next = piece->data;
-    for (uint64_t done = 0; done < piece->count; done += PART) {
-        uint64_t n = piece->count - done < PART ? piece->count - done : PART;
-        uint64_t at = start + (piece->first + done) * piece->item;
-        *digest ^= tensor_digest(next, piece->item, piece->first + done, n);
+    const char *next = piece_mine(piece);
+    for (uint64_t done = 0; done < piece->mine; done += PART) {
+        uint64_t n = piece->mine - done < PART ? piece->mine - done : PART;
+        uint64_t at = start + (piece->mine_first + done) * piece->item;
+        *digest ^= tensor_digest(next, piece->item, piece->mine_first + done, n);
         if (!write_at(fd, next, n * piece->item, at))
             return false;
         next += n * piece->item;
@@ -151,7 +151,7 @@ static bool write_file(Checkpointer *c, int file, int fd)
     bool ok = c->rank != 0 || write_at(fd, c->headers[file], c->header_bytes[file], 0);
     for (size_t i = 0; ok && i < c->pieces.count; i++) {
         const Piece *piece = &c->pieces.piece[i];
-        if (piece->file == file && piece_is_mine(piece, c->rank))
+        if (piece->file == file)
             ok = write_piece(fd, piece, start + piece->offset, &c->digests[i]);
     }
     return ok && fsync(fd) == 0;
@@ -249,11 +249,13 @@ static void take_copy(Checkpointer *c)
     expect(c->pieces.mine <= c->copy_bytes);
     for (size_t i = 0; i < c->pieces.count; i++) {
         Piece *piece = &c->pieces.piece[i];
-        if (!piece_is_mine(piece, c->rank))
+        if (piece->mine == 0)
             continue;
-        memcpy(next, piece->data, piece->count * piece->item);
+        memcpy(next, piece_mine(piece), piece->mine * piece->item);
+        piece->first = piece->mine_first;
+        piece->count = piece->mine;
         piece->data = next;
-        next += piece->count * piece->item;
+        next += piece->mine * piece->item;
     }
 }
 

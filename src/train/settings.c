@@ -79,6 +79,10 @@ static const Option comm_options[] = {
     { "memory", OPTION_CHOICE, OPTION_AT(CommSettings, memory), 0, 0, "auto|private", "auto",
       "auto: the ranks of a host share one copy of the weights and read each other's gradients; "
       "private: every rank has its own copy and sends messages; the bits are the same" },
+    { "update", OPTION_CHOICE, OPTION_AT(CommSettings, update), 0, 0, "sharded|replicated",
+      "sharded",
+      "sharded: every rank updates its slice of the weights and has the optimizer state of that; "
+      "replicated: every rank updates a copy of all weights; the bits are the same" },
     OPTION_END,
 };
 

@@ -75,11 +75,41 @@ static void gather_reports(Trainer *t)
     t->all_written = (int)sum_lanes(t, offsetof(LaneReport, written)) == t->lanes.count;
 }
 
+/* All block digests from those of this rank's slice. */
+static uint64_t complete_digest(Trainer *t)
+{
+    exchange_complete(t->exchange, t->digests, sizeof *t->digests);
+    return layout_digest(&t->model.layout, t->digests);
+}
+
 uint64_t trainer_digest(Trainer *t)
 {
     layout_block_digests(&t->model.layout, t->slice, t->w, t->digests);
-    exchange_complete(slice_exchange(&t->slices), t->digests, sizeof *t->digests);
-    return layout_digest(&t->model.layout, t->digests);
+    return complete_digest(t);
+}
+
+static void digest_block(void *trainer, LayoutBlock block)
+{
+    Trainer *t = trainer;
+    t->digests[block.index] = layout_block_digest(&t->model.layout, block, t->w);
+}
+
+/* Subtree sums -> mean gradient, to be finished block by block; all of it if every rank updates
+ * everything. */
+static Gradient reduce(Trainer *t)
+{
+    Gradient gradient = reducer_reduce(t->reducer);
+    if (t->settings->comm.update == UPDATE_REPLICATED) {
+        const Layout *layout = &t->model.layout;
+        const size_t *mine = &t->slices.block_bounds[comm_rank(t->comm)];
+        for (int block = (int)mine[0]; block < (int)mine[1]; block++)
+            gradient_block(gradient, layout_block(layout, block), true);
+        comm_publish(&t->slices, gradient.sums);
+        gradient = gradient_at(gradient.sums);
+    }
+    gradient.updated = digest_block; /* while the new weights are in the cache */
+    gradient.listener = t;
+    return gradient;
 }
 
 /* The trajectory is a chain: step number, bits of the loss sum, parameter digest. */
@@ -95,7 +125,7 @@ static void publish(Trainer *t, const SharedMemory *shared, float *arena)
 {
     if (shared)
         comm_barrier(t->comm);
-    else
+    else if (t->settings->comm.update == UPDATE_SHARDED)
         comm_publish(&t->slices, arena);
 }
 
@@ -151,7 +181,7 @@ StepOutcome trainer_step(Trainer *t)
         reducer_add_lane(t->reducer, lane); /* lane gradient -> subtree sums of this rank */
         lap(t, PHASE_FOLD);
     }
-    Gradient gradient = gradient_at(reducer_reduce(t->reducer)); /* -> mean gradient, my slice */
+    Gradient gradient = reduce(t); /* -> mean gradient, my slice */
     gather_reports(t);
     lap(t, PHASE_EXCHANGE);
     if (!isfinite(t->tally.loss))
@@ -162,14 +192,14 @@ StepOutcome trainer_step(Trainer *t)
                         .momentum = schedule_momentum(&t->schedule, t->step),
                         .loss = t->tally.loss / t->tally.count,
                         .seed = (uint64_t)t->settings->seed };
-    if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, slice_exchange(&t->slices)))
+    if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, t->exchange))
         return STEP_DIVERGED; /* norms, clip, trust ratios, update of my slice */
     layout_update_statistics(&t->model.layout, t->slice, t->w, gradient);
     lap(t, PHASE_UPDATE);
     t->step++;
     t->samples += global_batch;
     observe(t, SCHEDULE_STEP, t->tally);
-    t->digest = trainer_digest(t);
+    t->digest = complete_digest(t);
     extend_trajectory(t);
     lap(t, PHASE_DIGEST);
     publish(t, t->shared, t->w); /* every rank sees the new weights */

@@ -16,6 +16,8 @@
 #include <string.h>
 #include <xxhash.h>
 
+#define BLOCK_REPORT (4 * sizeof(double)) /* bytes that ranks tell each other of a block at once */
+
 /* Compares lines of "key: value" across ranks. */
 static bool same(Trainer *t, const char *text, int *exit_code, Err *err)
 {
@@ -98,9 +100,11 @@ static bool init_weights(Trainer *t, Err *err)
     } answer = { .ok = true };
     bool first = comm_rank(t->comm) == 0;
     size_t n = t->model.layout.n;
-    t->shared = shared_alloc(t->comm, first ? n * sizeof *t->w : 0);
-    if (!t->shared)
-        comm_set_share(t->comm, false); /* the gradients need not ask again */
+    if (t->settings->comm.update == UPDATE_SHARDED) {
+        t->shared = shared_alloc_one(t->comm, n * sizeof *t->w);
+        if (!t->shared)
+            comm_set_share(t->comm, false); /* the gradients need not ask again */
+    }
     t->w = t->shared ? shared_part(t->shared, 0) : mem_array(float, n);
     t->model.samples = (SampleSource){ read_sample, &t->loader, t->loader.train.count };
     if (!t->settings->dry_run && (first || !t->shared))
@@ -138,22 +142,33 @@ static int64_t training_steps(const Trainer *t)
     return batch_plan_step(&t->loader.plan, (Span){ train->epochs, SPAN_EPOCHS });
 }
 
-/* Who owns which part of the arena. */
+/* Weights to evaluate that differ from the trained ones: one copy a host, as those are. */
+static void allocate_average(Trainer *t)
+{
+    size_t n = t->model.layout.n, mine = comm_rank(t->comm) == 0 ? n : 0;
+    if (!optimizer_averages(&t->optimizer))
+        return;
+    if (t->shared)
+        t->shared_average = shared_alloc(t->comm, mine * sizeof *t->average);
+    t->average = t->shared_average ? shared_part(t->shared_average, 0) : mem_array(float, n);
+}
+
+/* Who sums up and who updates which part of the arena. */
 static void share_out(Trainer *t)
 {
     int rank = comm_rank(t->comm), ranks = comm_size(t->comm);
+    bool replicated = t->settings->comm.update == UPDATE_REPLICATED;
+    const Layout *layout = &t->model.layout;
     size_t *bounds = mem_array(size_t, ranks + 1);
     optimizer_cut(&t->optimizer, ranks, bounds);
-    slice_exchange_init(&t->slices, t->comm, &t->model.layout, bounds);
-    t->slice = layout_blocks(&t->model.layout, (int)bounds[rank], (int)bounds[rank + 1]);
-    optimizer_own(&t->optimizer, t->slice);
+    slice_exchange_init(&t->slices, t->comm, layout, bounds);
+    if (!replicated)
+        t->exchange = slice_exchange(&t->slices);
+    t->slice = replicated ? layout_blocks(layout, 0, layout->blocks)
+                          : layout_blocks(layout, (int)bounds[rank], (int)bounds[rank + 1]);
     mem_free(bounds);
-    if (optimizer_averages(&t->optimizer)) {
-        size_t n = t->model.layout.n;
-        bool first = rank == 0;
-        t->shared_average = shared_alloc(t->comm, first ? n * sizeof *t->average : 0);
-        t->average = t->shared_average ? shared_part(t->shared_average, 0) : mem_array(float, n);
-    }
+    optimizer_own(&t->optimizer, t->slice);
+    allocate_average(t);
 }
 
 static bool init_optimizer(Trainer *t, Err *err)
@@ -190,6 +205,13 @@ static void allocate_scratch(Trainer *t)
     growth_set_bounds(t);
     for (int rank = 0; rank <= ranks; rank++)
         t->chunk_bounds[rank] = (size_t)(chunks * rank / ranks);
+    size_t longest[] = { (size_t)last.count * sizeof *t->reports,
+                         (size_t)chunks * sizeof *t->chunk_tallies,
+                         (size_t)t->model.layout.blocks * BLOCK_REPORT };
+    size_t most = 0;
+    for (int i = 0; i < 3; i++)
+        most = longest[i] > most ? longest[i] : most;
+    comm_reserve_board(t->comm, most);
     t->checkpointer = checkpointer_new(t);
 }
 
@@ -226,6 +248,7 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
 
 void trainer_free(Trainer *t)
 {
+    comm_reserve_board(t->comm, 0);
     checkpointer_free(t->checkpointer);
     reducer_free(t->reducer);
     optimizer_free(&t->optimizer);

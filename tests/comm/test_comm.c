@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static Comm *comm;
 static int rank, size;
@@ -241,6 +242,52 @@ START_TEST(test_same)
 }
 END_TEST
 
+/* One piece for all: everybody writes a share and reads the next rank's. Behind every barrier the
+ * next rank's number of rounds is there, and it is not a round ahead. Some ranks come late, so that
+ * the others have to sleep. */
+START_TEST(test_board_barrier)
+{
+    enum { ROUNDS = 400 };
+    comm_reserve_board(comm, 64);
+    SharedMemory *memory = shared_alloc_one(comm, (size_t)size * 64);
+    for (int round = 1; memory && round <= ROUNDS; round++) {
+        volatile int *rounds = shared_part(memory, 0);
+        if (round % 100 == 99 && rank == round / 100 % size)
+            usleep(20000);
+        rounds[rank * 16] = round;
+        comm_barrier(comm);
+        bool there = rounds[(rank + 1) % size * 16] == round;
+        comm_barrier(comm);
+        if (round % 50 == 0 || !there)
+            assert_all(there);
+    }
+    shared_free(memory);
+    comm_reserve_board(comm, 0);
+}
+END_TEST
+
+/* Arrays in a row, that fit the board or do not. */
+START_TEST(test_board_allgather)
+{
+    static const size_t uneven[6] = { 3, 0, 17, 1, 64, 0 };
+    static const size_t nothing[6] = { 0 };
+    static const size_t many[6] = { 4000, 1, 7000, 0, 5, 1234 };
+    comm_reserve_board(comm, 2000);
+    for (int round = 0; round < 20; round++)
+        for (int shift = 0; shift < 6; shift++) {
+            assert_all(allgather_works(uneven, shift, 1));
+            assert_all(allgather_works(nothing, shift, 8));
+            assert_all(allgather_works(uneven, shift, 12));
+            assert_all(allgather_works(many, shift, 1));
+        }
+    comm_set_share(comm, false);
+    assert_all(allgather_works(uneven, 1, 4));
+    comm_set_share(comm, true);
+    comm_reserve_board(comm, 0);
+    assert_all(allgather_works(uneven, 1, 4));
+}
+END_TEST
+
 /* Each rank writes its piece, the next one reads it. */
 START_TEST(test_shared_memory)
 {
@@ -285,6 +332,8 @@ int main(int argc, char **argv)
     add_test(suite, test_lowest_failed);
     add_test(suite, test_same);
     add_test(suite, test_shared_memory);
+    add_test(suite, test_board_barrier);
+    add_test(suite, test_board_allgather);
     int result = run_suite(suite);
     comm_free(comm);
     return result | (mem_use().blocks != 0);

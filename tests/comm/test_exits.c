@@ -6,10 +6,12 @@
 #include "lockstep/comm.h"
 #include "lockstep/memory.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 static const char *program;
 
@@ -20,6 +22,18 @@ static void rank_dies_alone(Comm *comm)
     if (comm_rank(comm) == 1)
         die(EXIT_DATA, "data/train-images: cannot be read");
     comm_barrier(comm);
+    comm_barrier(comm);
+}
+
+/* The others sleep in shared memory when it happens. */
+static void rank_is_killed(Comm *comm)
+{
+    comm_reserve_board(comm, 64);
+    comm_barrier(comm);
+    if (comm_rank(comm) == 1) {
+        usleep(100000);
+        raise(SIGKILL);
+    }
     comm_barrier(comm);
 }
 
@@ -48,6 +62,8 @@ static int run_rank(int argc, char **argv)
     Comm *comm = comm_init(&argc, &argv);
     if (strcmp(argv[1], "die") == 0)
         rank_dies_alone(comm);
+    else if (strcmp(argv[1], "killed") == 0)
+        rank_is_killed(comm);
     else if (strcmp(argv[1], "die_all") == 0)
         ranks_die_together(comm);
     else if (strcmp(argv[1], "leave") == 0)
@@ -111,6 +127,17 @@ START_TEST(test_die)
 }
 END_TEST
 
+/* mpirun notices and ends the ranks that wait. */
+START_TEST(test_killed)
+{
+    double before = clock_seconds();
+    Outcome outcome = run(THREE_RANKS, "killed");
+    ck_assert_int_eq(outcome.code, 128 + SIGKILL);
+    ck_assert_int_eq(outcome.messages, 0);
+    ck_assert(clock_seconds() - before < 60);
+}
+END_TEST
+
 START_TEST(test_die_all)
 {
     Outcome outcome = run(THREE_RANKS, "die_all");
@@ -171,6 +198,7 @@ int main(int argc, char **argv)
     Suite *suite = suite_create("exits");
     add_test(suite, test_success);
     add_test(suite, test_die);
+    add_test(suite, test_killed);
     add_test(suite, test_die_all);
     add_test(suite, test_leave);
     add_test(suite, test_expect);

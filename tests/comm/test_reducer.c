@@ -100,7 +100,15 @@ static const float *run_step(const Job *job, const Lanes *lanes, Reducer *reduce
         write_lane(job, lane, reducer_lane(reducer));
         reducer_add_lane(reducer, lane);
     }
-    return reducer_reduce(reducer);
+    Gradient sum = reducer_reduce(reducer);
+    Slice slice = layout_slice(&job->layout, lanes->rank, lanes->ranks);
+    for (int block = slice.first_block; block < slice.last_block; block++) {
+        LayoutBlock b = layout_block(&job->layout, block);
+        const float *x = gradient_block(sum, b, block % 2 == 0);
+        if (x != sum.sums + b.offset)
+            memcpy(sum.sums + b.offset, x, b.n * sizeof *x);
+    }
+    return sum.sums;
 }
 
 /* One step; each rank's slice and the published arena have the bits of `wanted`. */

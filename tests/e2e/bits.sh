@@ -1,7 +1,8 @@
 #!/bin/sh
 # The promise: the same digest and trajectory for every number of ranks, for a perceptron with
-# spectral norm, a convolutional network with batch and group norm, dropout and augmentation, and a
-# transformer, with each optimizer, in fp32 and bf16, in shared memory and by messages.
+# spectral norm, a convolutional network with batch and group norm, dropout and augmentation, a
+# transformer and a recurrent network, with each optimizer, in fp32 and bf16, in shared memory and
+# by messages, sharded and replicated.
 . "$(dirname "$0")/common.sh"
 
 cat > mlp.yaml <<'YAML'
@@ -64,6 +65,19 @@ model:
 train: {batch: 32, lanes: 8, epochs: 1}
 eval: {every: 1ep}
 YAML
+cat > rnn.yaml <<'YAML'
+data: {type: text, file: text, tokenizer: byte, length: 12, train_limit: 200, test_limit: 40}
+model:
+  init: torch
+  layers:
+    - embedding: 20
+    - residual: {body: [lstm: 25], shortcut: [gru: {units: 25, reverse: true, initial: learned}]}
+    - dropout: 0.1
+    - rnn: {units: 30, recurrent_init: orthogonal}
+    - dense: 256
+train: {batch: 32, lanes: 8, epochs: 1}
+eval: {every: 1ep}
+YAML
 cat "$here"/../../docs/*.md > text
 
 # train NETWORK RANKS OPTION...: bits of that run in $bits.
@@ -79,7 +93,8 @@ train()
     [ ${#bits} -eq 33 ] || fail "no digest in summary.json: '$bits'"
 }
 
-# same NETWORK "RANK COUNTS" OPTION...: all of them give the same bits, also by messages.
+# same NETWORK "RANK COUNTS" OPTION...: all of them give the same bits, also by messages, and if
+# every rank updates all weights.
 same()
 {
     network=$1 counts=$2 first=
@@ -89,8 +104,12 @@ same()
         first=${first:-$bits}
         [ "$bits" = "$first" ] || fail "$network, $*: $ranks ranks give $bits, 1 rank $first"
     done
-    train "$network" 3 "$@" comm.memory=private
-    [ "$bits" = "$first" ] || fail "$network, $*: messages give $bits, not $first"
+    for other in comm.memory=private comm.update=replicated \
+        "comm.memory=private comm.update=replicated"; do
+        # shellcheck disable=SC2086
+        train "$network" 3 "$@" $other
+        [ "$bits" = "$first" ] || fail "$network, $*: $other gives $bits, not $first"
+    done
     echo "$network, $*: $first for $counts ranks"
 }
 
@@ -101,8 +120,15 @@ for network in mlp cnn; do
     same $network "1 2 3 4 5 7 8" optimizer.type=lamb optimizer.lr=0.01
     same $network "1 2 3 4 5 7 8" optimizer.type=adamw optimizer.lr=0.01 optimizer.clip_norm=1
 done
+# A batch that grows in the middle of an epoch, a schedule that watches the loss.
+same mlp "1 2 3 4 5 8" "train.grow=[{at: 1.5ep, batch: 128}, {at: 3ep, batch: 512}]" \
+    train.epochs=5 schedule.type=plateau schedule.patience=0 schedule.every=0.5ep optimizer.lr=0.5
+same cnn "1 2 3 8" "train.grow=[{at: 3st, batch: 64}]" schedule.type=plateau \
+    schedule.metric=test_loss schedule.patience=0 eval.every=1st optimizer.lr=0.5
 same gpt "1 2 3 4 5 7 8" optimizer.type=adamw optimizer.lr=0.003 optimizer.clip_norm=1
 same gpt "1 2 3 4 8" optimizer.type=lamb optimizer.lr=0.01 data.objective=masked
+same rnn "1 2 3 4 8" optimizer.type=adamw optimizer.lr=0.003
+same rnn "1 2 3 4 8" optimizer.type=adamw optimizer.lr=0.003 compute.precision=bf16
 same cnn "1 2 3 4 8" optimizer.type=sgd optimizer.lr=0.1 compute.precision=bf16
 same gpt "1 2 3 4 8" optimizer.type=adamw optimizer.lr=0.003 compute.precision=bf16
 

@@ -92,6 +92,7 @@ steps='4 8' resumes mlp "schedule={type: plateau, patience: 1}" optimizer.lr=0.3
 steps='2 6 8' resumes mlp "train.grow=[{at: 5st, batch: 128}, {at: 8st, batch: 256}]"
 
 steps='1 5' resumes cnn optimizer.lr=0.1 optimizer.momentum=0.9
+steps='4' resumes cnn optimizer.type=adamw comm.update=replicated
 steps='2 3' resumes cnn optimizer.type=lamb comm.memory=private
 
 # Twice, and the events of TensorBoard go on.

@@ -43,6 +43,13 @@ bool case_array(Case *c, const char *file, size_t count, Npy *npy);
 const char *key_text(const json_t *object, const char *key, const char *fallback);
 double key_number(const json_t *object, const char *key, double fallback);
 
+/* The object of a list that has this name, or NULL; one of the case's `inputs`; and `count` floats
+ * against an array of its `expected`, within 20 times the error of the float32 reference + 1e-6 of
+ * the largest value. */
+const json_t *case_named(const json_t *list, const char *name);
+bool case_input(Case *c, const char *name, Npy *npy);
+bool case_expects(Case *c, const json_t *entry, const float *got, size_t count);
+
 /* Hyper-parameters and attributes, translated into a YAML flow map of our own options. Every key is
  * taken out once it is understood; a key that is left over with a value that is not off (false,
  * null, 0) makes the case unsupported. */
@@ -85,6 +92,7 @@ void flat_compare(Case *c, const char *what, const FlatTensors *flat, const floa
 Verdict golden_optimizer(Case *c);
 Verdict golden_schedule(Case *c);
 Verdict golden_layer(Case *c);
+Verdict golden_recurrent(Case *c, const char *type);
 Verdict golden_model(Case *c);
 Verdict golden_init_row(Case *c, const char *header, const char *row);
 

@@ -84,6 +84,42 @@ double key_number(const json_t *object, const char *key, double fallback)
     return json_is_number(value) ? json_number_value(value) : fallback;
 }
 
+/* ---- arrays of a layer ---- */
+
+const json_t *case_named(const json_t *list, const char *name)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (strcmp(key_text(json_array_get(list, i), "name", ""), name) == 0)
+            return json_array_get(list, i);
+    return NULL;
+}
+
+bool case_input(Case *c, const char *name, Npy *npy)
+{
+    const json_t *entry = case_named(json_object_get(c->json, "inputs"), name);
+    *npy = (Npy){ .count = 0 };
+    if (!entry)
+        return err_set(&c->why, "there is no input called %s", name);
+    return case_array(c, key_text(entry, "file", NULL), 0, npy);
+}
+
+bool case_expects(Case *c, const json_t *entry, const float *got, size_t count)
+{
+    const char *name = key_text(entry, "name", "?");
+    Npy truth;
+    if (!case_array(c, key_text(entry, "file", NULL), count, &truth))
+        return false;
+    double largest = 0;
+    for (size_t i = 0; i < count; i++)
+        largest = fmax(largest, fabs(truth.values[i]));
+    double tolerance = 20 * key_number(entry, "f32_max_abs_diff", 0) +
+                       1e-6 * key_number(entry, "max_abs", largest);
+    for (size_t i = 0; i < count; i++)
+        case_compare(c, name, i, (double)got[i], truth.values[i], tolerance);
+    npy_free(&truth);
+    return true;
+}
+
 /* ---- recipes ---- */
 
 void recipe_init(Recipe *recipe, const json_t *keys, const char *type)

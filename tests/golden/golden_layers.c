@@ -11,43 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- arrays of a case ---- */
-
-static const json_t *find_named(const json_t *list, const char *name)
-{
-    for (size_t i = 0; i < json_array_size(list); i++)
-        if (strcmp(key_text(json_array_get(list, i), "name", ""), name) == 0)
-            return json_array_get(list, i);
-    return NULL;
-}
-
-static bool read_input(Case *c, const char *name, Npy *npy)
-{
-    const json_t *entry = find_named(json_object_get(c->json, "inputs"), name);
-    *npy = (Npy){ .count = 0 };
-    if (!entry)
-        return err_set(&c->why, "there is no input called %s", name);
-    return case_array(c, key_text(entry, "file", NULL), 0, npy);
-}
-
-/* Compares `count` floats with the expected array of this name. */
-static bool compare_expected(Case *c, const json_t *entry, const float *got, size_t count)
-{
-    const char *name = key_text(entry, "name", "?");
-    Npy truth;
-    if (!case_array(c, key_text(entry, "file", NULL), count, &truth))
-        return false;
-    double largest = 0;
-    for (size_t i = 0; i < count; i++)
-        largest = fmax(largest, fabs(truth.values[i]));
-    double tolerance = 20 * key_number(entry, "f32_max_abs_diff", 0) +
-                       1e-6 * key_number(entry, "max_abs", largest);
-    for (size_t i = 0; i < count; i++)
-        case_compare(c, name, i, (double)got[i], truth.values[i], tolerance);
-    npy_free(&truth);
-    return true;
-}
-
 static float *to_floats(const Npy *npy)
 {
     float *values = mem_array(float, npy->count);
@@ -254,6 +217,13 @@ static void attention(LayerRun *run)
     recipe_drop(&run->recipe, "embed"); /* the last dimension of x */
 }
 
+/* Every sample has a start of its own: golden_recurrent.c. */
+static const char *const recurrent[][2] = {
+    { "rnn_tanh", "rnn" },
+    { "gru", "gru" },
+    { "lstm", "lstm" },
+};
+
 static const struct Reference {
     const char *layer, *type;
     void (*translate)(LayerRun *run);
@@ -442,7 +412,7 @@ static bool read_weights(LayerRun *run)
     for (int i = 0; i < run->layout.count; i++) {
         const LayoutTensor *tensor = &run->layout.tensors[i];
         Npy values;
-        if (!read_input(run->c, tensor->name + strlen("layer."), &values))
+        if (!case_input(run->c, tensor->name + strlen("layer."), &values))
             return false;
         bool fits = values.count == tensor->n;
         for (size_t k = 0; fits && k < tensor->n; k++) {
@@ -502,7 +472,7 @@ static bool compare_activation(LayerRun *run, const json_t *entry, Shape shape, 
     if (!unpack_all(shape, run->batch, stored, run->plain))
         return err_set(&run->c->why, "%s: missing channels are not zero",
                        key_text(entry, "name", "?"));
-    return compare_expected(run->c, entry, run->plain, (size_t)run->batch * shape_values(shape));
+    return case_expects(run->c, entry, run->plain, (size_t)run->batch * shape_values(shape));
 }
 
 /* sigma of a spectral norm is not kept anywhere, but y = x W^T / sigma tells it. */
@@ -520,7 +490,7 @@ static bool compare_sigma(LayerRun *run, const json_t *entry)
         below += y * y;
     }
     float sigma = (float)(above / below);
-    return compare_expected(run->c, entry, &sigma, 1);
+    return case_expects(run->c, entry, &sigma, 1);
 }
 
 static bool compare_one(LayerRun *run, const json_t *entry)
@@ -542,17 +512,17 @@ static bool compare_one(LayerRun *run, const json_t *entry)
     if (index < 0)
         return err_set(&run->c->why, "this layer has no %s", name);
     const LayoutTensor *t = &run->layout.tensors[index];
-    return compare_expected(run->c, entry, (gradient ? run->dw : run->w) + t->offset, t->n);
+    return case_expects(run->c, entry, (gradient ? run->dw : run->w) + t->offset, t->n);
 }
 
 static Verdict run_layer(LayerRun *run, const struct Reference *reference)
 {
     Case *c = run->c;
     Shape in = { .ndim = 1 };
-    bool has_weight = find_named(json_object_get(c->json, "inputs"), "weight");
+    bool has_weight = case_named(json_object_get(c->json, "inputs"), "weight");
     bool tokens = layer_find(reference->type)->takes_tokens;
-    if (!read_input(c, tokens ? "idx" : "x", &run->input) || !read_input(c, "dy", &run->upstream) ||
-        (has_weight && !read_input(c, "weight", &run->weight)))
+    if (!case_input(c, tokens ? "idx" : "x", &run->input) || !case_input(c, "dy", &run->upstream) ||
+        (has_weight && !case_input(c, "weight", &run->weight)))
         return FAILED;
     recipe_init(&run->recipe, json_object_get(c->json, "attrs"), NULL);
     reference->translate(run);
@@ -629,13 +599,13 @@ static void compare_loss(LossRun *run, int B, int F)
     float y = (float)(tally.loss * scale / (double)pass.global_targets);
     for (int i = 0; i < B * F; i++)
         run->dx[i] *= (float)(scale * upstream);
-    const json_t *loss = find_named(expected, "y"), *gradient = find_named(expected, "d_x");
+    const json_t *loss = case_named(expected, "y"), *gradient = case_named(expected, "d_x");
     if (!loss || !gradient)
         err_set(&run->c->why, "y or d_x is not among the expected arrays");
     else if (tally.count != (double)run->counted)
         err_set(&run->c->why, "%g targets are counted, not %g", tally.count, (double)run->counted);
-    else if (compare_expected(run->c, loss, &y, 1))
-        compare_expected(run->c, gradient, run->dx, (size_t)B * (size_t)F);
+    else if (case_expects(run->c, loss, &y, 1))
+        case_expects(run->c, gradient, run->dx, (size_t)B * (size_t)F);
 }
 
 static Verdict run_loss(LossRun *run, const char *type, const char *target)
@@ -652,8 +622,8 @@ static Verdict run_loss(LossRun *run, const char *type, const char *target)
     double ignored = recipe_number(&run->recipe, "ignore_index", -100);
     if (!recipe_finish(&run->recipe))
         return case_skips(c, "%s", run->recipe.unsupported);
-    if (!read_input(c, "x", &run->input) || !read_input(c, target, &run->target) ||
-        !read_input(c, "dy", &run->upstream))
+    if (!case_input(c, "x", &run->input) || !case_input(c, target, &run->target) ||
+        !case_input(c, "dy", &run->upstream))
         return FAILED;
     const Npy *x = &run->input;
     if (x->ndim < 2 || x->count == 0 || x->count > INT32_MAX || run->upstream.count != 1)
@@ -686,6 +656,9 @@ Verdict golden_layer(Case *c)
         loss_run_free(&run);
         return verdict;
     }
+    for (size_t i = 0; i < sizeof recurrent / sizeof *recurrent; i++)
+        if (strcmp(name, recurrent[i][0]) == 0)
+            return golden_recurrent(c, recurrent[i][1]);
     const struct Reference *reference = find_reference(name);
     if (!reference)
         return case_skips(c, "no layer for %s", name);

@@ -65,6 +65,11 @@ static const struct {
     { "pool_positions", "{take: first}", 0 },
     { "pool_positions", "{take: last}", 0 },
     { "positional", "{type: sinusoidal}", 0 },
+    { "rnn", "{units: 5, initial: learned, bias: false}", 0 },
+    { "gru", "{units: 7, initial: learned, reverse: true}", 0 },
+    { "gru", "{units: 5, return: last, bias: false}", 0 },
+    { "lstm", "{units: 7, initial: learned, reverse: true}", 0 },
+    { "lstm", "{units: 5, return: last, bias: false}", 0 },
 };
 
 /* With these options backward is on purpose not the whole derivative: adanorm stops the gradient

@@ -203,6 +203,14 @@ START_TEST(test_refused)
                 "padding: 6 is not one of its 6 tokens");
     check_error("[positional]", vector, "gets (12): it needs a sequence (T, F)");
     check_error("[pool_positions]", image, "gets (3, 8, 8): it needs a sequence (T, F)");
+    check_error("[lstm: 5]", vector, "gets (12): it needs a sequence (T, F)");
+    check_error("[embedding: 5, gru: {units: 5, recurrent_init: orthogonl}]", token_input,
+                "gets (4, 5): recurrent_init: unknown initialiser \"orthogonl\"; did you mean "
+                "\"orthogonal\"?");
+    check_error("[embedding: 5, lstm: 1000000]", token_input, "4e+12 weights are too many");
+    check_error("[embedding: 5, rnn: {units: 5, bias: false, trainable: bias}]", token_input,
+                "layer 1.rnn has no bias");
+    check_error("[embedding: 5, rnn: {units: 5, return: first}]", token_input, "return: ");
     check_error("[positional: {type: sinusoidal, init: zeros}]",
                 (Shape){ .ndim = 2, .dim = { 3, 4, 1 } }, "has no weights to initialise");
     check_error("[embedding: {features: 5, name: a}, dense: {tie: b}]", token_input,

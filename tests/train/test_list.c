@@ -77,8 +77,8 @@ START_TEST(test_unknown)
         strstr(err.text, "unknown optimizer \"larz\"; did you mean \"lars\"? (adamw, "), err.text);
     ck_assert(!list_print("layrs", NULL, &err));
     ck_assert_str_eq(err.text, "unknown list \"layrs\"; did you mean \"layers\"? (layers, losses, "
-                               "initializers, optimizers, schedules, datasets, augmentations, "
-                               "config)");
+                               "initializers, optimizers, groups, wrappers, schedules, datasets, "
+                               "augmentations, config)");
     ck_assert(!list_print("config", "nothing", &err));
     ck_assert_str_eq(err.text,
                      "unknown config section \"nothing\" (train, eval, log, compute, comm, data, "

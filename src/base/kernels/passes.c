@@ -4,6 +4,11 @@
 #include "lockstep/kernels.h"
 #include "lockstep/vmath.h"
 
+/* The library's code with this level's vectors, which are twice as fast; the digests are the
+ * same. */
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 static float *aligned(float *x)
 {
     return __builtin_assume_aligned(x, 64);
@@ -14,14 +19,17 @@ static const float *aligned_const(const float *x)
     return __builtin_assume_aligned(x, 64);
 }
 
+/* Sixteen floats; as a type of its own because y may be a or b, which keeps gcc from vectorising
+ * the plain loop. */
+typedef float Sixteen __attribute__((vector_size(64), may_alias));
+
 static void add(float *y, const float *a, const float *b, size_t n)
 {
-    y = aligned(y);
-    a = aligned_const(a);
-    b = aligned_const(b);
-    for (size_t i = 0; i < n; i += 16)
-        for (size_t k = i; k < i + 16; k++)
-            y[k] = a[k] + b[k];
+    Sixteen *out = (Sixteen *)aligned(y);
+    const Sixteen *left = (const Sixteen *)aligned_const(a);
+    const Sixteen *right = (const Sixteen *)aligned_const(b);
+    for (size_t i = 0; i < n / 16; i++)
+        out[i] = left[i] + right[i];
 }
 
 static void scale(float *y, float factor, size_t n)
@@ -46,6 +54,11 @@ static void keep_add(float *w, float keep, const float *g, size_t n)
     g = aligned_const(g);
     for (size_t i = 0; i < n; i++)
         w[i] = keep * w[i] + g[i];
+}
+
+static uint64_t digest(const void *data, size_t bytes)
+{
+    return XXH3_64bits(data, bytes);
 }
 
 /* The product is exact in double, so contraction cannot change it. */
@@ -79,5 +92,6 @@ const Kernels ISA_NAME(kernels_passes) = {
     .keep_add = keep_add,
     .squares = squares,
     .sum = sum,
+    .digest = digest,
     .random_groups = ISA_NAME(philox_groups),
 };

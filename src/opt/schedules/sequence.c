@@ -44,7 +44,7 @@ static bool read_part(SequenceOptions *o, const ScheduleSetup *setup, int index,
     if (!check_part(setup, node, err))
         return false;
     if (before)
-        part->start = before->start + before->schedule.origin + before->schedule.length;
+        part->start = before->start + before->schedule.warmup_steps + before->schedule.length;
     int64_t left = setup->length - part->start;
     ScheduleRun run = *setup->run;
     run.base_lr = 1;

@@ -29,9 +29,9 @@ static bool resolve(void *options_pointer, const ScheduleSetup *setup, Err *err)
     SgdrOptions *o = options_pointer;
     o->first = schedule_period(setup, o->cycle);
     if ((o->first > 0) == (o->cycles > 0))
-        return config_error(setup->config, setup->node, err,
-                            "%s cycle %s cycles is given: one of them is wanted",
-                            o->first > 0 ? "both" : "neither", o->first > 0 ? "and" : "nor");
+        return config_error(setup->config, setup->node, err, "%s given: one of them is wanted",
+                            o->first > 0 ? "both cycle and cycles are"
+                                         : "neither cycle nor cycles is");
     if (o->cycles > 0 && o->growth > 1)
         return config_error(setup->config, setup->node, err,
                             "growth needs cycle, the length of the first one");

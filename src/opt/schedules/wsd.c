@@ -1,5 +1,4 @@
-/* Warm-up, stable, decay: the peak for most of the run, then a short cool-down (Hu et al. 2024;
- * Hagele et al. 2024 for its shapes). */
+/* Warm-up, stable, decay: the peak for most of the run, then a short cool-down (Hu et al. 2024). */
 #include "lockstep/schedule.h"
 
 #include <math.h>

@@ -2,6 +2,7 @@
  * gradient and weight gradient; all others forward and backward. */
 #include "bench_parts.h"
 
+#include "lockstep/kernels.h"
 #include "lockstep/layer.h"
 #include "lockstep/memory.h"
 
@@ -59,6 +60,11 @@ static const LayerCase cases[] = {
     { "attention", "attention", "heads: 6, bias: false", SEQUENCE(256, 384), 16 },
     { "attention", "attention", "heads: 4, causal: true, bias: false", SEQUENCE(64, 128), 64 },
     { "bf16", "attention", "heads: 6, causal: true, bias: false", SEQUENCE(256, 384), 16 },
+    { "recurrent", "rnn", "units: 256", SEQUENCE(64, 256), 32 },
+    { "recurrent", "gru", "units: 256", SEQUENCE(64, 256), 32 },
+    { "recurrent", "lstm", "units: 256", SEQUENCE(64, 256), 32 },
+    { "recurrent", "lstm", "units: 256", SEQUENCE(64, 256), 8 },
+    { "bf16", "lstm", "units: 256", SEQUENCE(64, 256), 32 },
     { "activations", "relu", "", IMAGE(64, 32), 64 },
     { "activations", "leaky_relu", "", IMAGE(64, 32), 64 },
     { "activations", "elu", "", IMAGE(64, 32), 64 },
@@ -142,6 +148,9 @@ static void bind(LayerBench *b)
     }
 }
 
+/* So that gates are not driven to their ends, where gradients would be denormal numbers. */
+#define SEQUENCE_WEIGHTS 0.0625f
+
 static void open_layer(LayerBench *b, const LayerCase *c, bool first)
 {
     Err err;
@@ -163,6 +172,8 @@ static void open_layer(LayerBench *b, const LayerCase *c, bool first)
         die(EXIT_USAGE, "bench kernels: {%s}: %s", c->options, err.text);
     layout_seal(&b->layout);
     b->w = kernel_numbers(b->layout.n);
+    if (c->in.ndim == 2)
+        kernels()->scale(b->w, SEQUENCE_WEIGHTS, b->layout.n);
     b->dw = mem_array(float, b->layout.n);
     bind(b);
     layer_allocate(b->layer, c->batch, NULL);
@@ -201,8 +212,9 @@ static void measure_products(KernelBench *bench, LayerBench *b)
     kernel_measure(bench, "weight gradient", &work, backward_to_weights, NULL, b);
 }
 
-/* Attention: projections and heads, counted without the mask; backward is twice forward. */
-static void measure_attention(KernelBench *bench, LayerBench *b)
+/* Attention and recurrent layers: products and what is between them, attention counted without the
+ * mask; backward is twice forward. */
+static void measure_both_ways(KernelBench *bench, LayerBench *b)
 {
     double flops = b->layer->flops * b->pass.batch;
     kernel_measure(bench, "forward", &(KernelWork){ .flops = flops }, forward, NULL, b);
@@ -253,8 +265,8 @@ static void measure_case(KernelBench *bench, const LayerCase *c)
     open_layer(&layer, c, false);
     if (strcmp(c->layer, "dense") == 0)
         measure_products(bench, &layer);
-    else if (strcmp(c->layer, "attention") == 0)
-        measure_attention(bench, &layer);
+    else if (layer.layer->in.ndim == 2)
+        measure_both_ways(bench, &layer);
     else
         measure_passes(bench, &layer);
     close_layer(&layer);
