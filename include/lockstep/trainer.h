@@ -28,6 +28,7 @@ typedef struct History {
     double test_loss, test_accuracy; /* last evaluation: nan, -1 before the first */
     double best_loss, best_accuracy; /* best so far, the same way */
     int64_t checkpoints, resumes;    /* how many */
+    bool owes_eval;                  /* the run was stopped where an evaluation was due */
 } History;
 
 /* Where a step's time goes. EXCHANGE is exposed communication, waiting for other ranks included. */

@@ -69,6 +69,7 @@ static json_t *history_value(const History *history)
     set_number(value, "best_loss", history->best_loss);
     set_number(value, "best_accuracy", history->best_accuracy);
     set_integer(value, "resumes", history->resumes);
+    json_object_set_new(value, "owes_eval", json_boolean(history->owes_eval));
     return value;
 }
 
@@ -216,6 +217,7 @@ static bool get_integer(const json_t *object, const char *key, int64_t *value)
 
 static bool get_history(const json_t *value, History *history)
 {
+    history->owes_eval = json_is_true(json_object_get(value, "owes_eval"));
     return get_number(value, "seconds", &history->seconds) &&
            get_number(value, "evaluating", &history->evaluating) &&
            get_number(value, "test_loss", &history->test_loss) &&

@@ -314,11 +314,25 @@ static bool note_eval(Trainer *t, const EvalRecord *eval)
     return false;
 }
 
+/* True: the best so far. */
+static bool evaluate_now(Trainer *t, Run *run, Progress *progress, double start)
+{
+    double now = clock_seconds() - start;
+    EvalRecord eval = eval_record(t, start);
+    t->history.evaluating += eval.seconds - now;
+    t->history.owes_eval = false;
+    run_log_eval(run, &eval);
+    progress_eval(progress, &eval);
+    return note_eval(t, &eval);
+}
+
 static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Summary *result)
 {
     Span eval_every = t->settings->eval.every, log_every = t->settings->log.metrics;
     double start = clock_seconds() - t->history.seconds;
     bool diverged = false;
+    if (t->history.owes_eval) /* the last session had no time for it */
+        checkpointer_step(t, run, evaluate_now(t, run, progress, start));
     while (t->step < t->steps && !t->stop) {
         if (batch_plan_at(&t->loader.plan, t->step).position == 0)
             t->epoch_tally = (Tally){ 0 };
@@ -332,13 +346,10 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
         progress_step(progress, &record);
         if (is_due(t, log_every) || t->step == t->steps || t->stop)
             run_log_step(run, &record);
-        if (t->step == t->steps || (is_due(t, eval_every) && !t->stop)) {
-            EvalRecord eval = eval_record(t, start);
-            t->history.evaluating += eval.seconds - now;
-            run_log_eval(run, &eval);
-            progress_eval(progress, &eval);
-            best = note_eval(t, &eval);
-        }
+        if (t->step == t->steps || (is_due(t, eval_every) && !t->stop))
+            best = evaluate_now(t, run, progress, start);
+        else
+            t->history.owes_eval = is_due(t, eval_every);
         t->history.seconds = clock_seconds() - start;
         checkpointer_step(t, run, best);
     }

@@ -165,6 +165,22 @@ last=$(field runs/stopped/summary.json steps)
     eval.every=0 checkpoint.every=0 --resume -q || fail "stopped: resume"
 [ "$(field runs/stopped/summary.json steps)" = $((last + 3)) ] || fail "stopped: steps"
 
+# Stopped where an evaluation is due, which the schedule watches: the next session makes up for it.
+long="eval.every=1st train.steps=1200 schedule.type=plateau schedule.warmup=0 checkpoint.every=0"
+# shellcheck disable=SC2086 # words
+"$lockstep" train mlp.yaml $long name=whole --force -q || fail "plateau"
+rm -r runs/part
+# shellcheck disable=SC2086
+"$lockstep" train mlp.yaml $long name=part -q &
+pid=$!
+until [ "$(wc -l 2>/dev/null <runs/part/metrics.csv)" -gt 3 ] 2>/dev/null; do sleep 0.02; done
+kill -TERM $pid
+wait $pid || fail "plateau: exit code"
+[ "$(field runs/part/summary.json status)" = interrupted ] || fail "plateau: ended too soon"
+# shellcheck disable=SC2086
+MPI_TIMEOUT=400 mpi 2 "$lockstep" train mlp.yaml $long name=part --resume -q || fail "plateau: resume"
+same_run whole part
+
 # ---- what stays ----
 
 "$lockstep" train mlp.yaml name=keep checkpoint.every=1 checkpoint.keep=2 checkpoint.keep_every=4 \
