@@ -31,7 +31,7 @@ typedef struct Line {
     bool force, dry_run, print_config, lanes, json, markdown, help, version;
     bool decode, resume;
     const char *tokenizer, *vocab, *validation, *out, *filter, *seconds, *allow_change, *checkpoint,
-        *format;                  /* borrowed; NULL: not given */
+        *format, *postmortem;     /* borrowed; NULL: not given */
     const char *words[MAX_WORDS]; /* borrowed */
     int count;
 } Line;
@@ -45,6 +45,7 @@ static const char usage[] =
     "  train CONFIG [KEY=VALUE ...]   train the network that a YAML file describes\n"
     "  eval RUN [KEY=VALUE ...]       test a run's weights again\n"
     "  ckpt list|show|verify RUN      checkpoints of a run; export and import weights\n"
+    "  doctor --postmortem RUN        where each rank of a run was last\n"
     "  bench step CONFIG [KEY=VALUE]  where the time of a training step goes\n"
     "  bench kernels                  rates of the kernels by themselves, on one core\n"
     "  tokenize TEXT ... --out PREFIX turn text into token files, and back\n"
@@ -72,7 +73,7 @@ static const char usage_train[] =
     "  -q, --quiet      only warnings and errors        -v, --verbose   more\n"
     "\n"
     "Exit codes: 0 completed or interrupted, 2 command line or config, 3 data, 4 files of a run,\n"
-    "5 diverged, 7 ranks disagree.\n";
+    "5 diverged, 6 a rank was lost or stood still, 7 ranks disagree.\n";
 
 static const char usage_eval[] = "usage: lockstep eval RUN [KEY=VALUE ...]\n"
                                  "\n"
@@ -82,6 +83,13 @@ static const char usage_eval[] = "usage: lockstep eval RUN [KEY=VALUE ...]\n"
                                  "\n"
                                  "  --checkpoint WHICH   latest, best, step-N, a checkpoint's "
                                  "folder or a safetensors file\n";
+
+static const char usage_doctor[] =
+    "usage: lockstep doctor --postmortem RUN\n"
+    "\n"
+    "Where each rank of a run was last: host, pid, and the last places in its steps. The file that "
+    "says\n"
+    "so (RUN/watch.bin) survives ranks that were killed.\n";
 
 static const char usage_ckpt[] =
     "usage: lockstep ckpt list RUN\n"
@@ -170,6 +178,7 @@ static int parse_value(Line *line, char *const *argv)
         { "--allow-change", &line->allow_change },
         { "--checkpoint", &line->checkpoint },
         { "--format", &line->format },
+        { "--postmortem", &line->postmortem },
     };
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         size_t length = strlen(flags[i].name);
@@ -193,10 +202,11 @@ static int parse_value(Line *line, char *const *argv)
 static void parse_flag(Line *line, const char *word)
 {
     static const char *const known[] = {
-        "--force",        "--dry-run",    "--print-config", "--lanes",   "--json",    "--markdown",
-        "--help",         "--version",    "--quiet",        "--verbose", "--decode",  "--tokenizer",
-        "--vocab",        "--validation", "--out",          "--filter",  "--seconds", "--resume",
-        "--allow-change", "--checkpoint", "--format",
+        "--force",    "--dry-run",    "--print-config", "--lanes",        "--json",
+        "--markdown", "--help",       "--version",      "--quiet",        "--verbose",
+        "--decode",   "--tokenizer",  "--vocab",        "--validation",   "--out",
+        "--filter",   "--seconds",    "--resume",       "--allow-change", "--checkpoint",
+        "--format",   "--postmortem",
     };
     if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
         line->help = true;
@@ -576,6 +586,17 @@ static int tokenize(Comm *comm, const Line *line)
     return EXIT_OK;
 }
 
+static int doctor(Comm *comm, const Line *line)
+{
+    Err err;
+    if (!line->postmortem || line->count > 1)
+        die_all(EXIT_USAGE, "doctor: --postmortem RUN is wanted");
+    bool ok = comm_rank(comm) != 0 || trainer_postmortem(line->postmortem, &err);
+    if (!comm_all_ok(comm, ok, &err))
+        die_all(EXIT_CHECKPOINT, "%s", err.text);
+    return EXIT_OK;
+}
+
 /* Rank 0 does it; the others wait for its answer. */
 static int ckpt(Comm *comm, const Line *line)
 {
@@ -600,9 +621,13 @@ static const struct Command {
     const char *name, *usage;
     int (*run)(Comm *comm, const Line *line);
 } commands[] = {
-    { "train", usage_train, train }, { "eval", usage_eval, evaluate },
-    { "ckpt", usage_ckpt, ckpt },    { "bench", usage_bench, bench },
-    { "diff", usage_diff, diff },    { "tokenize", usage_tokenize, tokenize },
+    { "train", usage_train, train },
+    { "eval", usage_eval, evaluate },
+    { "ckpt", usage_ckpt, ckpt },
+    { "doctor", usage_doctor, doctor },
+    { "bench", usage_bench, bench },
+    { "diff", usage_diff, diff },
+    { "tokenize", usage_tokenize, tokenize },
     { "list", usage_list, list },
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -57,6 +57,7 @@ enum { UPDATE_SHARDED, UPDATE_REPLICATED };
 
 typedef struct CommSettings {
     int memory, update;
+    double warn_after, abort_after; /* seconds that the ranks stand still; 0: never */
 } CommSettings;
 
 typedef struct Settings {

@@ -12,6 +12,7 @@
 #include "lockstep/settings.h"
 
 typedef struct Checkpointer Checkpointer; /* checkpoint.h */
+typedef struct Watch Watch;               /* src/train/watch.h */
 
 /* What a lane reports in a step; gathered from all lanes and summed over the lane tree. */
 typedef struct LaneReport {
@@ -81,6 +82,7 @@ typedef struct Trainer {
     bool all_written;             /* every rank has written its part of the checkpoint */
     bool save_wanted, written;    /* what this rank reports for these two */
     Checkpointer *checkpointer;   /* owned */
+    Watch *watch;                 /* while trainer_run runs; or NULL */
     History history;
     uint64_t digest, trajectory; /* after the last step */
     size_t planned_bytes;        /* most memory of this rank until training starts (memory.h),
@@ -129,6 +131,10 @@ void trainer_send_weights(Trainer *trainer);
 
 /* Each rank's slice of the weights to all ranks. */
 void trainer_publish(Trainer *trainer);
+
+/* `lockstep doctor --postmortem RUN`: where each rank of a run on several ranks was last, on
+ * stdout. One process. */
+bool trainer_postmortem(const char *folder, Err *err);
 
 /* The start banner; what a run took of what it had planned; the whole plan (--dry-run). */
 void trainer_banner(const Trainer *trainer, const char *folder);

@@ -9,6 +9,7 @@
  * file work only: no MPI call is made outside the main thread. */
 #include "checkpoint_parts.h"
 #include "run_parts.h"
+#include "watch.h"
 
 #include "lockstep/clock.h"
 #include "lockstep/log.h"
@@ -367,6 +368,7 @@ static void end_write(Trainer *t)
 static void finish(Trainer *t, Run *run)
 {
     Checkpointer *c = t->checkpointer;
+    watch_note(t->watch, t->step, WATCH_CHECKPOINT, 0);
     if (c->stage == STAGE_WRITE) /* on every rank or on none */
         end_write(t);
     if (c->stage == STAGE_PUBLISH)

@@ -31,6 +31,7 @@ static const char *const run_files[] = {
     "metrics.jsonl",
     "metrics.csv",
     "summary.json",
+    "watch.bin",
     "config.yaml.tmp",
     "meta.json.tmp",
     "summary.json.tmp",

@@ -83,6 +83,11 @@ static const Option comm_options[] = {
       "sharded",
       "sharded: every rank updates its slice of the weights and has the optimizer state of that; "
       "replicated: every rank updates a copy of all weights; the bits are the same" },
+    { "warn_after", OPTION_FLOAT, OPTION_AT(CommSettings, warn_after), 0, 1e9, NULL, "60",
+      "seconds without a step's progress on any rank after which a warning names the ranks that "
+      "have not arrived; 0: never" },
+    { "abort_after", OPTION_FLOAT, OPTION_AT(CommSettings, abort_after), 0, 1e9, NULL, "600",
+      "seconds after which the job is ended with exit code 6; 0: never" },
     OPTION_END,
 };
 

@@ -1,6 +1,7 @@
 /* A training step, from samples to weights, and the loop around it. Read this file first. */
 #include "lockstep/trainer.h"
 #include "growth.h"
+#include "watch.h"
 #include "lockstep/checkpoint.h"
 #include "lockstep/clock.h"
 #include "lockstep/log.h"
@@ -31,6 +32,7 @@ static void lap(Trainer *t, Phase phase)
 static void run_lane(Trainer *t, int lane, int global_batch)
 {
     float *gradient = reducer_lane(t->reducer);
+    watch_note(t->watch, t->step + 1, WATCH_LANES, lane);
     const Batch *batch = loader_lane(&t->loader, t->step, lane);
     lap(t, PHASE_LOAD);
     t->reports[lane] =
@@ -181,12 +183,14 @@ StepOutcome trainer_step(Trainer *t)
         reducer_add_lane(t->reducer, lane); /* lane gradient -> subtree sums of this rank */
         lap(t, PHASE_FOLD);
     }
+    watch_note(t->watch, t->step + 1, WATCH_EXCHANGE, 0);
     Gradient gradient = reduce(t); /* -> mean gradient, my slice */
     gather_reports(t);
     lap(t, PHASE_EXCHANGE);
     if (!isfinite(t->tally.loss))
         return STEP_DIVERGED;
 
+    watch_note(t->watch, t->step + 1, WATCH_UPDATE, 0);
     t->rates = (Rates){ .lr = schedule_lr(&t->schedule, t->step),
                         .step = t->step,
                         .momentum = schedule_momentum(&t->schedule, t->step),
@@ -202,6 +206,7 @@ StepOutcome trainer_step(Trainer *t)
     t->digest = complete_digest(t);
     extend_trajectory(t);
     lap(t, PHASE_DIGEST);
+    watch_note(t->watch, t->step, WATCH_PUBLISH, 0);
     publish(t, t->shared, t->w); /* every rank sees the new weights */
     lap(t, PHASE_EXCHANGE);
     return STEP_OK;
@@ -382,8 +387,12 @@ static void finish_summary(const Trainer *t, Summary *result, const char *status
 int trainer_run(Trainer *t, Run *run, Summary *result)
 {
     Progress *progress = progress_new(t->steps, &t->loader.plan, t->settings->log.every);
+    if (comm_size(t->comm) > 1)
+        t->watch = watch_start(t->comm, run_folder(run), &t->settings->comm);
     *result = summary(t, "running");
     const char *status = train_to_the_end(t, run, progress, result);
+    watch_free(t->watch);
+    t->watch = NULL;
     progress_free(progress);
     finish_summary(t, result, status);
     trainer_say_memory(t);
