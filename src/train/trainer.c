@@ -1,11 +1,11 @@
 /* A training step, from samples to weights, and the loop around it. Read this file first. */
 #include "lockstep/trainer.h"
 #include "growth.h"
-#include "watch.h"
 #include "lockstep/checkpoint.h"
 #include "lockstep/clock.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
+#include "watch.h"
 
 #include <math.h>
 #include <signal.h>

@@ -1,7 +1,8 @@
 /* The watchdog. A collective that one rank does not enter holds all others for ever; nobody inside
- * it can tell. So each rank notes where it is in memory that all ranks of the host see, and a thread
- * of each rank looks on. A process that is stopped (SIGSTOP, a dead host) is known by its thread,
- * which beats no more; one that is busy or lost by its place, which is behind the others'. */
+ * it can tell. So each rank notes where it is in memory that all ranks of the host see, and a
+ * thread of each rank looks on. A process that is stopped (SIGSTOP, a dead host) is known by its
+ * thread, which beats no more; one that is busy or lost by its place, which is behind the
+ * others'. */
 #include "watch.h"
 #include "run_parts.h"
 

@@ -24,8 +24,8 @@ typedef enum WatchPlace {
 Watch *watch_start(Comm *comm, const char *folder, const CommSettings *settings);
 void watch_free(Watch *watch); /* NULL is fine */
 
-/* This rank has come to a place of a step (1-based: the step being done); `number`: a lane, a chunk,
- * or 0. About 50 ns; NULL is fine. */
+/* This rank has come to a place of a step (1-based: the step being done); `number`: a lane, a
+ * chunk, or 0. About 50 ns; NULL is fine. */
 void watch_note(Watch *watch, int64_t step, WatchPlace place, int number);
 
 #endif

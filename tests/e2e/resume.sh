@@ -178,7 +178,8 @@ kill -TERM $pid
 wait $pid || fail "plateau: exit code"
 [ "$(field runs/part/summary.json status)" = interrupted ] || fail "plateau: ended too soon"
 # shellcheck disable=SC2086
-MPI_TIMEOUT=400 mpi 2 "$lockstep" train mlp.yaml $long name=part --resume -q || fail "plateau: resume"
+MPI_TIMEOUT=400 mpi 2 "$lockstep" train mlp.yaml $long name=part --resume -q ||
+    fail "plateau: resume"
 same_run whole part
 
 # ---- what stays ----
