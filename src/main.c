@@ -586,14 +586,20 @@ static int tokenize(Comm *comm, const Line *line)
     return EXIT_OK;
 }
 
+/* Rank 0 does it; the others wait for its answer. */
 static int doctor(Comm *comm, const Line *line)
 {
-    Err err;
+    struct {
+        bool ok;
+        Err err;
+    } answer = { .ok = true };
     if (!line->postmortem || line->count > 1)
         die_all(EXIT_USAGE, "doctor: --postmortem RUN is wanted");
-    bool ok = comm_rank(comm) != 0 || trainer_postmortem(line->postmortem, &err);
-    if (!comm_all_ok(comm, ok, &err))
-        die_all(EXIT_CHECKPOINT, "%s", err.text);
+    if (comm_rank(comm) == 0)
+        answer.ok = trainer_postmortem(line->postmortem, &answer.err);
+    comm_broadcast(comm, &answer, sizeof answer, 0);
+    if (!answer.ok)
+        die_all(EXIT_CHECKPOINT, "%s", answer.err.text);
     return EXIT_OK;
 }
 
