@@ -31,8 +31,8 @@ typedef struct Line {
     bool force, dry_run, print_config, lanes, json, markdown, help, version;
     bool decode, resume;
     const char *tokenizer, *vocab, *validation, *out, *filter, *seconds, *allow_change, *checkpoint,
-        *format, *postmortem;     /* borrowed; NULL: not given */
-    const char *words[MAX_WORDS]; /* borrowed */
+        *format, *postmortem, *tune; /* borrowed; NULL: not given */
+    const char *words[MAX_WORDS];    /* borrowed */
     int count;
 } Line;
 
@@ -48,6 +48,8 @@ static const char usage[] =
     "  doctor --postmortem RUN        where each rank of a run was last\n"
     "  bench step CONFIG [KEY=VALUE]  where the time of a training step goes\n"
     "  bench kernels                  rates of the kernels by themselves, on one core\n"
+    "  bench comm [KEY=VALUE]         collectives between ranks or hosts, by size\n"
+    "  bench simulate [KEY=VALUE]     weak scaling on a network that is not there\n"
     "  tokenize TEXT ... --out PREFIX turn text into token files, and back\n"
     "  diff RUN_A RUN_B               first step and quantity in which two runs differ\n"
     "  list [KIND [NAME]]             layers, losses, optimizers, schedules, datasets, ... and "
@@ -115,6 +117,8 @@ static const char usage_ckpt[] =
 static const char usage_bench[] =
     "usage: lockstep bench step CONFIG [KEY=VALUE ...]\n"
     "       lockstep bench kernels [--filter TEXT]\n"
+    "       mpirun -n RANKS lockstep bench comm [KEY=VALUE] [--tune FILE]\n"
+    "       lockstep bench simulate [KEY=VALUE]\n"
     "\n"
     "step: trains the network of CONFIG for a few seconds and prints the time of each layer, "
     "forward\n"
@@ -125,10 +129,19 @@ static const char usage_bench[] =
     "numbers and digests by themselves on one core (rank 0), median, minimum and maximum, against "
     "the\n"
     "measured limits at every level of instructions and memory.\n"
-    "Nothing is written.\n"
+    "comm: latency and bandwidth of every collective algorithm between hosts (on one host: "
+    "between\n"
+    "ranks) by size, checked, beside MPI_Allreduce and memcpy. KEY: min_bytes, max_bytes, factor, "
+    "or\n"
+    "an option of the section comm, such as comm.virtual_hosts=4 comm.inject_gbit=1.\n"
+    "simulate: a training step on up to 4,096 members, event by event, with and without overlap, "
+    "and\n"
+    "by a formula. KEY: parameters, compute_ms, gbit, latency_us, bucket_mb, max_members, ...\n"
+    "Nothing is written, but by --tune.\n"
     "\n"
+    "  --tune FILE      comm: write which algorithms are fastest to FILE, for comm.table\n"
     "  --filter TEXT    kernels: only those whose group or name contains TEXT\n"
-    "  --seconds S      how long to measure: a step bench (3), each kernel (0.1)\n"
+    "  --seconds S      how long to measure: a step bench (3), each kernel (0.1), each row (0.1)\n"
     "  --json           one JSON object instead of a table\n";
 
 static const char usage_diff[] = "usage: lockstep diff RUN_A RUN_B\n"
@@ -139,7 +152,8 @@ static const char usage_diff[] = "usage: lockstep diff RUN_A RUN_B\n"
 static const char usage_list[] =
     "usage: lockstep list [KIND [NAME]] [--markdown]\n"
     "\n"
-    "KIND: layers, losses, initializers, optimizers, schedules, datasets, augmentations, config.\n"
+    "KIND: layers, losses, initializers, optimizers, schedules, datasets, augmentations,\n"
+    "collectives, config.\n"
     "With NAME: formula, source, options with types, ranges and defaults. --markdown prints the "
     "whole\n"
     "option reference (docs/options.md).\n";
@@ -179,6 +193,7 @@ static int parse_value(Line *line, char *const *argv)
         { "--checkpoint", &line->checkpoint },
         { "--format", &line->format },
         { "--postmortem", &line->postmortem },
+        { "--tune", &line->tune },
     };
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         size_t length = strlen(flags[i].name);
@@ -206,7 +221,7 @@ static void parse_flag(Line *line, const char *word)
         "--markdown", "--help",       "--version",      "--quiet",        "--verbose",
         "--decode",   "--tokenizer",  "--vocab",        "--validation",   "--out",
         "--filter",   "--seconds",    "--resume",       "--allow-change", "--checkpoint",
-        "--format",   "--postmortem",
+        "--format",   "--postmortem", "--tune",
     };
     if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
         line->help = true;
@@ -418,6 +433,7 @@ static int train_run(Trainer *trainer, const Settings *settings, const Line *lin
     run_write_meta(run, line->argc, line->argv, comm, &facts);
     trainer_banner(trainer, run_folder(run));
     int code = trainer_run(trainer, run, &result);
+    trainer_write_timeline(trainer);
     run_write_summary(run, &result);
     if (code == EXIT_OK)
         run_write_weights(run, &trainer->model.layout, trainer_final_weights(trainer),
@@ -516,8 +532,34 @@ static int time_kernels(Comm *comm, const Line *line)
     return EXIT_OK;
 }
 
+static int time_comm(Comm *comm, const Line *line)
+{
+    Err err;
+    CommBenchRequest request = { .words = line->words + 2,
+                                 .count = line->count - 2,
+                                 .tune = line->tune,
+                                 .seconds = bench_seconds(line, 0.1),
+                                 .json = line->json };
+    if (!bench_comm(comm, &request, &err))
+        die_all(EXIT_USAGE, "%s", err.text);
+    return EXIT_OK;
+}
+
+static int simulate_scaling(Comm *comm, const Line *line)
+{
+    Err err;
+    bool ok = bench_simulate(line->words + 2, line->count - 2, line->json, &err);
+    if (!comm_all_ok(comm, ok, &err))
+        die_all(EXIT_USAGE, "%s", err.text);
+    return EXIT_OK;
+}
+
 static int bench(Comm *comm, const Line *line)
 {
+    if (line->count > 1 && strcmp(line->words[1], "simulate") == 0)
+        return simulate_scaling(comm, line);
+    if (line->count > 1 && strcmp(line->words[1], "comm") == 0)
+        return time_comm(comm, line);
     if (line->count > 1 && strcmp(line->words[1], "kernels") == 0)
         return time_kernels(comm, line);
     if (line->count < 3 || strcmp(line->words[1], "step") != 0)

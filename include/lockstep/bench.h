@@ -15,4 +15,22 @@ bool bench_step(Trainer *trainer, double seconds, bool json);
  * every rank: no name contains the filter. */
 bool bench_kernels(const char *filter, double seconds, bool json, Err *err);
 
+typedef struct CommBenchRequest {
+    const char *const *words; /* KEY=VALUE: sizes, and options of the section comm */
+    int count;
+    const char *tune; /* a file for the table, or NULL */
+    double seconds;   /* per row */
+    bool json;
+} CommBenchRequest;
+
+/* Checks and times the collectives between hosts by size, beside MPI_Allreduce and memcpy; rank 0
+ * prints a table, or one JSON object, or writes which algorithms are fastest to a file that
+ * comm.table reads. Collective. */
+bool bench_comm(Comm *comm, const CommBenchRequest *request, Err *err);
+
+/* Weak scaling of a training step on an imagined network (simulate.h); rank 0 prints a table or one
+ * JSON object. words: KEY=VALUE, see docs/bench.md. False on rank 0 if there is no such algorithm,
+ * on every rank if a word is wrong. */
+bool bench_simulate(const char *const *words, int count, bool json, Err *err);
+
 #endif

@@ -39,6 +39,10 @@ typedef struct CollectiveShape {
                                 member are siblings; together they are all lanes, each once */
 } CollectiveShape;
 
+/* One lane a member, or as many lanes as the next power of two, contiguous: counts (members) and
+ * subtrees (room for 2 * members) of such a shape; returns the number of lanes. */
+int collective_spread_lanes(int members, int *counts, Subtree *subtrees);
+
 /* ---- plans ---- */
 
 /* Floats of this member: an input is one of its sums, output the array of results, both indexed as
@@ -130,8 +134,8 @@ void collective_start(Collective *collective, float *const *inputs, float *outpu
  * the two may rely on. Messages move while somebody polls: call it between layers. */
 bool collective_poll(Collective *collective);
 
-/* Waits to the end of this one, while others do not move: of several that are under way, all members
- * finish the same one first. */
+/* Waits to the end of this one, while others do not move: of several that are under way, all
+ * members finish the same one first. */
 void collective_finish(Collective *collective);
 
 /* ---- which algorithm ---- */

@@ -5,13 +5,14 @@
 
 #include "lockstep/error.h"
 #include "lockstep/layout.h"
+#include "lockstep/timeline.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 typedef struct Comm Comm;
 
-/* Starts MPI (FUNNELED), duplicates the world, installs the error exits and the log's rank.
+/* Starts MPI (SERIALIZED), duplicates the world, installs the error exits and the log's rank.
  * Collective. Never fails: without mpirun it is one rank. */
 Comm *comm_init(int *argc, char ***argv);
 void comm_free(Comm *comm); /* collective; finalizes MPI, unless comm was made by comm_split */
@@ -103,6 +104,10 @@ void comm_reserve_board(Comm *comm, size_t bytes);
 bool comm_shares(const Comm *comm);
 void comm_set_share(Comm *comm, bool share);
 
+/* Between hosts a sum travels in buckets of so many bytes; 4 MiB unless somebody says otherwise.
+ * Bits do not depend on it. All ranks alike, before a reducer is made. */
+void comm_set_bucket(Comm *comm, size_t bytes);
+
 /* An Exchange over slices: rank r owns the blocks [bounds[r], bounds[r + 1]), or with bounds NULL
  * layout_slice(layout, r, size). Borrows comm and layout. */
 typedef struct SliceExchange {
@@ -116,5 +121,14 @@ Exchange slice_exchange(SliceExchange *exchange); /* per-block arrays */
 
 /* Every rank publishes its slice of a float arena to all. Collective. */
 void comm_publish(SliceExchange *exchange, float *arena);
+
+/* From now on messages and the rounds of collectives are on this timeline; NULL: on none. */
+void comm_set_timeline(Comm *comm, Timeline *timeline);
+
+/* Seconds to be added to this rank's clock to get rank 0's, by ping-pong. Collective. */
+double comm_clock_offset(Comm *comm);
+
+/* The timelines of all ranks as one Chrome trace, written by rank 0. Collective. */
+bool comm_write_timeline(Comm *comm, const char *path, const ClockOffset *clock, Err *err);
 
 #endif

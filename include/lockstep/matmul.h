@@ -63,10 +63,14 @@ typedef struct MatmulBlock {
  * is one of the summands. */
 void matmul_column_sums(int rows, int columns, const float *x, bool add, float *to);
 
+/* to (rows, columns) = the turned from (columns, rows), or += it */
+void matmul_turn(int rows, int columns, const float *from, bool add, float *to);
+
 typedef struct MatmulKernels {
     void (*product)(const Matmul *product, float *scratch);
     void (*finish)(const ProductEnd *end, const MatmulBlock *block); /* sums may be c's own place */
     void (*column_sums)(int rows, int columns, const float *x, bool add, float *to);
+    void (*turn)(int rows, int columns, const float *from, bool add, float *to);
 } MatmulKernels;
 
 const MatmulKernels *matmul_kernels(void); /* of the ISA level in use */

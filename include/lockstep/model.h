@@ -19,6 +19,7 @@
 
 #include "lockstep/layer.h"
 #include "lockstep/loss.h"
+#include "lockstep/timeline.h"
 
 /* One operation: y = layer(x), or y = a + b when layer is NULL (the join of a residual block). A
  * buffer is written by one node and read by the nodes behind it. A layer with in2 has a join fused
@@ -75,6 +76,12 @@ typedef struct SampleSource {
     int64_t count; /* 0: there are none */
 } SampleSource;
 
+/* Somebody who is told of every node that backward has come past. */
+typedef struct ModelWatcher {
+    void (*passed)(void *context, int node); /* NULL: nobody */
+    void *context;
+} ModelWatcher;
+
 typedef struct Model {
     ModelOptions options;
     ModelNode *nodes;
@@ -88,12 +95,14 @@ typedef struct Model {
     SampleSource samples; /* set by the caller before model_initialize; borrowed */
     float *w, *dw;        /* arenas bound now; borrowed */
     ModelPlan plan;
-    int max_batch;     /* from here on: set by model_allocate */
-    void *memory;      /* the one arena behind the slots */
-    float *scratch;    /* what all layers share, at the arena's end */
-    float **slots;     /* slot -> memory */
-    const float *x;    /* buffer 0 of the last forward */
-    ModelTimes *times; /* per node, if somebody wants them; borrowed */
+    int max_batch;      /* from here on: set by model_allocate */
+    void *memory;       /* the one arena behind the slots */
+    float *scratch;     /* what all layers share, at the arena's end */
+    float **slots;      /* slot -> memory */
+    const float *x;     /* buffer 0 of the last forward */
+    ModelTimes *times;  /* per node, if somebody wants them; borrowed */
+    Timeline *timeline; /* a span per layer, or NULL; borrowed */
+    ModelWatcher watcher;
     size_t activation_bytes;
 } Model;
 
@@ -143,6 +152,10 @@ Tally model_forward(Model *model, const Batch *batch, const Pass *pass);
  * padding is left alone. Where two nodes read a buffer, the later node's gradient is the left
  * summand. */
 void model_backward(Model *model, const Batch *batch, const Pass *pass);
+
+/* nodes[t] of each tensor of the layout: when backward has passed this node, its gradient or
+ * increment is complete. */
+void model_last_nodes(const Model *model, int *nodes);
 
 /* The outputs of the last forward: (B, F), (B, T, F) or stored images. Valid until the next forward
  * or backward: a training forward with labels may have left the loss gradient there. */

@@ -253,6 +253,9 @@ void optimizer_cut(const Optimizer *optimizer, int parts, size_t *bounds);
 /* Allocates the state of a slice: after optimizer_init, once. */
 void optimizer_own(Optimizer *optimizer, Slice slice);
 
+/* Floats of state per parameter that the main method uses. */
+int optimizer_states(const Optimizer *optimizer);
+
 /* One update of the slice: w (whole arena) by the mean gradient g. Methods of one pass ask for
  * every block of g once; others keep it in g.sums, where clip_value and wrappers change it. False,
  * on every rank alike, if the gradient's norm is not finite: training has diverged and the weights

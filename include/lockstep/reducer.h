@@ -21,7 +21,9 @@
 
 typedef struct Reducer Reducer;
 
-/* The slice exchange decides who owns which slice. All arguments are borrowed. */
+/* The slice exchange decides who owns which slice: over all ranks of comm, or over those of a host
+ * (a comm_split by comm_host_index); then every host gets the whole sum, and shares it out among
+ * its ranks. All arguments are borrowed. Collective. */
 Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
                       const SliceExchange *exchange);
 void reducer_free(Reducer *reducer);
@@ -42,6 +44,17 @@ void reducer_add_lane(Reducer *reducer, int lane);
  * reading this rank's sums: a barrier, such as publishing the weights is, has to come before the
  * next reducer_lane. Collective; asking for blocks is not. */
 Gradient reducer_reduce(Reducer *reducer);
+
+/* The same, whole and complete, in memory of this rank alone. */
+Gradient reducer_reduce_all(Reducer *reducer);
+
+/* To let sums travel to other hosts while the last lane's backward is under way: stages[t] says of
+ * each tensor of the layout when it is final, 0 is last; reducer_final tells that those of `stage`
+ * and above are (outside the last lane, and where nothing travels, it does nothing), and moves
+ * messages, unless a `thread` is to do that. Without either everything is final in reducer_reduce.
+ * Not collective. */
+void reducer_set_stages(Reducer *reducer, const int *stages, bool thread);
+void reducer_final(Reducer *reducer, int stage);
 
 /* What reducer_init would allocate; not collective. */
 size_t reducer_plan_bytes(Comm *comm, const Lanes *lanes, const Layout *layout,

@@ -3,6 +3,7 @@
 #ifndef LOCKSTEP_SETTINGS_H
 #define LOCKSTEP_SETTINGS_H
 
+#include "lockstep/comm.h"
 #include "lockstep/config.h"
 #include "lockstep/text.h"
 
@@ -31,6 +32,7 @@ typedef struct LogSettings {
     Span every;   /* a terminal line when not on a terminal */
     Span metrics; /* a record in metrics.jsonl / metrics.csv */
     bool tensorboard;
+    char *timeline; /* a file, or "" */
 } LogSettings;
 
 typedef struct ComputeSettings {
@@ -54,9 +56,15 @@ typedef struct CheckpointSettings {
 
 enum { MEMORY_AUTO, MEMORY_PRIVATE };
 enum { UPDATE_SHARDED, UPDATE_REPLICATED };
+enum { OVERLAP_OFF, OVERLAP_POLLING, OVERLAP_THREAD };
 
 typedef struct CommSettings {
-    int memory, update;
+    int memory, update, overlap;
+    double bucket;           /* MiB */
+    char *algorithm, *table; /* collective_set_algorithm; a file for collective_set_table, or "" */
+    char *virtual_hosts;     /* comm_pretend_hosts */
+    double inject_delay_us, inject_gbit, inject_jitter_us, inject_slow_factor; /* Injection */
+    int inject_slow_rank;
     double warn_after, abort_after; /* seconds that the ranks stand still; 0: never */
 } CommSettings;
 
@@ -82,6 +90,14 @@ typedef struct Settings {
  * called. */
 bool settings_read(Settings *settings, Err *err);
 void settings_free(Settings *settings);
+
+/* Only the section `comm` of a config: false as above, and then there is nothing to free. */
+bool settings_read_comm(const Config *config, CommSettings *comm, Err *err);
+void settings_free_comm(CommSettings *comm);
+
+/* Make-believe hosts, injected network and choice of algorithms. Before anything is allocated with
+ * `comm`. Collective. */
+bool settings_apply_comm(const CommSettings *settings, Comm *comm, Err *err);
 
 /* What bf16_set_kernel takes. */
 const char *settings_bf16_kernel(const Settings *settings);

@@ -49,6 +49,7 @@ typedef enum StepOutcome { STEP_OK, STEP_DIVERGED } StepOutcome;
 typedef struct Trainer {
     const Settings *settings; /* borrowed, as is comm */
     Comm *comm;
+    Comm *group; /* ranks among which weights and update are shared out: those of a host, or all */
     Lanes lanes;
     Loader loader;
     Model model;
@@ -58,7 +59,7 @@ typedef struct Trainer {
     SliceExchange slices;
     Slice slice;                        /* the part of the arena that this rank updates */
     Exchange exchange;                  /* completes what slices make */
-    SharedMemory *shared;               /* the host's one copy of w, on rank 0; or NULL */
+    SharedMemory *shared;               /* the group's one copy of w, or NULL */
     float *w;                           /* weights and running statistics, layout.n floats; owned
                                            unless shared */
     float *average;                     /* weights to evaluate, where they are not w, like w; or
@@ -77,6 +78,8 @@ typedef struct Trainer {
     Tally epoch_tally;            /* of the epoch so far */
     double seconds[PHASE_COUNT];  /* of this rank so far, by phase of a step */
     double lap;                   /* when the last phase ended */
+    Timeline *timeline;           /* NULL: nobody wants one */
+    ClockOffset clock;            /* of this rank, for the timeline */
     bool stop;                    /* some rank was asked to stop */
     bool save;                    /* rank 0's clock wants a checkpoint */
     bool all_written;             /* every rank has written its part of the checkpoint */
@@ -94,6 +97,9 @@ typedef struct Trainer {
  * can be freed in any case. */
 bool trainer_init(Trainer *trainer, Settings *settings, Comm *comm, int *exit_code, Err *err);
 void trainer_free(Trainer *trainer);
+
+/* A reducer for the lanes as they are. */
+void trainer_init_reducer(Trainer *trainer);
 
 /* One optimizer step on the next global batch. STEP_DIVERGED: the loss or the gradient is not
  * finite; step, digest and trajectory stay those of the step before, the weights are not to be
@@ -113,12 +119,18 @@ float *trainer_final_weights(Trainer *trainer);
  * perplexity. */
 bool trainer_per_token(const Trainer *trainer);
 
+/* The model's watcher: lets sums travel while backward goes on. */
+void trainer_passed(void *trainer, int node);
+
 /* Digest of weights and running statistics, from every rank's slice. */
 uint64_t trainer_digest(Trainer *trainer);
 
 /* Trains to the end (or to divergence, or a signal), logs every step and evaluation to `run`, fills
  * *summary and returns the exit code. */
 int trainer_run(Trainer *trainer, Run *run, Summary *summary);
+
+/* Writes log.timeline, if it is asked for; a file that cannot be written is warned about. */
+void trainer_write_timeline(Trainer *trainer);
 
 /* Asks for an orderly end after the current step; safe in a signal handler. */
 void trainer_request_stop(int signal_number);

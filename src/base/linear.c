@@ -27,11 +27,29 @@ size_t linear_bytes(const Linear *linear)
     return numbers * sizeof(uint16_t);
 }
 
-/* The weight gradient has two operands that are packed for it, the others one. */
+/* In fp32, is dW made as its turned self, x^T dy? The left operand is read in pieces of 6 floats
+ * from rows that are far apart, unless it is packed: better from the narrower array. */
+static bool turns_gradient(int features, int units, int rows)
+{
+    enum { NARROW = 256 };
+    return features < units && features <= NARROW && rows > MATMUL_DEPTH;
+}
+
+/* Floats of the turned dW, whole cache lines. */
+static size_t turned_floats(int features, int units)
+{
+    return ((size_t)features * (size_t)units + 15) / 16 * 16;
+}
+
+/* The weight gradient in bf16 has two operands that are packed for it, the others one. */
 size_t linear_scratch(int features, int units, Precision precision, int rows)
 {
-    if (precision != PRECISION_BF16)
-        return matmul_scratch(units, rows);
+    if (precision != PRECISION_BF16) {
+        size_t plain = matmul_scratch(units, rows), turned = 0;
+        if (turns_gradient(features, units, rows))
+            turned = turned_floats(features, units) + matmul_scratch(features, rows);
+        return turned > plain ? turned : plain;
+    }
     size_t x = bf16_numbers(rows, features), dy = bf16_numbers(rows, units);
     size_t both = bf16_numbers(units, rows) + bf16_numbers(features, rows);
     size_t most = x > dy ? x : dy;
@@ -139,12 +157,36 @@ static void weight_gradient_bf16(const Linear *linear, int rows, const float *x,
                                   .end = { .add = add } });
 }
 
+/* turned (features, units) = x^T dy, and then dw (units, features) */
+static void weight_gradient_turned(const Linear *linear, int rows, const float *x, const float *dy,
+                                   bool add, float *dw, float *scratch)
+{
+    int F = linear->features, units = linear->units;
+    float *turned = scratch;
+    matmul(&(Matmul){ .M = F,
+                      .N = units,
+                      .K = rows,
+                      .a = x,
+                      .a_step = (size_t)F,
+                      .a_turned = true,
+                      .b = dy,
+                      .b_step = (size_t)units,
+                      .c = turned,
+                      .c_step = (size_t)units },
+           scratch + turned_floats(F, units));
+    matmul_turn(units, F, turned, add, dw);
+}
+
 void linear_weight_gradient(const Linear *linear, int rows, const float *x, const float *dy,
                             bool add, float *dw, float *scratch)
 {
     int F = linear->features, units = linear->units;
     if (linear->precision == PRECISION_BF16) {
         weight_gradient_bf16(linear, rows, x, dy, add, dw, scratch);
+        return;
+    }
+    if (turns_gradient(F, units, rows)) {
+        weight_gradient_turned(linear, rows, x, dy, add, dw, scratch);
         return;
     }
     matmul(&(Matmul){ .M = units,

@@ -34,3 +34,8 @@ void matmul_column_sums(int rows, int columns, const float *x, bool add, float *
 {
     matmul_kernels()->column_sums(rows, columns, x, add, to);
 }
+
+void matmul_turn(int rows, int columns, const float *from, bool add, float *to)
+{
+    matmul_kernels()->turn(rows, columns, from, add, to);
+}

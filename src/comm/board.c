@@ -122,10 +122,18 @@ void board_free(Board *board)
 
 /* launch/local tells Open MPI to yield if it starts more ranks than there are cores; so may users,
  * who know about the machine's other work. */
-static bool is_crowded(const Comm *comm)
+bool board_crowded(int ranks)
 {
     const char *yields = getenv("OMPI_MCA_mpi_yield_when_idle");
-    return (yields && strcmp(yields, "0") != 0) || comm->size > sysconf(_SC_NPROCESSORS_ONLN);
+    return (yields && strcmp(yields, "0") != 0) || ranks > sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+void comm_relax(const Comm *comm)
+{
+    if (comm->crowded)
+        sched_yield();
+    else
+        relax();
 }
 
 void comm_reserve_board(Comm *comm, size_t bytes)
@@ -144,7 +152,7 @@ void comm_reserve_board(Comm *comm, size_t bytes)
                       .head = shared_part(memory, 0),
                       .bytes = room,
                       .size = (unsigned)comm->size,
-                      .spins = is_crowded(comm) ? CROWDED_SPINS : SPINS,
+                      .spins = comm->crowded ? CROWDED_SPINS : SPINS,
                       .dry = mem_reserving() };
     board->areas = (char *)(board->head + 1);
     comm->board = board;

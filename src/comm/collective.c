@@ -6,6 +6,7 @@
 
 #include "lockstep/memory.h"
 
+#include <stdio.h>
 #include <string.h>
 
 struct Collective {
@@ -17,6 +18,7 @@ struct Collective {
     size_t *received; /* (rounds + 1) requests of `receives` that belong to the rounds before */
     int round;        /* under way; round_count: only sends are */
     bool running;
+    double began; /* the round, for the timeline */
 };
 
 static size_t count_parts(const Comm *comm, const PlanMessage *messages, int count)
@@ -78,6 +80,7 @@ static void begin_round(Collective *collective)
 {
     const Plan *plan = collective->plan;
     int round = collective->round;
+    collective->began = timeline_now(collective->comm->timeline);
     if (round == plan->round_count)
         return;
     plan_copies(plan, round, &collective->memory);
@@ -89,10 +92,23 @@ static void begin_round(Collective *collective)
     }
 }
 
+static void note_round(const Collective *collective)
+{
+    Timeline *timeline = collective->comm->timeline;
+    const Plan *plan = collective->plan;
+    char name[28];
+    if (!timeline)
+        return;
+    snprintf(name, sizeof name, "%s %s", plan->algorithm, collective_kind_name(plan->kind));
+    timeline_span(timeline, TRACK_COLLECTIVE + collective->tag - TAG_COLLECTIVE, name,
+                  collective->round, collective->began, timeline_now(timeline));
+}
+
 /* Its end: everything has arrived. */
 static void end_round(Collective *collective)
 {
     plan_adds(collective->plan, collective->round, &collective->memory);
+    note_round(collective);
     collective->round++;
     begin_round(collective);
 }

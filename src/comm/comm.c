@@ -52,6 +52,18 @@ static void prepare_single_process(void)
     setenv("HWLOC_HIDE_ERRORS", "2", 0);  /* no complaints without /sys */
 }
 
+/* Over TCP, messages up to 4 MiB leave at once instead of asking first: the kernel's sockets carry
+ * them on while a rank computes, and no round trip is lost. An all-reduce of 40 MB between two
+ * hosts took 341 ms instead of 491 on 1 Gbit/s, 320 being the wire's limit (docs/reduction.md). */
+static void prepare_tcp(void)
+{
+    static const char *const limits[] = { "OMPI_MCA_btl_tcp_eager_limit",
+                                          "OMPI_MCA_btl_tcp_rndv_eager_limit",
+                                          "OMPI_MCA_btl_tcp_max_send_size" };
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        setenv(limits[i], "4194304", 0);
+}
+
 /* Takes over `world`, a communicator of our own. */
 static Comm *comm_of(MPI_Comm world)
 {
@@ -63,7 +75,12 @@ static Comm *comm_of(MPI_Comm world)
     comm->inject.slow_rank = -1;
     comm_set_message_bytes(comm, (size_t)1 << 30);
     messages_reserve(comm, 2 * (size_t)comm->size);
+    comm_set_bucket(comm, (size_t)4 << 20);
     hosts_learn(comm);
+    int neighbours = 0;
+    for (int rank = 0; rank < comm->size; rank++)
+        neighbours += comm->host_of[rank] == comm->host_of[comm->rank];
+    comm->crowded = board_crowded(neighbours);
     return comm;
 }
 
@@ -72,9 +89,11 @@ Comm *comm_init(int *argc, char ***argv)
     int provided;
     MPI_Comm world;
     prepare_single_process();
-    MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
+    prepare_tcp();
+    MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided);
     MPI_Comm_dup(MPI_COMM_WORLD, &world);
     Comm *comm = comm_of(world);
+    comm->threads = provided >= MPI_THREAD_SERIALIZED;
     log_set_rank(comm->rank, comm->size);
     error_set_exits(finalize, abort_job);
     return comm;
@@ -86,6 +105,8 @@ Comm *comm_split(Comm *comm, int group)
     MPI_Comm_split(comm->world, group, comm->rank, &part);
     Comm *split = comm_of(part);
     split->is_part = true;
+    split->crowded = comm->crowded;
+    split->threads = comm->threads;
     hosts_inherit(split, comm);
     return split;
 }
@@ -135,6 +156,11 @@ const char *comm_library(void)
     else
         snprintf(name, sizeof name, "%.*s", end, text);
     return name;
+}
+
+void comm_set_bucket(Comm *comm, size_t bytes)
+{
+    comm->bucket_bytes = bytes;
 }
 
 void comm_barrier(Comm *comm)

@@ -39,13 +39,17 @@ void hosts_learn(Comm *comm)
 
 void hosts_inherit(Comm *part, const Comm *whole)
 {
-    if (!whole->pretends)
-        return;
-    int *ids = mem_array(int, part->size);
-    MPI_Allgather(&whole->host_of[whole->rank], 1, MPI_INT, ids, 1, MPI_INT, part->world);
-    number_hosts(part, ids);
-    part->pretends = true;
-    mem_free(ids);
+    Injection injection = whole->inject;
+    if (whole->pretends) {
+        int *ids = mem_array(int, part->size);
+        MPI_Allgather(&whole->host_of[whole->rank], 1, MPI_INT, ids, 1, MPI_INT, part->world);
+        number_hosts(part, ids);
+        part->pretends = true;
+        mem_free(ids);
+    }
+    injection.slow_rank = injection.slow_rank == whole->rank ? part->rank : -1;
+    expect(comm_inject(part, &injection, NULL));
+    part->share = whole->share;
 }
 
 int comm_hosts(const Comm *comm)

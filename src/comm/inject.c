@@ -13,6 +13,7 @@
 
 #include <math.h>
 #include <sched.h>
+#include <sys/prctl.h>
 
 bool comm_inject(Comm *comm, const Injection *injection, Err *err)
 {
@@ -26,6 +27,8 @@ bool comm_inject(Comm *comm, const Injection *injection, Err *err)
     comm->inject_seconds_per_byte = injection->gbit > 0 ? 8e-9 / injection->gbit * sharing : 0;
     comm->inject_on = injection->delay_us > 0 || injection->gbit > 0 || injection->jitter_us > 0;
     comm->inject_left = clock_seconds();
+    if (comm->inject_on)
+        prctl(PR_SET_TIMERSLACK, 1000UL); /* ns: who waits sleeps, and has to wake in time */
     return true;
 }
 

@@ -61,6 +61,21 @@ size_t shape_floats(const CollectiveShape *shape, int slice)
     return shape->bounds[slice + 1] - shape->bounds[slice];
 }
 
+int collective_spread_lanes(int members, int *counts, Subtree *subtrees)
+{
+    int lanes = 1, total = 0;
+    while (lanes < members)
+        lanes *= 2;
+    for (int m = 0; m < members; m++) {
+        Subtree list[64];
+        counts[m] = lanes_subtrees(lanes_first(lanes, m, members),
+                                   lanes_first(lanes, m + 1, members), list);
+        memcpy(subtrees + total, list, (size_t)counts[m] * sizeof *list);
+        total += counts[m];
+    }
+    return lanes;
+}
+
 static uint64_t shape_digest(const CollectiveShape *shape, CollectiveKind kind, const char *name)
 {
     uint64_t digest = XXH3_64bits_withSeed(name, strlen(name), (XXH64_hash_t)kind);

@@ -22,10 +22,13 @@
  * With S subtrees in all and n floats a rank receives at most (S - 1) n / P floats: n (P - 1) / P,
  * the least possible, when P is a power of two. */
 #include "lockstep/reducer.h"
+#include "cluster.h"
 #include "world.h"
 
 #include "lockstep/kernels.h"
 #include "lockstep/memory.h"
+
+#include <string.h>
 
 #define TILE 1024 /* floats; a handful of tiles fit in 32 KB */
 #define MAX_SUBTREES 64
@@ -44,12 +47,14 @@ typedef struct Source {
 } Source;
 
 struct Reducer {
-    Comm *comm;
+    Comm *comm, *group; /* group: the ranks among which slices are cut */
     const Lanes *lanes;
     const Layout *layout;
-    size_t *bounds; /* floats; of the slice exchange, borrowed */
-    bool shares;    /* the ranks' stacks are in shared memory */
-    bool lazy;      /* the last lane is not added to its siblings before the fold */
+    const SliceExchange *exchange; /* borrowed */
+    const size_t *bounds;          /* its floats */
+    bool shares;                   /* the group's stacks are in shared memory */
+    Cluster *cluster;              /* what is between groups; NULL: the group is everybody */
+    bool lazy;                     /* the last lane is not added to its siblings before the fold */
     ReducerOrder order;
 
     SharedMemory *shared; /* the buffers of all ranks, or NULL */
@@ -103,6 +108,17 @@ static int deepest_stack(const Lanes *lanes)
     return deepest;
 }
 
+/* Ranks of the group have the world's order, but not its numbers. */
+static int world_rank(const Reducer *reducer, int group_rank)
+{
+    int rank = 0, host = comm_host_index(reducer->comm, reducer->comm->rank);
+    if (reducer->group == reducer->comm)
+        return group_rank;
+    while (comm_host_index(reducer->comm, rank) != host || group_rank-- > 0)
+        rank++;
+    return rank;
+}
+
 /* Another rank's sum, in that rank's memory. */
 static float *peer_sum(const Reducer *reducer, const Source *source)
 {
@@ -115,14 +131,14 @@ static float *peer_sum(const Reducer *reducer, const Source *source)
 static void plan_sources(Reducer *reducer)
 {
     Subtree subtrees[MAX_SUBTREES];
-    int rank = reducer->comm->rank;
+    int rank = reducer->group->rank;
     size_t lo = reducer->bounds[rank], slice = reducer->bounds[rank + 1] - lo;
     size_t used = 0;
     reducer->lazy =
-        reducer->order == REDUCER_ORDER_TREE && (reducer->shared || reducer->comm->size == 1);
+        reducer->order == REDUCER_ORDER_TREE && (reducer->shared || reducer->group->size == 1);
     reducer->source_count = 0;
-    for (int r = 0; r < reducer->comm->size; r++) {
-        int count = rank_subtrees(reducer, r, subtrees);
+    for (int r = 0; r < reducer->group->size; r++) {
+        int count = rank_subtrees(reducer, world_rank(reducer, r), subtrees);
         for (int i = 0; i < count; i++) {
             Source source = { .rank = r, .number = i, .sum.node = subtrees[i] };
             if (r != rank && reducer->shared) {
@@ -143,9 +159,9 @@ static int count_subtrees(const Reducer *reducer, bool others_only)
 {
     Subtree subtrees[MAX_SUBTREES];
     int count = 0;
-    for (int r = 0; r < reducer->comm->size; r++)
-        if (!others_only || r != reducer->comm->rank)
-            count += rank_subtrees(reducer, r, subtrees);
+    for (int r = 0; r < reducer->group->size; r++)
+        if (!others_only || r != reducer->group->rank)
+            count += rank_subtrees(reducer, world_rank(reducer, r), subtrees);
     return count;
 }
 
@@ -155,15 +171,18 @@ static Reducer plan(Comm *comm, const Lanes *lanes, const Layout *layout,
 {
     expect(lanes->rank == comm->rank && lanes->ranks == comm->size);
     Reducer reducer = { .comm = comm,
+                        .group = exchange->comm,
                         .lanes = lanes,
                         .layout = layout,
+                        .exchange = exchange,
                         .bounds = exchange->float_bounds,
-                        .shares = comm_shares(comm),
+                        .shares = comm_shares(exchange->comm),
                         .buffer_count = deepest_stack(lanes) };
     for (int64_t width = 1; width < lanes->count; width *= 2) /* a tile for each level */
         reducer.tile_floats += TILE;
     reducer.tile_floats += LAYOUT_BLOCK;
-    size_t slice = reducer.bounds[comm->rank + 1] - reducer.bounds[comm->rank];
+    int rank = exchange->comm->rank;
+    size_t slice = reducer.bounds[rank + 1] - reducer.bounds[rank];
     if (!reducer.shares)
         reducer.received_floats = (size_t)count_subtrees(&reducer, true) * slice;
     return reducer;
@@ -172,12 +191,27 @@ static Reducer plan(Comm *comm, const Lanes *lanes, const Layout *layout,
 static void allocate_buffers(Reducer *reducer)
 {
     size_t n = reducer->layout->n, floats = (size_t)reducer->buffer_count * n;
-    reducer->shared = shared_alloc(reducer->comm, floats * sizeof(float));
-    reducer->memory = reducer->shared ? shared_part(reducer->shared, reducer->comm->rank)
+    reducer->shared = shared_alloc(reducer->group, floats * sizeof(float));
+    reducer->memory = reducer->shared ? shared_part(reducer->shared, reducer->group->rank)
                                       : mem_array(float, floats);
     reducer->buffers = mem_array(float *, reducer->buffer_count);
     for (int i = 0; i < reducer->buffer_count; i++)
         reducer->buffers[i] = reducer->memory + (size_t)i * n;
+}
+
+/* All sums of the group in the order of lanes, for the exchange between groups. */
+static void join_cluster(Reducer *reducer)
+{
+    HostSum *sums = mem_array(HostSum, reducer->source_count);
+    for (int i = 0; i < reducer->source_count; i++) {
+        const Source *source = &reducer->sources[i];
+        sums[i] = (HostSum){ source->sum.node, source->rank == reducer->group->rank
+                                                   ? reducer->buffers[source->number]
+                                                   : source->sum.x };
+    }
+    reducer->cluster = cluster_init(reducer->comm, reducer->group, reducer->lanes, reducer->layout,
+                                    sums, reducer->source_count);
+    mem_free(sums);
 }
 
 Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
@@ -187,6 +221,8 @@ Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
     *reducer = plan(comm, lanes, layout, exchange);
     allocate_buffers(reducer);
     if (reducer->shares && !reducer->shared) { /* no room: as if they had never shared */
+        if (exchange->comm != comm)
+            die(EXIT_USAGE, "no shared memory for the gradients: set comm.memory=private");
         comm_set_share(comm, false);
         reducer->received_floats = plan(comm, lanes, layout, exchange).received_floats;
     }
@@ -199,6 +235,8 @@ Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
     plan_sources(reducer);
     messages_reserve(comm, (size_t)reducer->source_count +
                                (size_t)reducer->buffer_count * (size_t)comm->size);
+    if (exchange->comm != comm)
+        join_cluster(reducer);
     return reducer;
 }
 
@@ -206,6 +244,7 @@ void reducer_free(Reducer *reducer)
 {
     if (!reducer)
         return;
+    cluster_free(reducer->cluster);
     if (!reducer->shared)
         mem_free(reducer->memory);
     shared_free(reducer->shared);
@@ -218,7 +257,7 @@ void reducer_free(Reducer *reducer)
 
 void reducer_set_order(Reducer *reducer, ReducerOrder order)
 {
-    expect(reducer->depth == 0);
+    expect(reducer->depth == 0 && !reducer->cluster);
     reducer->order = order;
     plan_sources(reducer);
 }
@@ -329,7 +368,7 @@ static void find_own_sources(Reducer *reducer)
 {
     for (int i = 0; i < reducer->source_count; i++) {
         Source *source = &reducer->sources[i];
-        if (source->rank != reducer->comm->rank)
+        if (source->rank != reducer->group->rank)
             continue;
         const Sum *sum = &reducer->stack[source->number];
         expect(source->number < reducer->depth && source->sum.node.width == sum->node.width);
@@ -337,9 +376,24 @@ static void find_own_sources(Reducer *reducer)
     }
 }
 
+void reducer_set_stages(Reducer *reducer, const int *stages, bool thread)
+{
+    if (reducer->cluster)
+        cluster_set_stages(reducer->cluster, stages, thread);
+}
+
+void reducer_final(Reducer *reducer, int stage)
+{
+    int lanes = reducer->lanes->last - reducer->lanes->first;
+    if (reducer->cluster && reducer->added % lanes == lanes - 1)
+        cluster_final(reducer->cluster, stage);
+}
+
 Gradient reducer_reduce(Reducer *reducer)
 {
     expect(reducer->added == reducer->lanes->last - reducer->lanes->first);
+    if (reducer->cluster)
+        return gradient_at(cluster_finish(reducer->cluster));
     find_own_sources(reducer);
     if (reducer->shared)
         comm_barrier(reducer->comm); /* everybody's subtree sums are there */
@@ -353,10 +407,28 @@ Gradient reducer_reduce(Reducer *reducer)
     return gradient;
 }
 
+Gradient reducer_reduce_all(Reducer *reducer)
+{
+    const size_t *blocks = reducer->exchange->block_bounds;
+    const Layout *layout = reducer->layout;
+    float *all = reducer->buffers[0];
+    Gradient gradient = reducer_reduce(reducer);
+    if (reducer->cluster) {
+        memcpy(all, gradient.sums, layout->n * sizeof *all);
+        return gradient_at(all);
+    }
+    int first = (int)blocks[reducer->comm->rank], last = (int)blocks[reducer->comm->rank + 1];
+    for (int block = first; block < last; block++)
+        gradient_block(gradient, layout_block(layout, block), true);
+    comm_allgather(reducer->comm, all, reducer->bounds, sizeof *all);
+    return gradient_at(all);
+}
+
 size_t reducer_bytes(const Reducer *reducer)
 {
     size_t floats = (size_t)reducer->buffer_count * reducer->layout->n;
-    return (floats + reducer->received_floats + reducer->tile_floats) * sizeof(float);
+    size_t between = reducer->cluster ? cluster_bytes(reducer->cluster) : 0;
+    return between + (floats + reducer->received_floats + reducer->tile_floats) * sizeof(float);
 }
 
 size_t reducer_plan_bytes(Comm *comm, const Lanes *lanes, const Layout *layout,
@@ -368,6 +440,8 @@ size_t reducer_plan_bytes(Comm *comm, const Lanes *lanes, const Layout *layout,
 
 double reducer_step_bytes(const Reducer *reducer)
 {
+    if (reducer->cluster)
+        return cluster_step_bytes(reducer->cluster);
     if (reducer->shared)
         return 0;
     Subtree subtrees[MAX_SUBTREES];

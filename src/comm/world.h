@@ -10,8 +10,6 @@
 
 #define HOST_BYTES 256
 
-typedef struct Board Board;
-
 /* When a message is there, on an injected network. */
 typedef struct Stamp {
     double sent;  /* what the sender writes: seconds of the clock */
@@ -27,6 +25,7 @@ typedef struct Messages {
 } Messages;
 
 typedef struct Measured Measured; /* choose.c */
+typedef struct Board Board;       /* board.c */
 
 struct Comm {
     MPI_Comm world; /* our own duplicate: no message of anybody else can match ours */
@@ -39,6 +38,9 @@ struct Comm {
     size_t message_bytes; /* longest single message; MPI counts are ints */
     Messages messages;    /* of calls that finish what they post */
 
+    Timeline *timeline; /* borrowed, or NULL */
+    double posted;      /* when the first of `messages` was, for the timeline */
+
     Injection inject; /* inject.c; seconds of the clock: */
     bool inject_on;
     double inject_seconds_per_byte, inject_left;
@@ -49,7 +51,10 @@ struct Comm {
     Measured *measured;
     size_t measured_count, measured_room;
 
-    Board *board; /* NULL: none was asked for, or there is no shared memory */
+    size_t bucket_bytes; /* see comm_set_bucket */
+    bool threads;        /* another thread may call MPI, one at a time */
+    bool crowded;        /* there are more ranks than cores: who waits lets others go first */
+    Board *board;        /* NULL: none was asked for, or there is no shared memory */
 };
 
 /* hosts.c: who is on which host; what a part of `whole` takes over from it. */
@@ -61,6 +66,8 @@ void hosts_inherit(Comm *part, const Comm *whole);
 enum Tag {
     TAG_ALLGATHER = 1,
     TAG_GATHER = 2,
+    TAG_CLOCK = 3,
+    TAG_TIMELINE = 4,
     TAG_SUBTREE = 64 /* + number of the subtree */,
     TAG_COLLECTIVE = 1024 /* + the collective's */
 };
@@ -99,6 +106,10 @@ bool board_takes(const Board *board, size_t bytes); /* is there one, and is it l
 void board_barrier(Board *board);
 void board_allgather(Board *board, void *array, size_t lo, size_t hi, size_t bytes);
 void board_free(Board *board);
+bool board_crowded(int ranks); /* so many on this host */
+
+/* For loops that wait: a pause of the core, or giving it up. */
+void comm_relax(const Comm *comm);
 
 /* For tests: cut messages at `bytes` instead of 2^30. All ranks alike. */
 void comm_set_message_bytes(Comm *comm, size_t bytes);

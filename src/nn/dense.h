@@ -24,6 +24,19 @@ static inline bool dense_plan(Layer *layer, int units, Err *err)
     return true;
 }
 
+/* Weights (units, F), and a bias (units), after dense_plan. */
+static inline void dense_add_weights(Layer *layer, Layout *layout, const char *name)
+{
+    int F = shape_features(layer->in), units = shape_features(layer->out);
+    layer_add_tensor(layer, layout, name, 2, (int[]){ units, F }, 0, F, units, NULL);
+}
+
+static inline void dense_add_bias(Layer *layer, Layout *layout)
+{
+    int F = shape_features(layer->in), units = shape_features(layer->out);
+    layer_add_tensor(layer, layout, "bias", 1, (int[]){ units }, 0, F, units, "zeros");
+}
+
 static inline int dense_rows(const Layer *layer, int batch)
 {
     return batch * shape_rows(layer->in);
@@ -42,11 +55,11 @@ static inline void dense_init(const Layer *layer, Linear *linear)
                 !layer->first);
 }
 
-/* y (rows, units) = x (rows, F) w^T + b; b (units) or NULL */
-static inline void dense_forward(const Layer *layer, const Linear *linear, int batch,
-                                 const float *b, const float *x, float *y)
+/* y (rows, units) = x (rows, F) w^T + b; b is tensor number `bias`, if there is such a tensor. */
+static inline void dense_forward(const Layer *layer, const Linear *linear, int batch, int bias,
+                                 const float *x, float *y)
 {
-    ProductEnd end = { .bias = b };
+    ProductEnd end = { .bias = layer->tensor_count > bias ? layer->tensors[bias].w : NULL };
     linear_forward(linear, dense_rows(layer, batch), x, &end, y, layer->scratch);
 }
 
@@ -66,10 +79,13 @@ static inline void dense_data_gradient(const Layer *layer, const Linear *linear,
         linear_data_gradient(linear, dense_rows(layer, batch), dy, dx, layer->scratch);
 }
 
-/* db = sum of the rows of dy: doubles, in row order. */
-static inline void dense_bias_gradient(const Layer *layer, int batch, const float *dy, float *db)
+/* db = sum of the rows of dy: doubles, in row order; of tensor number `bias`, if there is such a
+ * tensor and it is trained. */
+static inline void dense_bias_gradient(const Layer *layer, int batch, int bias, const float *dy)
 {
-    matmul_column_sums(dense_rows(layer, batch), shape_features(layer->out), dy, false, db);
+    if (layer->tensor_count > bias && !layer->tensors[bias].frozen)
+        matmul_column_sums(dense_rows(layer, batch), shape_features(layer->out), dy, false,
+                           layer->tensors[bias].dw);
 }
 
 #endif

@@ -13,6 +13,14 @@ static inline bool elementwise_plan(Layer *layer, Layout *layout, Err *err)
     return true;
 }
 
+/* The same, for layers that look along the features of a sample or position. */
+static inline bool elementwise_plan_features(Layer *layer, Layout *layout, Err *err)
+{
+    if (layer->in.ndim == 3)
+        return err_set(err, "it needs a vector (F): put flatten or global_avgpool before it");
+    return elementwise_plan(layer, layout, err);
+}
+
 /* Stored floats of the batch, missing channels included. */
 static inline size_t elementwise_floats(const Layer *layer, const Pass *pass)
 {

@@ -16,7 +16,8 @@
 #include <math.h>
 
 typedef struct GroupNorm {
-    int groups;             /* G; channels are a multiple */
+    int groups; /* G; channels are a multiple */
+    double eps;
     size_t stride;          /* channels rounded up to CHANNEL_BLOCK */
     float *ones;            /* (stride): the gain if none is learned */
     float *mean, *inverse;  /* (B, stride): of the channel's group; zero in missing channels */
@@ -66,12 +67,13 @@ static inline bool groupnorm_plan(Layer *layer, Layout *layout, int groups, bool
     return true;
 }
 
-static inline void groupnorm_allocate(Layer *layer, int groups, int max_batch)
+static inline void groupnorm_allocate(Layer *layer, int groups, double eps, int max_batch)
 {
     GroupNorm *state = mem_new(GroupNorm);
     size_t blocks = (size_t)shape_blocks(layer->in), B = (size_t)max_batch;
     size_t stride = blocks * CHANNEL_BLOCK;
     state->groups = groups;
+    state->eps = eps;
     state->stride = stride;
     state->first = mem_array(double, 4 * stride);
     state->second = state->first + stride;
@@ -128,7 +130,7 @@ static inline void groupnorm_sums(const float *a, const float *b, const GroupBlo
 }
 
 /* Per channel of sample b: mean and inverse deviation of its group. */
-static inline void groupnorm_measure(const Layer *layer, int b, double eps, const float *x)
+static inline void groupnorm_measure(const Layer *layer, int b, const float *x)
 {
     const GroupNorm *state = layer->state;
     int C = layer->in.dim[0], size = C / state->groups;
@@ -148,7 +150,7 @@ static inline void groupnorm_measure(const Layer *layer, int b, double eps, cons
             squares += state->second[c];
         }
         double m = sum / n, v = squares / n - m * m;
-        float deviation = (float)(1 / sqrt((v < 0 ? 0 : v) + eps));
+        float deviation = (float)(1 / sqrt((v < 0 ? 0 : v) + state->eps));
         for (int c = first; c < first + size; c++) {
             mean[c] = (float)m;
             inverse[c] = deviation;
@@ -170,16 +172,15 @@ static inline void groupnorm_apply(const GroupBlock *block, const float *mean, c
             y[p + c] = fused(x[p + c] - mean[c], scale[c], bias[c]);
 }
 
-static inline void groupnorm_forward(const Layer *layer, int batch, double eps, const float *x,
-                                     float *y)
+static inline void groupnorm_forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     const GroupNorm *state = layer->state;
     const float *gain = groupnorm_gain(layer);
     memset(state->shift, 0, state->stride * sizeof *state->shift);
     if (layer->tensor_count > 0)
         memcpy(state->shift, layer->tensors[1].w, (size_t)layer->in.dim[0] * sizeof(float));
-    for (int b = 0; b < batch; b++) {
-        groupnorm_measure(layer, b, eps, x);
+    for (int b = 0; b < pass->batch; b++) {
+        groupnorm_measure(layer, b, x);
         size_t row = (size_t)b * state->stride;
         for (int c = 0; c < layer->in.dim[0]; c++)
             state->scale[c] = state->inverse[row + (size_t)c] * gain[c];
@@ -236,15 +237,16 @@ static inline void groupnorm_gradient(const GroupNorm *state, const GroupBlock *
             dx[p + c] = fused(mean[c] - x[p + c], slope[c], fused(scale[c], dy[p + c], -shift[c]));
 }
 
-static inline void groupnorm_backward(const Layer *layer, int batch, const float *x,
-                                      const float *dy, float *dx)
+static inline void groupnorm_backward(Layer *layer, const Pass *pass, const float *x,
+                                      const float *y, const float *dy, float *dx)
 {
+    (void)y;
     const GroupNorm *state = layer->state;
     int blocks = shape_blocks(layer->in);
     memset(state->dgain, 0, state->stride * sizeof *state->dgain);
     memset(state->dbias, 0, state->stride * sizeof *state->dbias);
     memset(state->scale, 0, 3 * state->stride * sizeof *state->scale); /* shift and slope, too */
-    for (int b = 0; b < batch; b++) {
+    for (int b = 0; b < pass->batch; b++) {
         for (int number = 0; number < blocks; number++) {
             GroupBlock block = groupnorm_block(layer, b, number);
             size_t c = (size_t)number * CHANNEL_BLOCK;

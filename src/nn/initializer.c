@@ -1,5 +1,6 @@
 /* Initial weights. Number i of a tensor is a function of (seed, tensor, i) alone. */
 #include "lockstep/initializer.h"
+#include "dot.h"
 #include "lockstep/memory.h"
 #include "lockstep/random.h"
 #include "lockstep/text.h"
@@ -214,22 +215,6 @@ static void fill_truncated(const InitializerInput *input, double std, float *w, 
             z = random_normal(key_of(input, attempt), i);
         w[i] = (float)(std / TRUNCATED_STD * z);
     }
-}
-
-static double dot(const double *a, const double *b, size_t n)
-{
-    enum { WIDTH = 8 }; /* partial sums, so that the compiler may use vectors */
-    double part[WIDTH] = { 0 };
-    size_t whole = n / WIDTH * WIDTH;
-    for (size_t i = 0; i < whole; i += WIDTH)
-        for (size_t k = 0; k < WIDTH; k++)
-            part[k] += a[i + k] * b[i + k];
-    for (size_t i = whole; i < n; i++)
-        part[i - whole] += a[i] * b[i];
-    double sum = 0;
-    for (int k = 0; k < WIDTH; k++)
-        sum += part[k];
-    return sum;
 }
 
 /* Makes `count` vectors of length n orthonormal: modified Gram-Schmidt, each vector twice, which is

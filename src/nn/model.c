@@ -123,6 +123,7 @@ bool model_initialize(const Model *model, uint64_t seed, float *w, Err *err)
     memset(w, 0, model->layout.n * sizeof *w);
     for (int i = 0; i < model->count; i++) {
         const Layer *layer = model->nodes[i].layer;
+        expect(!layer || !model->nodes[i].fused || layer->tensor_count == 0);
         for (int k = 0; layer && k < layer->tensor_count; k++)
             if (!layer->tensors[k].tied &&
                 !initialize_tensor(model, &model->nodes[i], &layer->tensors[k], seed, w, err))
@@ -207,16 +208,34 @@ static void node_forward(const Model *model, const ModelNode *node, const Pass *
     node->layer->type->forward(node->layer, pass, x, y);
 }
 
+/* For those who want to know how long nodes take. */
+static double node_begins(const Model *model)
+{
+    return model->times || model->timeline ? clock_seconds() : 0;
+}
+
+static void node_ends(Model *model, int i, double start, bool backward)
+{
+    const Layer *layer = model->nodes[i].layer;
+    if (!model->times && !model->timeline)
+        return;
+    double now = clock_seconds();
+    if (model->times)
+        *(backward ? &model->times[i].backward : &model->times[i].forward) += now - start;
+    if (!model->nodes[i].fused)
+        timeline_span(model->timeline, TRACK_LAYERS, layer ? layer->name : "join", backward, start,
+                      now);
+}
+
 Tally model_forward(Model *model, const Batch *batch, const Pass *pass)
 {
     expect(batch->count == pass->batch && pass->batch >= 1 && pass->batch <= model->max_batch);
     take_input(model, batch);
     for (int i = 0; i < model->count; i++) {
-        double start = model->times ? clock_seconds() : 0;
+        double start = node_begins(model);
         if (!model->nodes[i].alias && !model->nodes[i].fused)
             node_forward(model, &model->nodes[i], pass);
-        if (model->times)
-            model->times[i].forward += clock_seconds() - start;
+        node_ends(model, i, start, false);
     }
     if (!batch->labels && !batch->targets)
         return (Tally){ .count = batch->count };
@@ -256,11 +275,23 @@ void model_backward(Model *model, const Batch *batch, const Pass *pass)
 {
     expect(pass->train && model->dw && batch->count == pass->batch);
     for (int i = model->count - 1; i >= 0; i--) {
-        double start = model->times ? clock_seconds() : 0;
+        double start = node_begins(model);
         if (model->nodes[i].backward && !model->nodes[i].fused)
             node_backward(model, i, pass);
-        if (model->times)
-            model->times[i].backward += clock_seconds() - start;
+        node_ends(model, i, start, true);
+        if (model->watcher.passed)
+            model->watcher.passed(model->watcher.context, i);
+    }
+}
+
+/* Backward goes from the last node to the first; tied tensors belong to several. */
+void model_last_nodes(const Model *model, int *nodes)
+{
+    for (int i = model->count - 1; i >= 0; i--) {
+        const Layer *layer = model->nodes[i].layer;
+        expect(!layer || !model->nodes[i].fused || layer->tensor_count == 0);
+        for (int k = 0; layer && k < layer->tensor_count; k++)
+            nodes[layer->tensors[k].index] = i;
     }
 }
 

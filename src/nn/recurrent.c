@@ -256,6 +256,14 @@ static RecurrentStep step_of(const Layer *layer, const Workspace *space, size_t 
     return step;
 }
 
+static void each_units(const RecurrentStep *step,
+                       void (*function)(const RecurrentStep *step, size_t b, size_t k, size_t part))
+{
+    for (size_t b = 0; b < step->B; b++)
+        for (size_t k = 0; k < step->U; k += UNITS)
+            function(step, b, k, step->U - k < UNITS ? step->U - k : UNITS);
+}
+
 void recurrent_forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     const RecurrentState *state = layer->state;
@@ -272,7 +280,7 @@ void recurrent_forward(Layer *layer, const Pass *pass, const float *x, float *y)
         const RecurrentStep step = step_of(layer, &space, B, t);
         linear_forward(&state->recurrent, pass->batch, step.h_before, &recurrent, space.dgates,
                        space.linear);
-        cell_of(layer)->forward(&step);
+        each_units(&step, cell_of(layer)->forward);
     }
     if (options_of(layer)->result == RESULT_LAST)
         memcpy(y, state->h + T * B * U, B * U * sizeof *y);
@@ -309,7 +317,7 @@ static void through_time(const Layer *layer, const Workspace *space, int batch, 
     for (size_t t = steps(layer); t-- > 0;) {
         const RecurrentStep step = step_of(layer, space, B, t);
         add_dy(layer, B, t, dy, space->dh);
-        cell_of(layer)->backward(&step);
+        each_units(&step, cell_of(layer)->backward);
         linear_data_gradient(&state->recurrent, batch, step.drecurrent, space->dh, space->linear);
         if (cell_of(layer)->carry == CARRY_HIDDEN)
             add(space->dh, space->carry, n);

@@ -40,8 +40,10 @@ typedef struct RecurrentCell {
     bool keeps;  /* forward writes `kept`: a second state, or what backward wants to know */
     bool splits; /* the two products have different gradients */
     RecurrentCarry carry;
-    void (*forward)(const RecurrentStep *step);
-    void (*backward)(const RecurrentStep *step);
+
+    /* Units [k, k + part) of sample b, part <= UNITS. */
+    void (*forward)(const RecurrentStep *step, size_t b, size_t k, size_t part);
+    void (*backward)(const RecurrentStep *step, size_t b, size_t k, size_t part);
 } RecurrentCell;
 
 /* Some units of a row, in registers: compilers do not see that a dozen arrays do not overlap. Units
@@ -67,12 +69,6 @@ static inline void units_store(float *x, const Units *units, size_t part)
         memcpy(x, units->at, sizeof units->at);
     else
         memcpy(x, units->at, part * sizeof *x);
-}
-
-/* Units [k, k + units_part(step, k)) of a row. */
-static inline size_t units_part(const RecurrentStep *step, size_t k)
-{
-    return step->U - k < UNITS ? step->U - k : UNITS;
 }
 
 typedef struct RecurrentOptions {

@@ -3,6 +3,7 @@
  * second moments of image patches. All sums are double and in one order, so whoever computes them
  * from the same images has the same bits. */
 #include "whiten.h"
+#include "dot.h"
 #include "lockstep/memory.h"
 
 #include <math.h>
@@ -21,22 +22,6 @@ static void patch_offsets(Shape image, int kernel_h, int kernel_w, int *offset)
                 *offset++ = (c * image.dim[1] + i) * image.dim[2] + j;
 }
 
-static double dot(const double *a, const double *b, int n)
-{
-    enum { WIDTH = 8 }; /* partial sums, so that the compiler may use vectors */
-    double part[WIDTH] = { 0 };
-    int whole = n / WIDTH * WIDTH;
-    for (int i = 0; i < whole; i += WIDTH)
-        for (int k = 0; k < WIDTH; k++)
-            part[k] += a[i + k] * b[i + k];
-    for (int i = whole; i < n; i++)
-        part[i - whole] += a[i] * b[i];
-    double sum = 0;
-    for (int k = 0; k < WIDTH; k++)
-        sum += part[k];
-    return sum;
-}
-
 /* sum (n, n), the lower triangle, += p p^T over the patches of image x: `down` x `right` places,
  * rows of the image `width` apart. */
 static void add_patches(const double *x, const int *offset, int n, int down, int right, int width,
@@ -46,7 +31,7 @@ static void add_patches(const double *x, const int *offset, int n, int down, int
         for (int j = 0; j <= i; j++)
             for (int top = 0; top < down; top++)
                 sum[i * n + j] +=
-                    dot(x + offset[i] + top * width, x + offset[j] + top * width, right);
+                    dot(x + offset[i] + top * width, x + offset[j] + top * width, (size_t)right);
 }
 
 double *whiten_moments(const SampleSource *source, Shape image, int kernel_h, int kernel_w)

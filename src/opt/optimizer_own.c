@@ -167,3 +167,11 @@ void optimizer_own(Optimizer *o, Slice slice)
     for (int k = 0; k < o->wrapper_count; k++)
         allocate_wrapper(o, &o->wrappers[k]);
 }
+
+int optimizer_states(const Optimizer *o)
+{
+    int count = 0;
+    for (int s = 0; s < o->type->states; s++)
+        count += has_state(&o->methods[0], s);
+    return count;
+}

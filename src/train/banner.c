@@ -211,7 +211,8 @@ void trainer_plan(Trainer *t)
     double layers = (double)model_state_bytes(&t->model);
     double data = (double)(dataset_bytes(&t->loader.train) + dataset_bytes(&t->loader.test));
     double gradients = (double)reducer_bytes(t->reducer);
-    double state = (double)(t->slice.hi - t->slice.lo) * sizeof(float) * t->optimizer.type->states;
+    double slice = (double)(t->slice.hi - t->slice.lo) * sizeof(float);
+    double state = slice * optimizer_states(&t->optimizer);
     log_out("a training step computes %sFLOP (forward and backward, 3 x forward)",
             si(3 * model_flops(&t->model) * t->lanes.batch).s);
     plan_traffic(t, arena);

@@ -112,6 +112,13 @@ char *piece_mine(const Piece *piece)
     return piece->data + (piece->mine_first - piece->first) * piece->item;
 }
 
+/* Every host holds everything once; the ranks of rank 0's host write it. */
+static bool host_writes(const Trainer *t)
+{
+    return t->group == t->comm ||
+           comm_host_index(t->comm, comm_rank(t->comm)) == comm_host_index(t->comm, 0);
+}
+
 void pieces_collect(Pieces *pieces, Trainer *t)
 {
     bool everywhere = t->settings->comm.update == UPDATE_REPLICATED;
@@ -122,6 +129,8 @@ void pieces_collect(Pieces *pieces, Trainer *t)
     for (size_t i = 0; i < pieces->count; i++) {
         Piece *piece = &pieces->piece[i];
         set_share(piece, everywhere || piece->replicated, comm_rank(t->comm), comm_size(t->comm));
+        if (!host_writes(t) && !everywhere && !piece->replicated)
+            piece->mine = 0;
         pieces->mine += piece->mine * piece->item;
     }
 }

@@ -1,5 +1,6 @@
 /* The registries, each as a count and a member by number. */
 #include "families.h"
+#include "lockstep/collective.h"
 #include "lockstep/initializer.h"
 #include "lockstep/loader.h"
 #include "lockstep/model.h"
@@ -135,6 +136,21 @@ static Member initializer_member(int index)
     return (Member){ info->name, info->help, NULL, NULL, NULL };
 }
 
+static int collective_count(void)
+{
+    int count;
+    collective_all(&count);
+    return count;
+}
+
+static Member collective_member(int index)
+{
+    int count;
+    const CollectiveAlgorithm *algorithm = collective_all(&count)[index];
+    return (Member){ algorithm->name, algorithm->help, algorithm->formula, algorithm->source,
+                     NULL };
+}
+
 const Family families[] = {
     { "layers", "layer", NULL,
       "Entries of `model.layers`: `- relu`, `- dense: 10`, `- dense: {units: 10, name: head}`.",
@@ -160,5 +176,7 @@ const Family families[] = {
     { "augmentations", "augmentation", NULL,
       "Entries of `data.augment`: `- flip`, `- crop: {pad: 4}`.", NULL, augment_count,
       augment_member },
+    { "collectives", "collective", NULL, "`comm: {algorithm: ring}`; see collectives.md.", NULL,
+      collective_count, collective_member },
     { NULL, NULL, NULL, NULL, NULL, NULL, NULL },
 };

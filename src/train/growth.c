@@ -86,5 +86,5 @@ void growth_step(Trainer *t)
     reducer_free(t->reducer);
     t->lanes = growth_lanes(t, batch);
     growth_set_bounds(t);
-    t->reducer = reducer_init(t->comm, &t->lanes, &t->model.layout, &t->slices);
+    trainer_init_reducer(t);
 }

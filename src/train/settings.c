@@ -4,6 +4,7 @@
 #include "lockstep/memory.h"
 #include "lockstep/model.h"
 #include "lockstep/optimizer.h"
+#include "lockstep/precision.h"
 #include "lockstep/schedule.h"
 
 #include <string.h>
@@ -58,6 +59,8 @@ static const Option log_options[] = {
       "how often a step is recorded in metrics.jsonl and metrics.csv; 0: only the last" },
     { "tensorboard", OPTION_BOOL, OPTION_AT(LogSettings, tensorboard), 0, 0, NULL, "true",
       "write TensorBoard event files" },
+    { "timeline", OPTION_STRING, OPTION_AT(LogSettings, timeline), 0, 0, NULL, "",
+      "file for a Chrome trace of the last steps of all ranks: phases, layers, messages" },
     OPTION_END,
 };
 
@@ -88,6 +91,29 @@ static const Option comm_options[] = {
       "have not arrived; 0: never" },
     { "abort_after", OPTION_FLOAT, OPTION_AT(CommSettings, abort_after), 0, 1e9, NULL, "600",
       "seconds after which the job is ended with exit code 6; 0: never" },
+    { "overlap", OPTION_CHOICE, OPTION_AT(CommSettings, overlap), 0, 0, "off|polling|thread",
+      "thread",
+      "between hosts the sum travels while backward is at earlier layers, moved by a thread of its "
+      "own or by polling between layers; on one host nothing travels; the bits are the same" },
+    { "bucket", OPTION_FLOAT, OPTION_AT(CommSettings, bucket), 1e-3, 1024, NULL, "4",
+      "MiB of gradient that travel between hosts at once; the bits are the same" },
+    { "algorithm", OPTION_STRING, OPTION_AT(CommSettings, algorithm), 0, 0, NULL, "auto",
+      "of collectives between hosts: auto (measured, or a rule of thumb) or a name, see `lockstep "
+      "list collectives`; the bits are the same" },
+    { "table", OPTION_STRING, OPTION_AT(CommSettings, table), 0, 0, NULL, "",
+      "file of measurements that auto goes by, written by `lockstep bench comm --tune FILE`" },
+    { "virtual_hosts", OPTION_STRING, OPTION_AT(CommSettings, virtual_hosts), 0, 0, NULL, "",
+      "pretend that the ranks are on this many hosts, or on hosts of so many ranks (2+1+1)" },
+    { "inject_delay_us", OPTION_FLOAT, OPTION_AT(CommSettings, inject_delay_us), 0, 1e9, NULL, "0",
+      "injected network: a message between hosts takes so many microseconds longer" },
+    { "inject_gbit", OPTION_FLOAT, OPTION_AT(CommSettings, inject_gbit), 0, 1e6, NULL, "0",
+      "injected network: Gbit/s of a host's network card, each way; 0: no limit" },
+    { "inject_jitter_us", OPTION_FLOAT, OPTION_AT(CommSettings, inject_jitter_us), 0, 1e9, NULL,
+      "0", "injected network: up to so many microseconds more for each message, at random" },
+    { "inject_slow_rank", OPTION_INT, OPTION_AT(CommSettings, inject_slow_rank), -1, 1e6, NULL,
+      "-1", "a rank that computes inject_slow_factor times as long; -1: none" },
+    { "inject_slow_factor", OPTION_FLOAT, OPTION_AT(CommSettings, inject_slow_factor), 1, 1000,
+      NULL, "2", "see inject_slow_rank" },
     OPTION_END,
 };
 
@@ -264,6 +290,19 @@ static bool check_isa(const Settings *settings, Err *err)
                           names, sizeof names / sizeof *names, err);
 }
 
+/* A kernel that is asked for is one that is used. */
+static bool check_bf16_kernel(const Settings *settings, Err *err)
+{
+    const ConfigNode *compute = config_get(settings->config.root, "compute");
+    const char *name = settings_bf16_kernel(settings);
+    if (settings->compute.precision == PRECISION_BF16 || strcmp(name, "auto") == 0)
+        return true;
+    return config_error(&settings->config, config_get(compute, "bf16_kernel"), err,
+                        "%s is for precision bf16, and the precision is fp32: say "
+                        "compute.precision=bf16, or leave this at auto",
+                        name);
+}
+
 /* ---- the module's functions ---- */
 
 bool settings_read(Settings *settings, Err *err)
@@ -275,12 +314,26 @@ bool settings_read(Settings *settings, Err *err)
         !read_section(settings, "compute", compute_options, &settings->compute, err) ||
         !read_section(settings, "comm", comm_options, &settings->comm, err) ||
         !read_section(settings, "checkpoint", checkpoint_options, &settings->checkpoint, err) ||
-        !check_lanes(settings, err) || !check_isa(settings, err))
+        !check_lanes(settings, err) || !check_isa(settings, err) ||
+        !check_bf16_kernel(settings, err))
         return false;
     settings->loss = config_section(root, "loss");
     settings->optimizer = config_section(root, "optimizer");
     settings->schedule = config_section(root, "schedule");
     return true;
+}
+
+bool settings_read_comm(const Config *config, CommSettings *comm, Err *err)
+{
+    ConfigNode *node = config_section(config->root, "comm");
+    if (node->kind == CONFIG_SCALAR)
+        return config_error(config, node, err, "a map of options is wanted (memory: ...)");
+    return options_read(config, node, comm_options, NULL, comm, err);
+}
+
+void settings_free_comm(CommSettings *comm)
+{
+    options_free(comm_options, comm);
 }
 
 const char *settings_bf16_kernel(const Settings *settings)
@@ -293,7 +346,9 @@ void settings_free(Settings *settings)
 {
     options_free(top_options, settings);
     options_free(train_options, &settings->train);
+    options_free(log_options, &settings->log);
     options_free(compute_options, &settings->compute);
+    settings_free_comm(&settings->comm);
     config_free(&settings->config);
     *settings = (Settings){ 0 };
 }

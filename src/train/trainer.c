@@ -23,9 +23,20 @@ void trainer_request_stop(int signal_number)
 /* What happened since the last lap was `phase`. */
 static void lap(Trainer *t, Phase phase)
 {
+    static const char *const names[PHASE_COUNT] = { "load",     "forward", "backward", "fold",
+                                                    "exchange", "update",  "digest" };
     double now = clock_seconds();
+    timeline_span(t->timeline, TRACK_STEP, names[phase], t->step, t->lap, now);
     t->seconds[phase] += now - t->lap;
     t->lap = now;
+}
+
+void trainer_passed(void *trainer, int node)
+{
+    Trainer *t = trainer;
+    lap(t, PHASE_BACKWARD);
+    reducer_final(t->reducer, node);
+    lap(t, PHASE_FOLD);
 }
 
 /* samples -> loss -> gradient of one lane, in a buffer of the reducer. */
@@ -100,15 +111,9 @@ static void digest_block(void *trainer, LayoutBlock block)
  * everything. */
 static Gradient reduce(Trainer *t)
 {
-    Gradient gradient = reducer_reduce(t->reducer);
-    if (t->settings->comm.update == UPDATE_REPLICATED) {
-        const Layout *layout = &t->model.layout;
-        const size_t *mine = &t->slices.block_bounds[comm_rank(t->comm)];
-        for (int block = (int)mine[0]; block < (int)mine[1]; block++)
-            gradient_block(gradient, layout_block(layout, block), true);
-        comm_publish(&t->slices, gradient.sums);
-        gradient = gradient_at(gradient.sums);
-    }
+    Gradient gradient = t->settings->comm.update == UPDATE_REPLICATED
+                            ? reducer_reduce_all(t->reducer)
+                            : reducer_reduce(t->reducer);
     gradient.updated = digest_block; /* while the new weights are in the cache */
     gradient.listener = t;
     return gradient;
@@ -122,11 +127,11 @@ static void extend_trajectory(Trainer *t)
     t->trajectory = XXH3_64bits_withSeed(link, sizeof link, t->trajectory);
 }
 
-/* Each rank's slice of an arena to all ranks; a shared copy has it already. */
+/* Each rank's slice of an arena to all ranks of its group; a shared copy has it already. */
 static void publish(Trainer *t, const SharedMemory *shared, float *arena)
 {
     if (shared)
-        comm_barrier(t->comm);
+        comm_barrier(t->group);
     else if (t->settings->comm.update == UPDATE_SHARDED)
         comm_publish(&t->slices, arena);
 }
@@ -146,12 +151,15 @@ float *trainer_final_weights(Trainer *t)
     return t->average;
 }
 
+/* To one rank of each copy. */
 void trainer_send_weights(Trainer *t)
 {
-    if (t->shared)
-        comm_barrier(t->comm);
-    else
-        comm_broadcast(t->comm, t->w, t->model.layout.n * sizeof *t->w, 0);
+    bool has_copy = !t->shared || comm_rank(t->group) == 0;
+    Comm *copies = comm_split(t->comm, has_copy ? 0 : 1);
+    if (has_copy)
+        comm_broadcast(copies, t->w, t->model.layout.n * sizeof *t->w, 0);
+    comm_free(copies);
+    comm_barrier(t->comm);
 }
 
 static double accuracy(const Trainer *t, Tally tally)
@@ -175,6 +183,7 @@ StepOutcome trainer_step(Trainer *t)
     int global_batch = loader_batch_size(&t->loader, t->step);
     growth_step(t); /* more lanes, where the batch grows */
     t->lap = clock_seconds();
+    comm_computes(t->comm);
     model_bind(&t->model, t->w, NULL);
     model_begin_step(&t->model, global_batch); /* the weights are new */
     lap(t, PHASE_FORWARD);
@@ -183,6 +192,7 @@ StepOutcome trainer_step(Trainer *t)
         reducer_add_lane(t->reducer, lane); /* lane gradient -> subtree sums of this rank */
         lap(t, PHASE_FOLD);
     }
+    comm_computed(t->comm);
     watch_note(t->watch, t->step + 1, WATCH_EXCHANGE, 0);
     Gradient gradient = reduce(t); /* -> mean gradient, my slice */
     gather_reports(t);

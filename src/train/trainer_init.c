@@ -2,6 +2,7 @@
 #include "growth.h"
 #include "lockstep/bf16.h"
 #include "lockstep/checkpoint.h"
+#include "lockstep/clock.h"
 #include "lockstep/cpu.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
@@ -91,25 +92,50 @@ static bool start_values(Trainer *t, Err *err)
             err_prefix(err, "train.weights: "));
 }
 
-/* Ranks that share memory have one copy of the weights, which rank 0 fills. */
+/* On several hosts the ranks of each are a group, if they may share memory. */
+static void find_group(Trainer *t)
+{
+    t->group = t->comm;
+    if (t->settings->comm.memory == MEMORY_AUTO && comm_hosts(t->comm) > 1)
+        t->group = comm_split(t->comm, comm_host_index(t->comm, comm_rank(t->comm)));
+}
+
+static void leave_group(Trainer *t)
+{
+    if (t->group && t->group != t->comm)
+        comm_free(t->group);
+    t->group = t->comm;
+}
+
+/* The group's one copy; or everybody's own, if there is too little room on some host, and then the
+ * group is everybody. */
+static void allocate_weights(Trainer *t)
+{
+    size_t n = t->model.layout.n;
+    if (t->settings->comm.update == UPDATE_SHARDED) {
+        t->shared = shared_alloc_one(t->group, n * sizeof *t->w);
+        if (comm_any(t->comm, !t->shared && comm_size(t->group) > 1)) {
+            shared_free(t->shared);
+            t->shared = NULL;
+            leave_group(t);
+            comm_set_share(t->comm, false); /* the gradients need not ask again */
+        }
+    }
+    t->w = t->shared ? shared_part(t->shared, 0) : mem_array(float, n);
+}
+
+/* Ranks that share memory have one copy of the weights, which the first of them fills. */
 static bool init_weights(Trainer *t, Err *err)
 {
     struct {
         bool ok;
         Err err;
     } answer = { .ok = true };
-    bool first = comm_rank(t->comm) == 0;
-    size_t n = t->model.layout.n;
-    if (t->settings->comm.update == UPDATE_SHARDED) {
-        t->shared = shared_alloc_one(t->comm, n * sizeof *t->w);
-        if (!t->shared)
-            comm_set_share(t->comm, false); /* the gradients need not ask again */
-    }
-    t->w = t->shared ? shared_part(t->shared, 0) : mem_array(float, n);
+    allocate_weights(t);
     t->model.samples = (SampleSource){ read_sample, &t->loader, t->loader.train.count };
-    if (!t->settings->dry_run && (first || !t->shared))
+    if (!t->settings->dry_run && (!t->shared || comm_rank(t->group) == 0))
         answer.ok = start_values(t, &answer.err);
-    comm_broadcast(t->comm, &answer, sizeof answer, 0);
+    answer.ok = comm_all_ok(t->comm, answer.ok, &answer.err);
     comm_barrier(t->comm); /* nobody reads them before they are there */
     return answer.ok || err_set(err, "%s", answer.err.text);
 }
@@ -145,23 +171,23 @@ static int64_t training_steps(const Trainer *t)
 /* Weights to evaluate that differ from the trained ones: one copy a host, as those are. */
 static void allocate_average(Trainer *t)
 {
-    size_t n = t->model.layout.n, mine = comm_rank(t->comm) == 0 ? n : 0;
+    size_t n = t->model.layout.n;
     if (!optimizer_averages(&t->optimizer))
         return;
     if (t->shared)
-        t->shared_average = shared_alloc(t->comm, mine * sizeof *t->average);
+        t->shared_average = shared_alloc_one(t->group, n * sizeof *t->average);
     t->average = t->shared_average ? shared_part(t->shared_average, 0) : mem_array(float, n);
 }
 
 /* Who sums up and who updates which part of the arena. */
 static void share_out(Trainer *t)
 {
-    int rank = comm_rank(t->comm), ranks = comm_size(t->comm);
+    int rank = comm_rank(t->group), ranks = comm_size(t->group);
     bool replicated = t->settings->comm.update == UPDATE_REPLICATED;
     const Layout *layout = &t->model.layout;
     size_t *bounds = mem_array(size_t, ranks + 1);
     optimizer_cut(&t->optimizer, ranks, bounds);
-    slice_exchange_init(&t->slices, t->comm, layout, bounds);
+    slice_exchange_init(&t->slices, t->group, layout, bounds);
     if (!replicated)
         t->exchange = slice_exchange(&t->slices);
     t->slice = replicated ? layout_blocks(layout, 0, layout->blocks)
@@ -186,6 +212,21 @@ static bool init_optimizer(Trainer *t, Err *err)
     return schedule_init(&t->schedule, &s->config, s->schedule, &run, err);
 }
 
+/* Between hosts a bucket may leave when backward has passed the layers that write to it. */
+void trainer_init_reducer(Trainer *t)
+{
+    const Settings *s = t->settings;
+    comm_set_bucket(t->comm, (size_t)(s->comm.bucket * 1024 * 1024));
+    t->reducer = reducer_init(t->comm, &t->lanes, &t->model.layout, &t->slices);
+    if (s->comm.overlap == OVERLAP_OFF || t->group == t->comm)
+        return;
+    int *nodes = mem_array(int, t->model.layout.count);
+    model_last_nodes(&t->model, nodes);
+    reducer_set_stages(t->reducer, nodes, s->comm.overlap == OVERLAP_THREAD);
+    mem_free(nodes);
+    t->model.watcher = (ModelWatcher){ trainer_passed, t };
+}
+
 static void allocate_scratch(Trainer *t)
 {
     int ranks = comm_size(t->comm);
@@ -193,7 +234,7 @@ static void allocate_scratch(Trainer *t)
     Lanes last = growth_last_lanes(t);
     if (last.count > t->lanes.count) /* so that its memory is part of the plan */
         reducer_free(reducer_init(t->comm, &last, &t->model.layout, &t->slices));
-    t->reducer = reducer_init(t->comm, &t->lanes, &t->model.layout, &t->slices);
+    trainer_init_reducer(t);
     t->reports = mem_array(LaneReport, last.count);
     t->lane_values = mem_array(double, last.count);
     t->chunk_tallies = mem_array(Tally, chunks);
@@ -211,7 +252,7 @@ static void allocate_scratch(Trainer *t)
     size_t most = 0;
     for (int i = 0; i < 3; i++)
         most = longest[i] > most ? longest[i] : most;
-    comm_reserve_board(t->comm, most);
+    comm_reserve_board(t->group, most);
     t->checkpointer = checkpointer_new(t);
 }
 
@@ -219,6 +260,7 @@ static void allocate_scratch(Trainer *t)
 static bool init_training(Trainer *t, Err *err)
 {
     mem_reserve(t->settings->dry_run);
+    find_group(t);
     bool ok = init_model(t, err) && init_optimizer(t, err);
     if (ok)
         allocate_scratch(t);
@@ -227,20 +269,45 @@ static bool init_training(Trainer *t, Err *err)
     return ok;
 }
 
+static void start_timeline(Trainer *t)
+{
+    if (!*t->settings->log.timeline)
+        return;
+    t->timeline = t->model.timeline = timeline_new(TIMELINE_SPANS);
+    comm_set_timeline(t->comm, t->timeline);
+    t->clock.offset[0] = comm_clock_offset(t->comm);
+    t->clock.local[0] = clock_seconds();
+}
+
+void trainer_write_timeline(Trainer *t)
+{
+    Err err;
+    if (!t->timeline)
+        return;
+    t->clock.offset[1] = comm_clock_offset(t->comm);
+    t->clock.local[1] = clock_seconds();
+    if (!comm_write_timeline(t->comm, t->settings->log.timeline, &t->clock, &err))
+        log_warn("log.timeline: %s", err.text);
+}
+
 bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Err *err)
 {
     *t = (Trainer){ .settings = settings,
                     .comm = comm,
+                    .group = comm,
                     .history = { .test_loss = (double)NAN,
                                  .test_accuracy = -1,
                                  .best_loss = (double)NAN,
                                  .best_accuracy = -1 } };
     *exit_code = EXIT_USAGE;
     comm_set_share(comm, settings->comm.memory == MEMORY_AUTO);
+    if (!settings_apply_comm(&settings->comm, comm, err))
+        return false;
     if (!same_start(t, exit_code, err) || !init_data(t, exit_code, err) || !init_training(t, err))
         return false;
     if (settings->dry_run)
         return true;
+    start_timeline(t);
     t->digest = trainer_digest(t);
     t->trajectory = t->digest;
     return true;
@@ -250,6 +317,7 @@ void trainer_free(Trainer *t)
 {
     comm_reserve_board(t->comm, 0);
     checkpointer_free(t->checkpointer);
+    comm_reserve_board(t->group, 0);
     reducer_free(t->reducer);
     optimizer_free(&t->optimizer);
     schedule_free(&t->schedule);
@@ -262,6 +330,9 @@ void trainer_free(Trainer *t)
         mem_free(t->average);
     shared_free(t->shared_average);
     shared_free(t->shared);
+    leave_group(t);
+    comm_set_timeline(t->comm, NULL);
+    timeline_free(t->timeline);
     mem_free(t->reports);
     mem_free(t->lane_values);
     mem_free(t->chunk_tallies);

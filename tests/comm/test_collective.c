@@ -11,6 +11,7 @@
 
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LANES 16
@@ -294,6 +295,38 @@ START_TEST(test_choice)
 }
 END_TEST
 
+/* Every rank's spans in one file; the clocks of one machine agree. */
+START_TEST(test_timeline)
+{
+    char folder[TEST_PATH] = "", path[TEST_PATH];
+    Timeline *timeline = timeline_new(16);
+    ClockOffset clock = { .local = { 0, 1 } };
+    Err err;
+    comm_set_timeline(comm, timeline);
+    assert_all(works(collective_find("ring"), COLLECTIVE_ALL_REDUCE, 1000));
+    comm_set_timeline(comm, NULL);
+    clock.offset[0] = clock.offset[1] = comm_clock_offset(comm);
+    assert_all(clock.offset[0] > -0.1 && clock.offset[0] < 0.1);
+    assert_all(size == 1 || timeline->count > 16);
+    comm_set_timeline(comm, timeline);
+    if (rank == 0)
+        temp_create(folder);
+    assert_all(comm_write_timeline(comm, join_path(path, folder, "trace"), &clock, &err));
+    if (rank == 0) {
+        char *text = read_text(path);
+        int ranks = 0;
+        for (const char *at = text; (at = strstr(at, "process_name")); at++)
+            ranks++;
+        ck_assert(ranks == size);
+        free(text);
+        temp_remove(folder);
+    }
+    assert_all(!comm_write_timeline(comm, "/nowhere/trace", &clock, &err));
+    comm_set_timeline(comm, NULL);
+    timeline_free(timeline);
+}
+END_TEST
+
 START_TEST(test_fast_sum)
 {
     float x[100];
@@ -320,6 +353,7 @@ int main(int argc, char **argv)
     add_test(suite, test_injected_network);
     add_test(suite, test_slow_rank);
     add_test(suite, test_choice);
+    add_test(suite, test_timeline);
     add_test(suite, test_fast_sum);
     int result = run_suite(suite);
     comm_free(comm);

@@ -82,6 +82,15 @@ static void write_lane(const Job *job, int lane, float *gradient)
     }
 }
 
+/* One tensor, with its padding. */
+static void write_tensor(const Job *job, int lane, int t, float *gradient)
+{
+    const LayoutTensor *tensor = &job->layout.tensors[t];
+    memset(gradient + tensor->offset, 0, tensor->padded * sizeof *gradient);
+    for (size_t i = tensor->offset; i < tensor->offset + tensor->n; i++)
+        gradient[i] = job_leaf(job, lane, i);
+}
+
 static Job new_job(int lanes, const int *sizes, int count)
 {
     Job job = { .lanes = lanes, .filled = lanes };
@@ -146,6 +155,63 @@ static bool job_holds_now(Job *job, int steps, ReducerOrder order)
     }
     reducer_free(reducer);
     slice_exchange_free(&exchange);
+    return holds;
+}
+
+/* ---- several hosts, make-believe ones ---- */
+
+static bool stays_whole(const Job *job, Reducer *reducer, const Lanes *lanes, const float *wanted,
+                        bool early, bool alone)
+{
+    for (int lane = lanes->first; lane < lanes->last; lane++) {
+        float *gradient = reducer_lane(reducer);
+        if (early)
+            memset(gradient, 0xff, job->layout.n * sizeof *gradient); /* not a number yet */
+        for (int stage = job->layout.count - 1; early && stage >= 0; stage--) {
+            write_tensor(job, lane, stage, gradient);
+            reducer_final(reducer, stage);
+        }
+        if (!early)
+            write_lane(job, lane, gradient);
+        reducer_add_lane(reducer, lane);
+    }
+    Gradient sum = alone ? reducer_reduce_all(reducer) : reducer_reduce(reducer);
+    bool right = !sum.finish && same_bits(sum.sums, wanted, job->layout.n);
+    comm_barrier(comm); /* nobody changes a shared sum before all have seen it */
+    return right;
+}
+
+/* Every host gets the whole sum, with buckets of `bytes`, whether it travels early or late. */
+typedef enum Early { LATE, POLLING, THREAD } Early;
+
+static bool hosts_hold(Job *job, const char *hosts, size_t bytes, Early early, bool alone)
+{
+    Lanes lanes;
+    SliceExchange exchange;
+    Err err = { "" };
+    bool holds = true;
+    ck_assert_msg(comm_pretend_hosts(comm, hosts, &err), "%s", err.text);
+    Comm *host = comm_split(comm, comm_host_index(comm, comm_rank(comm)));
+    ck_assert(lanes_init(&lanes, job->lanes, job->lanes, comm_rank(comm), comm_size(comm), NULL));
+    slice_exchange_init(&exchange, host, &job->layout, NULL);
+    comm_set_bucket(comm, bytes);
+    Reducer *reducer = reducer_init(comm, &lanes, &job->layout, &exchange);
+    int *stages = mem_array(int, job->layout.count);
+    for (int i = 0; i < job->layout.count; i++) /* the last tensor is ready first */
+        stages[i] = i;
+    reducer_set_stages(reducer, stages, early == THREAD);
+    for (job->step = 0; job->step < 3; job->step++) {
+        job->filled = job->step % 2 == 1 ? job->lanes / 3 : job->lanes;
+        float *wanted = serial_sum(job, 0);
+        holds &= stays_whole(job, reducer, &lanes, wanted, early != LATE, alone);
+        mem_free(wanted);
+    }
+    mem_free(stages);
+    reducer_free(reducer);
+    slice_exchange_free(&exchange);
+    comm_free(host);
+    comm_set_bucket(comm, (size_t)4 << 20);
+    ck_assert(comm_pretend_hosts(comm, "", NULL));
     return holds;
 }
 
@@ -229,6 +295,30 @@ START_TEST(test_arrival_order_depends_on_ranks)
 }
 END_TEST
 
+/* As many hosts as divide the ranks or do not, and hosts of uneven size. */
+START_TEST(test_hosts)
+{
+    int ranks = comm_size(comm);
+    Job job = new_job(16, mixed_sizes, 7);
+    for (int hosts = 2; hosts <= 4 && hosts <= ranks; hosts++) {
+        char text[8];
+        snprintf(text, sizeof text, "%d", hosts);
+        assert_all(hosts_hold(&job, text, (size_t)4 << 20, POLLING, false));
+        assert_all(hosts_hold(&job, text, 5000, THREAD, false));
+        assert_all(hosts_hold(&job, text, 20000, LATE, false));
+        assert_all(hosts_hold(&job, text, 20000, THREAD, true));
+    }
+    char uneven[32];
+    snprintf(uneven, sizeof uneven, "%d+1", ranks - 1);
+    if (ranks >= 3)
+        assert_all(hosts_hold(&job, uneven, 20000, POLLING, false));
+    snprintf(uneven, sizeof uneven, "1+%d+1", ranks - 2);
+    if (ranks >= 4)
+        assert_all(hosts_hold(&job, uneven, 20000, THREAD, false));
+    layout_free(&job.layout);
+}
+END_TEST
+
 /* One value a block, from each block's owner to all. */
 START_TEST(test_block_exchange)
 {
@@ -297,6 +387,7 @@ int main(int argc, char **argv)
     add_test(suite, test_more_ranks_than_blocks);
     add_test(suite, test_parts);
     add_test(suite, test_arrival_order_depends_on_ranks);
+    add_test(suite, test_hosts);
     add_test(suite, test_block_exchange);
     add_test(suite, test_memory_and_traffic);
     int result = run_suite(suite);

@@ -2,7 +2,7 @@
 # The promise: the same digest and trajectory for every number of ranks, for a perceptron with
 # spectral norm, a convolutional network with batch and group norm, dropout and augmentation, a
 # transformer and a recurrent network, with each optimizer, in fp32 and bf16, in shared memory and
-# by messages, sharded and replicated.
+# by messages, sharded and replicated, on one host and on several (make-believe ones).
 . "$(dirname "$0")/common.sh"
 
 cat > mlp.yaml <<'YAML'
@@ -104,10 +104,13 @@ same()
         first=${first:-$bits}
         [ "$bits" = "$first" ] || fail "$network, $*: $ranks ranks give $bits, 1 rank $first"
     done
-    for other in comm.memory=private comm.update=replicated \
-        "comm.memory=private comm.update=replicated"; do
+    for other in "3 comm.memory=private" "3 comm.update=replicated" \
+        "3 comm.memory=private comm.update=replicated" "2 comm.virtual_hosts=2" \
+        "4 comm.virtual_hosts=2 comm.bucket=0.01 comm.overlap=polling" \
+        "3 comm.virtual_hosts=2+1 comm.overlap=off" \
+        "5 comm.virtual_hosts=1+3+1 comm.update=replicated comm.bucket=0.02"; do
         # shellcheck disable=SC2086
-        train "$network" 3 "$@" $other
+        train "$network" ${other%% *} "$@" ${other#* }
         [ "$bits" = "$first" ] || fail "$network, $*: $other gives $bits, not $first"
     done
     echo "$network, $*: $first for $counts ranks"

@@ -93,6 +93,13 @@ steps='2 6 8' resumes mlp "train.grow=[{at: 5st, batch: 128}, {at: 8st, batch: 2
 
 steps='1 5' resumes cnn optimizer.lr=0.1 optimizer.momentum=0.9
 steps='4' resumes cnn optimizer.type=adamw comm.update=replicated
+cut_back whole part 4
+mpi 3 "$lockstep" train cnn.yaml optimizer.type=adamw comm.virtual_hosts=2+1 name=part --resume \
+    -q || fail "two hosts go on"
+cut_back part again 6
+mpi 2 "$lockstep" train cnn.yaml optimizer.type=adamw name=again --resume -q ||
+    fail "what two hosts have written"
+same_run whole again
 steps='2 3' resumes cnn optimizer.type=lamb comm.memory=private
 
 # Twice, and the events of TensorBoard go on.

@@ -3,6 +3,7 @@
  * recorded steps). Final states, whose truth is known after the last step only, are
  * scaled by the largest size that they had in our run at the recorded steps. */
 #include "golden.h"
+#include "references.h"
 
 #include "lockstep/memory.h"
 #include "lockstep/optimizer.h"
@@ -11,236 +12,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-/* ---- from a reference's hyper-parameters to our options ---- */
-
-/* Which tensors the reference decays and adapts. */
-typedef enum Policy {
-    POLICY_DECAYED,   /* adapts what it decays, or all if always_adapt */
-    POLICY_ALL,       /* adapts all */
-    POLICY_MATRICES,  /* decays and adapts tensors of two and more dimensions */
-    POLICY_SKIP_LIST, /* decays and adapts all but names that contain an entry of skip_list */
-    POLICY_NONE,      /* adapts none */
-} Policy;
-
-typedef struct Translation {
-    Recipe recipe;
-    double weight_decay;
-    Policy policy;
-    bool always_adapt;
-} Translation;
-
-typedef struct Reference {
-    const char *name;       /* `reference` is or contains this */
-    const char *repository; /* and reference_repo contains this; NULL: any */
-    const char *type;       /* our optimizer */
-    void (*translate)(Translation *t);
-    double state_sign; /* of the momentum buffer relative to ours */
-} Reference;
-
-static void take_common(Translation *t)
-{
-    Recipe *r = &t->recipe;
-    recipe_copy_number(r, "lr", "lr");
-    recipe_copy_flag(r, "maximize", "maximize");
-    t->weight_decay = recipe_number(r, "weight_decay", 0);
-    recipe_drop(r, "foreach"); /* how, not what */
-    recipe_drop(r, "fused");
-    recipe_drop(r, "capturable");
-    recipe_drop(r, "differentiable");
-    if (json_object_get(r->left, "max_norm")) {
-        recipe_copy_number(r, "max_norm", "clip_norm");
-        if (recipe_number(r, "norm_type", 2) != 2)
-            recipe_unsupported(r, "norm_type: only 2 is here");
-    }
-    recipe_copy_number(r, "clip_value", "clip_value");
-}
-
-static void take_momentum(Translation *t)
-{
-    Recipe *r = &t->recipe;
-    recipe_add(r, "momentum: %.17g", recipe_number(r, "momentum", 0));
-    recipe_copy_number(r, "dampening", "dampening");
-    recipe_copy_flag(r, "nesterov", "nesterov");
-}
-
-static void take_betas(Translation *t)
-{
-    Recipe *r = &t->recipe;
-    const json_t *betas = json_object_get(r->left, "betas");
-    if (json_array_size(betas) != 2)
-        recipe_unsupported(r, "betas: two numbers wanted");
-    recipe_add(r, "beta1: %.17g, beta2: %.17g", json_number_value(json_array_get(betas, 0)),
-               json_number_value(json_array_get(betas, 1)));
-    recipe_drop(r, "betas");
-    recipe_copy_number(r, "eps", "eps");
-}
-
-static void torch_sgd(Translation *t)
-{
-    take_common(t);
-    take_momentum(t);
-}
-
-static void timm_sgdw(Translation *t)
-{
-    torch_sgd(t);
-    recipe_add(&t->recipe, "decay: decoupled");
-}
-
-static void torch_adamw(Translation *t)
-{
-    take_common(t);
-    take_betas(t);
-}
-
-static void torch_adam(Translation *t)
-{
-    torch_adamw(t);
-    recipe_add(&t->recipe, "decay: l2");
-}
-
-static void timm_lars(Translation *t)
-{
-    Recipe *r = &t->recipe;
-    torch_sgd(t);
-    recipe_add(r, "variant: outside");
-    recipe_add(r, "trust_coefficient: %.17g", recipe_number(r, "trust_coeff", 0.001));
-    recipe_add(r, "eps: %.17g", recipe_number(r, "eps", 1e-8));
-    recipe_add(r, "trust_clip: %s", recipe_flag(r, "trust_clip", false) ? "on" : "off");
-    t->always_adapt = recipe_flag(r, "always_adapt", false);
-    t->policy = POLICY_DECAYED;
-}
-
-static void moco_lars(Translation *t)
-{
-    Recipe *r = &t->recipe;
-    torch_sgd(t);
-    recipe_add(r, "variant: wd_in_norm");
-    recipe_add(r, "trust_coefficient: %.17g", recipe_number(r, "trust_coefficient", 0.001));
-    t->policy = POLICY_MATRICES;
-}
-
-static void mlperf_lars(Translation *t)
-{
-    Recipe *r = &t->recipe;
-    recipe_copy_number(r, "learning_rate", "lr");
-    t->weight_decay = recipe_number(r, "weight_decay", 1e-4);
-    recipe_add(r, "variant: inside");
-    recipe_add(r, "momentum: %.17g", recipe_number(r, "momentum", 0.9));
-    recipe_copy_flag(r, "use_nesterov", "nesterov");
-    recipe_add(r, "trust_coefficient: %.17g", recipe_number(r, "eeta", 0.001));
-    double eps = recipe_number(r, "epsilon", 0);
-    recipe_add(r, "eps: %.17g", eps == 0 ? 1e-7 : eps); /* 0 means the Keras default there */
-    recipe_drop(r, "skip_list");
-    t->policy = POLICY_SKIP_LIST;
-}
-
-static void apex_larc(Translation *t)
-{
-    Recipe *r = &t->recipe;
-    torch_sgd(t);
-    recipe_add(r, "variant: larc");
-    recipe_add(r, "trust_coefficient: %.17g", recipe_number(r, "trust_coefficient", 0.02));
-    recipe_add(r, "eps: %.17g", recipe_number(r, "eps", 1e-8));
-    recipe_add(r, "trust_clip: %s", recipe_flag(r, "clip", true) ? "on" : "off");
-    t->policy = POLICY_ALL;
-}
-
-static void timm_lamb(Translation *t)
-{
-    Recipe *r = &t->recipe;
-    take_common(t);
-    take_betas(t);
-    recipe_add(r, "clip_norm: %.17g", recipe_number(r, "max_grad_norm", 1));
-    recipe_copy_flag(r, "bias_correction", "bias_correction");
-    recipe_copy_flag(r, "grad_averaging", "grad_averaging");
-    recipe_copy_flag(r, "trust_clip", "trust_clip");
-    if (recipe_flag(r, "decoupled_decay", false))
-        recipe_add(r, "decay: decoupled");
-    t->always_adapt = recipe_flag(r, "always_adapt", false);
-    t->policy = POLICY_DECAYED;
-}
-
-/* This port has no clip unless pre_norm is on (and that one amplifies), clamps |w|, and has eps in
- * the ratio. */
-static void kozistr_lamb(Translation *t)
-{
-    Recipe *r = &t->recipe;
-    double eps = key_number(r->left, "eps", 1e-6);
-    take_common(t);
-    take_betas(t);
-    recipe_add(r, "clip_norm: 0, ratio_eps: %.17g", eps);
-    recipe_add(r, "bias_correction: %s",
-               recipe_flag(r, "bias_correction", false) ? "true" : "false");
-    recipe_copy_flag(r, "grad_averaging", "grad_averaging");
-    recipe_add(r, "norm_clamp: %.17g", recipe_number(r, "clamp", 10));
-    recipe_drop(r, "max_grad_norm");
-    if (recipe_flag(r, "weight_decouple", true))
-        recipe_add(r, "decay: decoupled");
-    else if (t->weight_decay != 0)
-        recipe_unsupported(r, "weight_decouple = false has no equivalent");
-    if (!recipe_flag(r, "adam_debias", false))
-        recipe_unsupported(r, "adam_debias = false multiplies lr after the ratio");
-    t->policy = recipe_flag(r, "adam", false) ? POLICY_NONE : POLICY_ALL;
-}
-
-/* The first that fits counts. */
-static const Reference references[] = {
-    { "LARC around torch.optim.SGD", NULL, "lars", apex_larc, 1 },
-    { "torch.optim.SGD", NULL, "sgd", torch_sgd, 1 },
-    { "torch.optim.AdamW", NULL, "adamw", torch_adamw, 1 },
-    { "torch.optim.Adam", NULL, "adamw", torch_adam, 1 },
-    { "SGDW", NULL, "sgd", timm_sgdw, 1 },
-    { "LARSOptimizer", NULL, "lars", mlperf_lars, -1 },
-    { "LARS", NULL, "lars", moco_lars, 1 },
-    { "Lars", "pytorch-image-models", "lars", timm_lars, 1 },
-    { "Lamb", "pytorch-image-models", "lamb", timm_lamb, 1 },
-    { "Lamb", "pytorch_optimizer", "lamb", kozistr_lamb, 1 },
-};
-
-/* `name` is `text`, or its beginning up to a blank. */
-static bool names(const char *text, const char *name)
-{
-    size_t length = strcspn(text, " ");
-    size_t wanted = strlen(name);
-    if (strchr(name, ' '))
-        return strcmp(text, name) == 0;
-    return length == wanted && memcmp(text, name, wanted) == 0;
-}
-
-/* A wrapper's reference does not say which torch.optim it wraps; its hyper-parameters do, but for
- * Adam and AdamW, which differ in weight decay only: there the case is asked for the word. */
-static const char *find_wrapped(const json_t *json)
-{
-    const json_t *hyper = json_object_get(json, "hyper");
-    if (json_object_get(hyper, "momentum"))
-        return "torch.optim.SGD";
-    if (!json_object_get(hyper, "betas"))
-        return "torch.optim";
-    if (key_number(hyper, "weight_decay", 0) == 0 || strstr(key_text(json, "case", ""), "adamw"))
-        return "torch.optim.AdamW";
-    return strstr(key_text(json, "case", ""), "adam") ? "torch.optim.Adam" : "torch.optim";
-}
-
-static const Reference *find_reference(const json_t *json)
-{
-    const char *reference = key_text(json, "reference", "");
-    const char *repository = key_text(json, "reference_repo", "");
-    static const char *const wrappers[] = { "torch.nn.utils.clip_grad_norm_ + ",
-                                            "torch.nn.utils.clip_grad_value_ + " };
-    for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++)
-        if (strncmp(reference, wrappers[i], strlen(wrappers[i])) == 0)
-            reference += strlen(wrappers[i]);
-    if (strcmp(reference, "torch.optim") == 0)
-        reference = find_wrapped(json);
-    for (size_t i = 0; i < sizeof references / sizeof *references; i++) {
-        const Reference *r = &references[i];
-        if (names(reference, r->name) && (!r->repository || strstr(repository, r->repository)))
-            return r;
-    }
-    return NULL;
-}
 
 /* ---- per tensor ---- */
 
@@ -392,6 +163,8 @@ static void remember_states(Run *run)
 {
     size_t n = run->flat.layout.n;
     for (int s = 0; s < run->optimizer.type->states; s++) {
+        if (!run->optimizer.state[s])
+            continue;
         if (!run->largest[s])
             run->largest[s] = mem_array(float, n);
         for (size_t i = 0; i < n; i++)
@@ -428,21 +201,48 @@ static bool run_steps(Run *run, const json_t *recorded)
     return true;
 }
 
-static int state_number(const char *key)
+/* Which of our states a reference means, by its name there. */
+static int state_number(const OptimizerType *type, const char *key)
 {
-    static const char *const first[] = { "momentum_buffer", "momentum", "mu", "exp_avg" };
-    for (size_t i = 0; i < sizeof first / sizeof *first; i++)
-        if (strcmp(key, first[i]) == 0)
-            return 0;
-    return strcmp(key, "exp_avg_sq") == 0 ? 1 : -1;
+    static const struct {
+        const char *key, *ours;
+    } names[] = {
+        { "momentum_buffer", "momentum" },
+        { "momentum", "momentum" },
+        { "mu", "momentum" },
+        { "exp_avg", "mean" },
+        { "exp_avg_fast", "mean" },
+        { "exp_avg_slow", "slow_mean" },
+        { "exp_avg_sq", "square" },
+        { "max_exp_avg_sq", "largest_square" },
+        { "exp_inf", "largest" },
+        { "exp_avg_var", "spread" },
+        { "max_exp_avg_var", "largest_spread" },
+        { "exp_avg_diff", "difference" },
+        { "sum", "sum" },
+        { "square_avg", "square" },
+        { "acc_delta", "square_of_steps" },
+        { "grad_avg", "mean" },
+        { "s", "sum" },
+        { "grad_sum_sq", "sum_of_squares" },
+        { "x0", "start" },
+        { "ax", "average" },
+        { "prev", "previous" },
+        { "step_size", "size" },
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        for (int k = 0; k < type->states && strcmp(key, names[i].key) == 0; k++)
+            if (strcmp(type->state_names[k], names[i].ours) == 0)
+                return k;
+    return -1;
 }
 
 static bool compare_state(Run *run, const json_t *entry)
 {
     const char *key = key_text(entry, "key", "");
-    int number = state_number(key);
+    int number = state_number(run->optimizer.type, key);
     Npy truth;
-    if (number < 0 || number >= run->optimizer.type->states)
+    if (number < 0 || !run->optimizer.state[number])
         return err_set(&run->c->why, "there is no state called %s", key);
     if (!case_array(run->c, key_text(entry, "file", NULL), run->flat.total, &truth))
         return false;
@@ -478,7 +278,7 @@ static bool run_case(Run *run, const Translation *t)
 
 Verdict golden_optimizer(Case *c)
 {
-    const Reference *reference = find_reference(c->json);
+    const Reference *reference = reference_find(c->json);
     if (!reference)
         return case_skips(c, "no optimizer for the reference %s",
                           key_text(c->json, "reference", "?"));

@@ -1,111 +1,54 @@
 /* Recurrent layers against their equations in double, one number at a time: values, and gradients
  * by differences of those. Also what a lane relies on: a sample's bits depend neither on the other
  * samples nor on its place among them; and `reverse`. */
-#include "lockstep/layer.h"
-#include "lockstep/memory.h"
-#include "lockstep/random.h"
-
-#include "support.h"
-
-#include <math.h>
-#include <stdio.h>
-#include <string.h>
+#include "image_case.h"
 
 enum { T = 7, F = 19, U = 37, B = 5, STATES = 2 };
 
 static const char *const variants[][2] = {
-    { "rnn", "{units: 37, initial: learned}" },
-    { "rnn", "{units: 37, activation: relu, return: last}" },
-    { "gru", "{units: 37}" },
-    { "gru", "{units: 37, initial: learned, reverse: true, return: last}" },
-    { "gru", "{units: 37, bias: false}" },
-    { "lstm", "{units: 37}" },
-    { "lstm", "{units: 37, initial: learned, reverse: true, return: last}" },
-    { "lstm", "{units: 37, bias: false}" },
+    { "rnn", "units: 37, initial: learned" },
+    { "rnn", "units: 37, activation: relu, return: last" },
+    { "gru", "units: 37" },
+    { "gru", "units: 37, initial: learned, reverse: true, return: last" },
+    { "gru", "units: 37, bias: false" },
+    { "lstm", "units: 37" },
+    { "lstm", "units: 37, initial: learned, reverse: true, return: last" },
+    { "lstm", "units: 37, bias: false" },
 };
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
-/* ---- a layer and its arrays ---- */
+/* ---- a layer ---- */
 
-typedef struct Rig {
-    Config config;
-    Layout layout;
-    Layer *layer;
-    Pass pass;
-    size_t out; /* floats of y a sample */
-    float *w, *dw, *x, *dx, *y, *dy;
-} Rig;
-
-static float *numbers(uint64_t stream, size_t n, float size)
+static void open_layer(ImageCase *test, const char *type, const char *options, Precision precision)
 {
-    float *x = mem_array(float, n);
-    random_fill_normal(random_key(1, RANDOM_TEST, 2, stream), 0, x, n);
-    for (size_t i = 0; i < n; i++)
-        x[i] *= size;
-    return x;
-}
-
-static void bind(Rig *rig)
-{
-    for (int i = 0; i < rig->layer->tensor_count; i++) {
-        LayerTensor *tensor = &rig->layer->tensors[i];
-        tensor->w = rig->w + rig->layout.tensors[tensor->index].offset;
-        tensor->dw = rig->dw + rig->layout.tensors[tensor->index].offset;
-    }
-}
-
-static void rig_init(Rig *rig, const char *type, const char *options, Precision precision)
-{
-    char text[128];
     Err err;
-    Shape in = { .ndim = 2, .dim = { T, F, 1 } };
-    *rig = (Rig){ .pass = { .train = true, .batch = B, .global_batch = B } };
-    snprintf(text, sizeof text, "options: %s\n", options);
-    ck_assert(config_parse(&rig->config, "test", text, strlen(text), &err));
-    rig->layer = layer_create(
-        layer_find(type), &rig->config, config_get(rig->config.root, "options"),
-        &(LayerPlace){ .name = "layer", .in = in, .precision = precision }, &rig->layout, &err);
-    ck_assert_msg(rig->layer, "%s", err.text);
-    layout_seal(&rig->layout);
-    layer_allocate(rig->layer, B, NULL);
-    rig->out = shape_stored(rig->layer->out);
-    rig->w = numbers(0, rig->layout.n, 0.25f);
-    rig->dw = mem_array(float, rig->layout.n);
-    rig->x = numbers(1, (size_t)B * T * F, 1);
-    rig->dy = numbers(2, B * rig->out, 1);
-    rig->dx = mem_array(float, (size_t)B *T *F);
-    rig->y = mem_array(float, B * rig->out);
-    bind(rig);
-    rig->layer->type->begin_step(rig->layer, &rig->layout, B);
-}
-
-static void rig_free(Rig *rig)
-{
-    float *arrays[] = { rig->w, rig->dw, rig->x, rig->dx, rig->y, rig->dy };
-    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
-        mem_free(arrays[i]);
-    layer_free(rig->layer);
-    layout_free(&rig->layout);
-    config_free(&rig->config);
+    ck_assert_msg(case_plan(test, type, options, sequence(T, F), &err), "%s", err.text);
+    test->layer.precision = precision;
+    case_fill(test, B);
+    for (size_t i = 0; i < test->layout.n; i++)
+        test->w[i] *= 0.25f;
+    test->layer.type->begin_step(&test->layer, &test->layout, B);
 }
 
 /* Samples [first, first + count) as a batch of their own. */
-static void run(Rig *rig, int first, int count, float *y, float *dx)
+static void run(ImageCase *test, int first, int count, float *y, float *dx)
 {
-    const LayerType *type = rig->layer->type;
-    size_t at = (size_t)first;
-    rig->pass.batch = count;
-    type->forward(rig->layer, &rig->pass, rig->x + at * T * F, y);
-    type->backward(rig->layer, &rig->pass, rig->x + at * T * F, NULL, rig->dy + at * rig->out, dx);
+    Layer *layer = &test->layer;
+    const float *x = test->x + (size_t)first * T * F;
+    const float *dy = test->dy + (size_t)first * shape_values(layer->out);
+    test->pass.batch = count;
+    layer->type->forward(layer, &test->pass, x, y);
+    layer->type->backward(layer, &test->pass, x, NULL, dy, dx);
 }
 
 /* ---- the equations ---- */
 
 /* Everything that a loss of sum(y dy) depends on. */
 typedef struct Truth {
-    const Rig *rig;
+    const ImageCase *test;
     bool last, reverse, relu;
     int gates;
+    size_t out;    /* floats of y a sample */
     double *x, *w; /* (B, T, F), arena */
 } Truth;
 
@@ -113,9 +56,9 @@ typedef struct Truth {
 static const double *tensor_of(const Truth *truth, const char *name)
 {
     char full[64];
-    snprintf(full, sizeof full, "layer.%s", name);
-    int index = layout_find(&truth->rig->layout, full);
-    return index < 0 ? NULL : truth->w + truth->rig->layout.tensors[index].offset;
+    snprintf(full, sizeof full, "it.%s", name);
+    int index = layout_find(&truth->test->layout, full);
+    return index < 0 ? NULL : truth->w + truth->test->layout.tensors[index].offset;
 }
 
 /* Row `row` of a weight (rows, n) times v, and the bias's number of that row. */
@@ -185,8 +128,8 @@ static double sample(const Truth *truth, size_t b, double *y)
         for (size_t k = 0; k < U && (!truth->last || step == T - 1); k++)
             y[truth->last ? k : t * U + k] = h[k];
     }
-    for (size_t i = 0; i < truth->rig->out; i++)
-        loss += y[i] * (double)truth->rig->dy[b * truth->rig->out + i];
+    for (size_t i = 0; i < truth->out; i++)
+        loss += y[i] * (double)truth->test->dy[b * truth->out + i];
     return loss;
 }
 
@@ -208,22 +151,26 @@ static double *doubles(const float *x, size_t n)
 
 /* ---- values and gradients ---- */
 
-static void check_values(const Truth *truth, const char *what)
+/* To 2e-6 of the sample's largest value, and at least of 1, the size of x. */
+static void check_values(const Truth *truth)
 {
     double y[T * U];
     for (size_t b = 0; b < B; b++) {
+        double size = 1;
         sample(truth, b, y);
-        for (size_t i = 0; i < truth->rig->out; i++) {
-            double got = (double)truth->rig->y[b * truth->rig->out + i];
-            ck_assert_msg(fabs(got - y[i]) <= 2e-6 * (1 + fabs(y[i])), "%s: y is %g, not %g", what,
-                          got, y[i]);
+        for (size_t i = 0; i < truth->out; i++)
+            size = fmax(size, fabs(y[i]));
+        for (size_t i = 0; i < truth->out; i++) {
+            double got = (double)truth->test->y[b * truth->out + i];
+            ck_assert_msg(fabs(got - y[i]) <= 2e-6 * size, "%s: y is %g, not %g",
+                          truth->test->label, got, y[i]);
         }
     }
 }
 
 /* The derivative along a direction of +1 and -1 in `point`, against the gradient. */
 static void check_direction(const Truth *truth, double *point, const float *gradient, size_t n,
-                            const char *what, const char *array)
+                            const char *array)
 {
     double analytic = 0, size = 0, ends[2];
     for (uint64_t round = 0; round < 3; round++, analytic = size = 0) {
@@ -242,17 +189,18 @@ static void check_direction(const Truth *truth, double *point, const float *grad
         }
         double numeric = (ends[0] - ends[1]) / 2e-6;
         ck_assert_msg(fabs(numeric - analytic) <= 1e-5 * sqrt(size) && size > 0,
-                      "%s: the gradient of %s is %g, not %g", what, array, analytic, numeric);
+                      "%s: the gradient of %s is %g, not %g", truth->test->label, array, analytic,
+                      numeric);
     }
 }
 
-static void check_gradients(const Truth *truth, const char *what)
+static void check_gradients(const Truth *truth)
 {
-    const Rig *rig = truth->rig;
-    check_direction(truth, truth->x, rig->dx, (size_t)B * T * F, what, "x");
-    for (int i = 0; i < rig->layout.count; i++) {
-        const LayoutTensor *tensor = &rig->layout.tensors[i];
-        check_direction(truth, truth->w + tensor->offset, rig->dw + tensor->offset, tensor->n, what,
+    const ImageCase *test = truth->test;
+    check_direction(truth, truth->x, test->dx, (size_t)B * T * F, "x");
+    for (int i = 0; i < test->layout.count; i++) {
+        const LayoutTensor *tensor = &test->layout.tensors[i];
+        check_direction(truth, truth->w + tensor->offset, test->dw + tensor->offset, tensor->n,
                         tensor->name);
     }
 }
@@ -261,23 +209,22 @@ START_TEST(test_equations)
 {
     for (size_t i = 0; i < VARIANTS; i++) {
         const char *type = variants[i][0], *options = variants[i][1];
-        char what[128];
-        Rig rig;
-        snprintf(what, sizeof what, "%s %s", type, options);
-        rig_init(&rig, type, options, PRECISION_FP32);
-        Truth truth = { .rig = &rig,
+        ImageCase test;
+        open_layer(&test, type, options, PRECISION_FP32);
+        Truth truth = { .test = &test,
                         .last = strstr(options, "return: last"),
                         .reverse = strstr(options, "reverse: true"),
                         .relu = strstr(options, "relu"),
-                        .gates = rig.layout.tensors[0].shape[0] / U,
-                        .x = doubles(rig.x, (size_t)B * T * F),
-                        .w = doubles(rig.w, rig.layout.n) };
-        run(&rig, 0, B, rig.y, rig.dx);
-        check_values(&truth, what);
-        check_gradients(&truth, what);
+                        .gates = test.layout.tensors[0].shape[0] / U,
+                        .out = shape_values(test.layer.out),
+                        .x = doubles(test.x, (size_t)B * T * F),
+                        .w = doubles(test.w, test.layout.n) };
+        run(&test, 0, B, test.y, test.dx);
+        check_values(&truth);
+        check_gradients(&truth);
         mem_free(truth.x);
         mem_free(truth.w);
-        rig_free(&rig);
+        case_close(&test);
     }
 }
 END_TEST
@@ -286,20 +233,21 @@ END_TEST
 
 static void check_alone(const char *type, const char *options, Precision precision)
 {
-    Rig rig;
-    rig_init(&rig, type, options, precision);
-    float *y = mem_array(float, rig.out), *dx = mem_array(float, T *F);
+    ImageCase test;
+    open_layer(&test, type, options, precision);
+    size_t out = shape_values(test.layer.out);
+    float *y = mem_array(float, out), *dx = mem_array(float, T *F);
     for (int b = 0; b < B; b++) {
-        run(&rig, 0, B, rig.y, rig.dx);
-        run(&rig, b, 1, y, dx);
-        ck_assert_msg(same_bits(y, rig.y + (size_t)b * rig.out, rig.out),
-                      "%s %s: y of sample %d alone has other bits", type, options, b);
-        ck_assert_msg(same_bits(dx, rig.dx + (size_t)b * T * F, T * F),
-                      "%s %s: dx of sample %d alone has other bits", type, options, b);
+        run(&test, 0, B, test.y, test.dx);
+        run(&test, b, 1, y, dx);
+        ck_assert_msg(same_bits(y, test.y + (size_t)b * out, out),
+                      "%s: y of sample %d alone has other bits", test.label, b);
+        ck_assert_msg(same_bits(dx, test.dx + (size_t)b * T * F, T * F),
+                      "%s: dx of sample %d alone has other bits", test.label, b);
     }
     mem_free(y);
     mem_free(dx);
-    rig_free(&rig);
+    case_close(&test);
 }
 
 START_TEST(test_place_in_batch)
@@ -324,9 +272,9 @@ static void turn(const float *from, size_t width, float *to)
 
 START_TEST(test_reverse)
 {
-    Rig forth, back;
-    rig_init(&forth, "lstm", "{units: 37}", PRECISION_FP32);
-    rig_init(&back, "lstm", "{units: 37, reverse: true}", PRECISION_FP32);
+    ImageCase forth, back;
+    open_layer(&forth, "lstm", "units: 37", PRECISION_FP32);
+    open_layer(&back, "lstm", "units: 37, reverse: true", PRECISION_FP32);
     turn(forth.x, F, back.x);
     turn(forth.dy, U, back.dy);
     run(&forth, 0, B, forth.y, forth.dx);
@@ -339,8 +287,8 @@ START_TEST(test_reverse)
               same_bits(back.dw, forth.dw, forth.layout.n));
     mem_free(y);
     mem_free(dx);
-    rig_free(&forth);
-    rig_free(&back);
+    case_close(&forth);
+    case_close(&back);
 }
 END_TEST
 

@@ -46,6 +46,10 @@ static float apply_expm1_negative(float x)
 {
     return vmath_expm1_negative(-vmath_abs(x));
 }
+static float apply_cbrt(float x)
+{
+    return vmath_cbrt(vmath_abs(x));
+}
 
 static double sigmoid(double x)
 {
@@ -66,6 +70,11 @@ static double softplus(double x)
 static double expm1_negative(double x)
 {
     return expm1(-fabs(x));
+}
+
+static double cbrt_of_size(double x)
+{
+    return cbrt(fabs(x));
 }
 
 /* Error in units of the last place of the true value; results that must be 0, infinite or NaN count
@@ -123,6 +132,7 @@ START_TEST(test_errors)
     assert_error("sigmoid", apply_sigmoid, sigmoid, tiny, 87.3f, 3.0);
     assert_error("softplus", apply_softplus, softplus, tiny, 87.3f, 3.0);
     assert_error("expm1_negative", apply_expm1_negative, expm1_negative, tiny, 100, 3.0);
+    assert_error("cbrt", apply_cbrt, cbrt_of_size, tiny, FLT_MAX, 2.0);
 }
 END_TEST
 
@@ -143,6 +153,7 @@ START_TEST(test_other_ends)
     ck_assert(isinf(vmath_log(INFINITY)) && isnan(vmath_log(-1.0f)) && isnan(vmath_log(NAN)));
     ck_assert(vmath_tanh(INFINITY) == 1 && vmath_tanh(-INFINITY) == -1 && isnan(vmath_tanh(NAN)));
     ck_assert(vmath_tanh(0.0f) == 0);
+    ck_assert(vmath_cbrt(0.0f) == 0 && vmath_cbrt(1e-40f) == 0 && isnan(vmath_cbrt(NAN)));
     ck_assert(apply_normal(INFINITY) == 1 && apply_normal(-INFINITY) == 0);
     ck_assert(apply_normal(1e30f) == 1 && apply_normal(-1e30f) == 0 && isnan(apply_normal(NAN)));
     ck_assert(apply_density(INFINITY) == 0 && isnan(apply_density(NAN)));

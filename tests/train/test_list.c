@@ -74,11 +74,12 @@ START_TEST(test_unknown)
     Err err;
     ck_assert(!list_print("optimizers", "larz", &err));
     ck_assert_ptr_eq(
-        strstr(err.text, "unknown optimizer \"larz\"; did you mean \"lars\"? (adamw, "), err.text);
+        strstr(err.text, "unknown optimizer \"larz\"; did you mean \"lars\"? (adabelief, "),
+        err.text);
     ck_assert(!list_print("layrs", NULL, &err));
     ck_assert_str_eq(err.text, "unknown list \"layrs\"; did you mean \"layers\"? (layers, losses, "
                                "initializers, optimizers, groups, wrappers, schedules, datasets, "
-                               "augmentations, config)");
+                               "augmentations, collectives, config)");
     ck_assert(!list_print("config", "nothing", &err));
     ck_assert_str_eq(err.text,
                      "unknown config section \"nothing\" (train, eval, log, compute, comm, "

@@ -24,7 +24,7 @@
 #endif
 #define WIDTH (VECTORS * VECTOR)  /* columns of a full panel */
 #define GROUP 64                  /* columns that are packed together: whole panels */
-#define BLOCK_FLOATS (256 * 1024) /* of C in a row block */
+#define BLOCK_FLOATS (512 * 1024) /* of C in a row block */
 #define LINE 16                   /* floats of a cache line */
 #define PACKED_COLUMNS 256        /* of C, from more on a turned A is packed */
 #define PIECE 64                  /* floats that are fetched at a time */
@@ -515,9 +515,32 @@ static void column_sums(int rows, int columns, const float *x, bool add, float *
     }
 }
 
+/* A square of up to VECTOR rows and columns. */
+static void turn_part(int rows, int columns, const float *from, size_t from_step, bool add,
+                      float *to, size_t to_step)
+{
+    Vector x[VECTOR], turned[VECTOR];
+    for (int j = 0; j < VECTOR; j++)
+        x[j] = j < columns ? vector_load_part(from + (size_t)j * from_step, rows) : (Vector){ 0 };
+    turn_square(x, turned);
+    for (int i = 0; i < rows; i++, to += to_step)
+        vector_store_part(to, add ? vector_load_part(to, columns) + turned[i] : turned[i], columns);
+}
+
+static void turn(int rows, int columns, const float *from, bool add, float *to)
+{
+    const size_t from_step = (size_t)rows, to_step = (size_t)columns;
+    for (int i = 0; i < rows; i += VECTOR)
+        for (int j = 0; j < columns; j += VECTOR)
+            turn_part(least(VECTOR, rows - i), least(VECTOR, columns - j),
+                      from + (size_t)j * from_step + i, from_step, add,
+                      to + (size_t)i * to_step + j, to_step);
+}
+
 extern const MatmulKernels ISA_NAME(matmul_kernels);
 const MatmulKernels ISA_NAME(matmul_kernels) = {
     .product = product,
     .finish = finish,
     .column_sums = column_sums,
+    .turn = turn,
 };

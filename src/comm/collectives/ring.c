@@ -6,9 +6,10 @@
  *
  *   1 sends 1 ;   2 adds its own, sends 1|2 ;   3 adds its own, sends 1|23 ;   0 makes 0123
  *
- * So a ring pays for the tree: a part that began in the middle of the tree has up to 2 log2 L
- * subtrees on its way, about 1/2 log2 G times what a plain ring sends. The all-gather adds nothing
- * and costs the least possible. Neighbours only: for networks without full bandwidth across. */
+ * So a ring pays for the tree: what began in its middle waits for siblings. The busiest member
+ * sends 1.7 times what a plain ring sends on 4 members, 2.6 times on 8, 3.8 on 16. The all-gather
+ * adds nothing and costs the least possible. Neighbours only: for networks without full bandwidth
+ * across. */
 #include "builder.h"
 
 #include "lockstep/memory.h"

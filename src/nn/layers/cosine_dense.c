@@ -38,8 +38,7 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
     const CosineOptions *dense = layer->options;
     if (!dense_plan(layer, dense->units, err))
         return false;
-    int F = shape_features(layer->in), units = dense->units;
-    layer_add_tensor(layer, layout, "weight", 2, (int[]){ units, F }, 0, F, units, NULL);
+    dense_add_weights(layer, layout, "weight");
     return true;
 }
 
@@ -112,7 +111,7 @@ static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
     size_t F = (size_t)shape_features(layer->in);
     for (int b = 0; b < dense_rows(layer, pass->batch); b++)
         state->x_length[b] = length_of(layer, x + (size_t)b * F);
-    dense_forward(layer, &state->linear, pass->batch, NULL, x, y);
+    dense_forward(layer, &state->linear, pass->batch, 1, x, y);
     divide_rows(layer, dense_rows(layer, pass->batch), y, y);
 }
 

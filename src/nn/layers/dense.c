@@ -44,8 +44,7 @@ static bool own_weights(Layer *layer, Layout *layout, Err *err)
         return err_set(err, "units is missing");
     if (!dense_plan(layer, units, err))
         return false;
-    int F = shape_features(layer->in);
-    layer_add_tensor(layer, layout, "weight", 2, (int[]){ units, F }, 0, F, units, NULL);
+    dense_add_weights(layer, layout, "weight");
     return true;
 }
 
@@ -55,9 +54,8 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
     bool tied = *dense->tie != '\0', bias = dense->bias == BIAS_AUTO ? !tied : dense->bias;
     if (tied ? !share_weights(layer, layout, err) : !own_weights(layer, layout, err))
         return false;
-    int F = shape_features(layer->in), units = shape_features(layer->out);
     if (bias)
-        layer_add_tensor(layer, layout, "bias", 1, (int[]){ units }, 0, F, units, "zeros");
+        dense_add_bias(layer, layout);
     return true;
 }
 
@@ -86,8 +84,7 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
 
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
-    const float *b = layer->tensor_count > 1 ? layer->tensors[1].w : NULL;
-    dense_forward(layer, layer->state, pass->batch, b, x, y);
+    dense_forward(layer, layer->state, pass->batch, 1, x, y);
 }
 
 static void backward(Layer *layer, const Pass *pass, const float *x, const float *y,
@@ -96,8 +93,7 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
     (void)y;
     if (!layer->tensors[0].frozen)
         dense_weight_gradient(layer, layer->state, pass->batch, x, dy);
-    if (layer->tensor_count > 1 && !layer->tensors[1].frozen)
-        dense_bias_gradient(layer, pass->batch, dy, layer->tensors[1].dw);
+    dense_bias_gradient(layer, pass->batch, 1, dy);
     dense_data_gradient(layer, layer->state, pass->batch, dy, dx);
 }
 

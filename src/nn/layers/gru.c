@@ -17,7 +17,7 @@ static const Option options[] = {
 
 /* h = (1 - z) n + z h', n = tanh(xn + r hn), for units [k, k + part) of sample b. hn, the
  * candidate's recurrent product, is kept. */
-static void units_forward(const RecurrentStep *step, size_t b, size_t k, size_t part)
+static void cell_forward(const RecurrentStep *step, size_t b, size_t k, size_t part)
 {
     const size_t U = step->U, at = b * U + k;
     float *gates = step->gates + 3 * b * U + k;
@@ -39,16 +39,9 @@ static void units_forward(const RecurrentStep *step, size_t b, size_t k, size_t 
     units_store(step->h + at, &h, part);
 }
 
-static void cell_forward(const RecurrentStep *step)
-{
-    for (size_t b = 0; b < step->B; b++)
-        for (size_t k = 0; k < step->U; k += UNITS)
-            units_forward(step, b, k, units_part(step, k));
-}
-
 /* The candidate's recurrent product is behind the reset gate: its gradient is r times that of the
  * input product. */
-static void units_backward(const RecurrentStep *step, size_t b, size_t k, size_t part)
+static void cell_backward(const RecurrentStep *step, size_t b, size_t k, size_t part)
 {
     const size_t U = step->U, at = b * U + k;
     const float *gates = step->gates + 3 * b * U + k;
@@ -71,13 +64,6 @@ static void units_backward(const RecurrentStep *step, size_t b, size_t k, size_t
     units_store(drecurrent + U, &z, part);
     units_store(drecurrent + 2 * U, &n, part);
     units_store(step->carry + at, &carry, part);
-}
-
-static void cell_backward(const RecurrentStep *step)
-{
-    for (size_t b = 0; b < step->B; b++)
-        for (size_t k = 0; k < step->U; k += UNITS)
-            units_backward(step, b, k, units_part(step, k));
 }
 
 static const RecurrentCell cell = {

@@ -26,20 +26,8 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
 
 static void allocate(Layer *layer, int max_batch)
 {
-    groupnorm_allocate(layer, layer->in.dim[0], max_batch);
-}
-
-static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
-{
     const InstanceNormOptions *norm = layer->options;
-    groupnorm_forward(layer, pass->batch, norm->eps, x, y);
-}
-
-static void backward(Layer *layer, const Pass *pass, const float *x, const float *y,
-                     const float *dy, float *dx)
-{
-    (void)y;
-    groupnorm_backward(layer, pass->batch, x, dy, dx);
+    groupnorm_allocate(layer, layer->in.dim[0], norm->eps, max_batch);
 }
 
 extern const LayerType ISA_NAME(layer_instancenorm);
@@ -53,7 +41,7 @@ const LayerType ISA_NAME(layer_instancenorm) = {
     .plan = plan,
     .allocate = allocate,
     .release = groupnorm_release,
-    .forward = forward,
-    .backward = backward,
+    .forward = groupnorm_forward,
+    .backward = groupnorm_backward,
     .keep_x = true,
 };

@@ -7,13 +7,6 @@
 #include "../rows.h"
 #include "lockstep/cpu.h"
 
-static bool plan(Layer *layer, Layout *layout, Err *err)
-{
-    if (layer->in.ndim == 3)
-        return err_set(err, "it needs a vector (F): put flatten or global_avgpool before it");
-    return elementwise_plan(layer, layout, err);
-}
-
 /* The sum of e^(x - top), in pieces that fit a buffer. */
 static double sum_exponentials(const float *x, float top, size_t n)
 {
@@ -61,7 +54,7 @@ const LayerType ISA_NAME(layer_log_softmax) = {
     .formula = "y_k = x_k - ln sum_j e^x_j",
     .source = "Bridle 1990",
     .options = layer_no_options,
-    .plan = plan,
+    .plan = elementwise_plan_features,
     .forward = forward,
     .backward = backward,
     .in_place = true,

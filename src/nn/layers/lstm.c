@@ -15,7 +15,7 @@ static const Option options[] = {
 };
 
 /* c = f c' + i g, h = o tanh(c), for units [k, k + part) of sample b */
-static void units_forward(const RecurrentStep *step, size_t b, size_t k, size_t part)
+static void cell_forward(const RecurrentStep *step, size_t b, size_t k, size_t part)
 {
     const size_t U = step->U, at = b * U + k;
     float *gates = step->gates + 4 * b * U + k;
@@ -41,15 +41,8 @@ static void units_forward(const RecurrentStep *step, size_t b, size_t k, size_t 
     units_store(step->h + at, &h, part);
 }
 
-static void cell_forward(const RecurrentStep *step)
-{
-    for (size_t b = 0; b < step->B; b++)
-        for (size_t k = 0; k < step->U; k += UNITS)
-            units_forward(step, b, k, units_part(step, k));
-}
-
 /* With t = tanh(c): dc += dh o (1 - t^2), and what each gate's function makes of its gradient. */
-static void units_backward(const RecurrentStep *step, size_t b, size_t k, size_t part)
+static void cell_backward(const RecurrentStep *step, size_t b, size_t k, size_t part)
 {
     const size_t U = step->U, at = b * U + k;
     const float *gates = step->gates + 4 * b * U + k;
@@ -72,13 +65,6 @@ static void units_backward(const RecurrentStep *step, size_t b, size_t k, size_t
     units_store(dgates + 2 * U, &g, part);
     units_store(dgates + 3 * U, &o, part);
     units_store(step->carry + at, &carry, part);
-}
-
-static void cell_backward(const RecurrentStep *step)
-{
-    for (size_t b = 0; b < step->B; b++)
-        for (size_t k = 0; k < step->U; k += UNITS)
-            units_backward(step, b, k, units_part(step, k));
 }
 
 static const RecurrentCell cell = {

@@ -17,41 +17,43 @@ static const Option options[] = {
     OPTION_END,
 };
 
-static void tanh_forward(const RecurrentStep *step)
+static void tanh_forward(const RecurrentStep *step, size_t b, size_t k, size_t part)
 {
-    const float *restrict input = step->gates, *restrict recurrent = step->recurrent;
-    float *restrict h = step->h;
-    for (size_t b = 0; b < step->B; b++, input += step->U, recurrent += step->U, h += step->U)
-        for (size_t i = 0; i < step->U; i++)
-            h[i] = vmath_tanh(input[i] + recurrent[i]);
+    const size_t at = b * step->U + k;
+    Units h = units_load(step->gates + at, part), r = units_load(step->recurrent + at, part);
+    for (int j = 0; j < UNITS; j++)
+        h.at[j] = vmath_tanh(h.at[j] + r.at[j]);
+    units_store(step->h + at, &h, part);
 }
 
 /* dh (1 - h^2) */
-static void tanh_backward(const RecurrentStep *step)
+static void tanh_backward(const RecurrentStep *step, size_t b, size_t k, size_t part)
 {
-    const float *restrict h = step->h, *restrict dh = step->dh;
-    float *restrict d = step->dgates;
-    for (size_t b = 0; b < step->B; b++, h += step->U, dh += step->U, d += step->U)
-        for (size_t i = 0; i < step->U; i++)
-            d[i] = dh[i] * (1 - h[i] * h[i]);
+    const size_t at = b * step->U + k;
+    Units h = units_load(step->h + at, part), d = units_load(step->dh + at, part);
+    for (int j = 0; j < UNITS; j++)
+        d.at[j] = d.at[j] * (1 - h.at[j] * h.at[j]);
+    units_store(step->dgates + at, &d, part);
 }
 
-static void relu_forward(const RecurrentStep *step)
+static void relu_forward(const RecurrentStep *step, size_t b, size_t k, size_t part)
 {
-    const float *restrict input = step->gates, *restrict recurrent = step->recurrent;
-    float *restrict h = step->h;
-    for (size_t i = 0; i < step->B * step->U; i++) {
-        float sum = input[i] + recurrent[i];
-        h[i] = sum < 0 ? 0 : sum; /* NaN stays NaN */
+    const size_t at = b * step->U + k;
+    Units h = units_load(step->gates + at, part), r = units_load(step->recurrent + at, part);
+    for (int j = 0; j < UNITS; j++) {
+        float sum = h.at[j] + r.at[j];
+        h.at[j] = sum < 0 ? 0 : sum; /* NaN stays NaN */
     }
+    units_store(step->h + at, &h, part);
 }
 
-static void relu_backward(const RecurrentStep *step)
+static void relu_backward(const RecurrentStep *step, size_t b, size_t k, size_t part)
 {
-    const float *restrict h = step->h, *restrict dh = step->dh;
-    float *restrict d = step->dgates;
-    for (size_t i = 0; i < step->B * step->U; i++)
-        d[i] = h[i] <= 0 ? 0 : dh[i];
+    const size_t at = b * step->U + k;
+    Units h = units_load(step->h + at, part), d = units_load(step->dh + at, part);
+    for (int j = 0; j < UNITS; j++)
+        d.at[j] = h.at[j] <= 0 ? 0 : d.at[j];
+    units_store(step->dgates + at, &d, part);
 }
 
 static const RecurrentCell cells[] = {

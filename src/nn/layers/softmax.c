@@ -7,13 +7,6 @@
 #include "../rows.h"
 #include "lockstep/cpu.h"
 
-static bool plan(Layer *layer, Layout *layout, Err *err)
-{
-    if (layer->in.ndim == 3)
-        return err_set(err, "it needs a vector (F): put flatten or global_avgpool before it");
-    return elementwise_plan(layer, layout, err);
-}
-
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     size_t F = (size_t)shape_features(layer->in);
@@ -48,7 +41,7 @@ const LayerType ISA_NAME(layer_softmax) = {
     .formula = "y_k = e^x_k / sum_j e^x_j",
     .source = "Bridle 1990",
     .options = layer_no_options,
-    .plan = plan,
+    .plan = elementwise_plan_features,
     .forward = forward,
     .backward = backward,
     .in_place = true,

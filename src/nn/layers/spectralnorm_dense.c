@@ -46,11 +46,11 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
     if (!dense_plan(layer, dense->units, err))
         return false;
     int F = shape_features(layer->in), units = dense->units;
-    layer_add_tensor(layer, layout, "weight", 2, (int[]){ units, F }, 0, F, units, NULL);
+    dense_add_weights(layer, layout, "weight");
     layer_add_tensor(layer, layout, "u", 1, (int[]){ units }, LAYOUT_STATISTIC, F, units,
                      "normal(1)");
     if (dense->bias)
-        layer_add_tensor(layer, layout, "bias", 1, (int[]){ units }, 0, F, units, "zeros");
+        dense_add_bias(layer, layout);
     return true;
 }
 
@@ -165,8 +165,7 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     const SpectralNormState *state = layer->state;
-    const float *b = layer->tensor_count > 2 ? layer->tensors[2].w : NULL;
-    dense_forward(layer, &state->linear, pass->batch, b, x, y);
+    dense_forward(layer, &state->linear, pass->batch, 2, x, y);
 }
 
 /* dw becomes dW. */
@@ -201,8 +200,7 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
     dense_weight_gradient(layer, &state->linear, pass->batch, x, dy);
     through_sigma(layer, layer->tensors[0].dw);
     write_increment(layer, pass);
-    if (layer->tensor_count > 2)
-        dense_bias_gradient(layer, pass->batch, dy, layer->tensors[2].dw);
+    dense_bias_gradient(layer, pass->batch, 2, dy);
     dense_data_gradient(layer, &state->linear, pass->batch, dy, dx);
 }
 

@@ -40,10 +40,10 @@ static bool plan(Layer *layer, Layout *layout, Err *err)
         return false;
     int F = shape_features(layer->in), units = dense->units;
     snprintf(dense->start, sizeof dense->start, "constant(%.9g)", dense->gain);
-    layer_add_tensor(layer, layout, "v", 2, (int[]){ units, F }, 0, F, units, NULL);
+    dense_add_weights(layer, layout, "v");
     layer_add_tensor(layer, layout, "g", 1, (int[]){ units }, 0, F, units, dense->start);
     if (dense->bias)
-        layer_add_tensor(layer, layout, "bias", 1, (int[]){ units }, 0, F, units, "zeros");
+        dense_add_bias(layer, layout);
     return true;
 }
 
@@ -92,8 +92,7 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     const WeightNormState *state = layer->state;
-    const float *b = layer->tensor_count > 2 ? layer->tensors[2].w : NULL;
-    dense_forward(layer, &state->linear, pass->batch, b, x, y);
+    dense_forward(layer, &state->linear, pass->batch, 2, x, y);
 }
 
 /* dv holds dw and becomes dv. */
@@ -119,8 +118,7 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
     const WeightNormState *state = layer->state;
     dense_weight_gradient(layer, &state->linear, pass->batch, x, dy);
     split_gradient(layer, layer->tensors[0].dw, layer->tensors[1].dw);
-    if (layer->tensor_count > 2)
-        dense_bias_gradient(layer, pass->batch, dy, layer->tensors[2].dw);
+    dense_bias_gradient(layer, pass->batch, 2, dy);
     dense_data_gradient(layer, &state->linear, pass->batch, dy, dx);
 }
 

@@ -1,9 +1,8 @@
 /* Stochastic gradient descent with momentum (Qian 1999) and Nesterov's look-ahead (Sutskever et al.
  * 2013), in the form PyTorch uses: lr outside the buffer, the first step takes g undamped. */
+#include "../decay.h"
 #include "../momentum.h"
 #include "lockstep/cpu.h"
-
-typedef enum SgdDecay { SGD_L2, SGD_DECOUPLED } SgdDecay;
 
 typedef struct SgdOptions {
     double momentum, dampening;
@@ -18,8 +17,7 @@ static const Option options[] = {
       "the gradient enters the velocity times 1 - dampening, except in the first step" },
     { "nesterov", OPTION_BOOL, OPTION_AT(SgdOptions, nesterov), 0, 0, NULL, "false",
       "step along d + momentum * v (PyTorch's form of Nesterov momentum)" },
-    { "decay", OPTION_CHOICE, OPTION_AT(SgdOptions, decay), 0, 0, "l2|decoupled", "l2",
-      "l2: weight_decay * w joins the gradient; decoupled: w shrinks by lr * weight_decay (SGDW)" },
+    DECAY_OPTION(SgdOptions, "l2"), /* decoupled: SGDW */
     OPTION_END,
 };
 
@@ -35,12 +33,11 @@ static bool check(const void *options_pointer, Err *err)
 static void update(const void *options_pointer, const TensorStep *step, const OptimizerRange *range)
 {
     const SgdOptions *o = options_pointer;
-    bool decoupled = o->decay == SGD_DECOUPLED;
     double mu = optimizer_momentum(step, o->momentum);
     bool damped = step->t > 1 && mu > 0;
     MomentumStep momentum = { .scale = step->scale,
-                              .decay = decoupled ? 0 : step->weight_decay,
-                              .shrink = decoupled ? step->lr * step->weight_decay : 0,
+                              .decay = decay_l2(o->decay, step),
+                              .shrink = decay_shrink(o->decay, step),
                               .momentum = mu,
                               .in = damped ? 1 - o->dampening : 1,
                               .out = step->lr,

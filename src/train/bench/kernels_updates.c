@@ -27,7 +27,7 @@ static void update(void *context)
  * the states both ways and g; what norms want beforehand; the direction's pass over all of them. */
 static int floats_moved(const Optimizer *optimizer)
 {
-    int states = optimizer->type->states;
+    int states = optimizer_states(optimizer);
     if (optimizer->needs & OPTIMIZER_NORM_U)
         return (2 + 2 * states) + (2 + states);
     return 3 + 2 * states + ((optimizer->needs & OPTIMIZER_NORM_W) != 0) +
@@ -51,8 +51,8 @@ static void measure(KernelBench *bench, const char *type, const Layout *layout)
     double n = (double)layout->n, floats = floats_moved(&b.optimizer);
     KernelWork work = { .bytes = n * floats * sizeof(float),
                         .elements = n,
-                        .footprint =
-                            layout->n * (size_t)(2 + b.optimizer.type->states) * sizeof(float),
+                        .footprint = layout->n * (size_t)(2 + optimizer_states(&b.optimizer)) *
+                                     sizeof(float),
                         .in_place = true,
                         .nanoseconds = true };
     kernel_measure(bench, "", &work, update, NULL, &b);

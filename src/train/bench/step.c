@@ -56,7 +56,7 @@ static StepMemory memory_now(const Trainer *t)
         .weights = (double)t->model.layout.n * sizeof(float),
         .shared = t->shared != NULL,
         .gradients = (double)reducer_bytes(t->reducer),
-        .optimizer = slice * t->optimizer.type->states,
+        .optimizer = slice * optimizer_states(&t->optimizer),
         .activations = (double)t->model.activation_bytes,
         .layers = (double)model_state_bytes(&t->model),
         .data = (double)(dataset_bytes(&t->loader.train) + dataset_bytes(&t->loader.test)),
