@@ -1,6 +1,7 @@
 /* The program: subcommands, their options, and the way from a command line to a trained network. */
 #include "lockstep/bench.h"
 #include "lockstep/bf16.h"
+#include "lockstep/checkpoint.h"
 #include "lockstep/comm.h"
 #include "lockstep/cpu.h"
 #include "lockstep/diff.h"
@@ -14,7 +15,6 @@
 #include "lockstep/tokenize.h"
 #include "lockstep/trainer.h"
 #include "lockstep/version.h"
-#include "lockstep/weights.h"
 
 #include <math.h>
 #include <signal.h>
@@ -29,10 +29,10 @@ typedef struct Line {
     int argc;
     char **argv;
     bool force, dry_run, print_config, lanes, json, markdown, help, version;
-    bool decode;
-    const char *tokenizer, *vocab, *validation, *out, *filter, *seconds,
-        *tune;                    /* borrowed; NULL: not given */
-    const char *words[MAX_WORDS]; /* borrowed */
+    bool decode, resume;
+    const char *tokenizer, *vocab, *validation, *out, *filter, *seconds, *allow_change, *checkpoint,
+        *format, *postmortem, *tune; /* borrowed; NULL: not given */
+    const char *words[MAX_WORDS];    /* borrowed */
     int count;
 } Line;
 
@@ -43,7 +43,9 @@ static const char usage[] =
     "       mpirun -n RANKS lockstep train CONFIG [KEY=VALUE ...]\n"
     "\n"
     "  train CONFIG [KEY=VALUE ...]   train the network that a YAML file describes\n"
-    "  eval RUN [KEY=VALUE ...]       test a finished run's weights again\n"
+    "  eval RUN [KEY=VALUE ...]       test a run's weights again\n"
+    "  ckpt list|show|verify RUN      checkpoints of a run; export and import weights\n"
+    "  doctor --postmortem RUN        where each rank of a run was last\n"
     "  bench step CONFIG [KEY=VALUE]  where the time of a training step goes\n"
     "  bench kernels                  rates of the kernels by themselves, on one core\n"
     "  bench comm [KEY=VALUE]         collectives between ranks or hosts, by size\n"
@@ -68,16 +70,49 @@ static const char usage_train[] =
     "  --lanes          print the number of lanes, the most ranks that can share the run, and "
     "stop\n"
     "  --force          replace an existing run folder\n"
+    "  --resume         go on from the run's newest valid checkpoint, on any number of ranks\n"
+    "  --allow-change=OPTION[,OPTION]  resume although these settings have changed\n"
     "  -q, --quiet      only warnings and errors        -v, --verbose   more\n"
     "\n"
     "Exit codes: 0 completed or interrupted, 2 command line or config, 3 data, 4 files of a run,\n"
-    "5 diverged, 7 ranks disagree.\n";
+    "5 diverged, 6 a rank was lost or stood still, 7 ranks disagree.\n";
 
 static const char usage_eval[] = "usage: lockstep eval RUN [KEY=VALUE ...]\n"
                                  "\n"
                                  "Loads RUN/config.yaml and RUN/ckpt/final.safetensors, evaluates "
                                  "on the test set (every sample\n"
-                                 "exactly once) and prints loss and accuracy.\n";
+                                 "exactly once) and prints loss and accuracy.\n"
+                                 "\n"
+                                 "  --checkpoint WHICH   latest, best, step-N, a checkpoint's "
+                                 "folder or a safetensors file\n";
+
+static const char usage_doctor[] =
+    "usage: lockstep doctor --postmortem RUN\n"
+    "\n"
+    "Where each rank of a run was last: host, pid, and the last places in its steps. The file that "
+    "says\n"
+    "so (RUN/watch.bin) survives ranks that were killed.\n";
+
+static const char usage_ckpt[] =
+    "usage: lockstep ckpt list RUN\n"
+    "       lockstep ckpt show|verify RUN [WHICH]\n"
+    "       lockstep ckpt export RUN [WHICH] --out PLACE [--format npy|safetensors]\n"
+    "       lockstep ckpt import FILE --out PLACE\n"
+    "\n"
+    "Checkpoints of a run folder. WHICH: latest (default), best or step-N; verify takes all of "
+    "them "
+    "if\n"
+    "none is named.\n"
+    "  list     step, size, time, digest of each\n"
+    "  show     where the run stood, every tensor with shape and digest\n"
+    "  verify   reads everything and compares all digests\n"
+    "  export   the weights under their plain names: a safetensors file, or a folder of .npy "
+    "files\n"
+    "  import   a safetensors file of F64, F16 or BF16 tensors as F32, for train.weights=PLACE\n"
+    "\n"
+    "  --force  replace what is at PLACE\n"
+    "\n"
+    "Exit codes: 0 done, all valid; 2 command line, 4 damaged or not there.\n";
 
 static const char usage_bench[] =
     "usage: lockstep bench step CONFIG [KEY=VALUE ...]\n"
@@ -154,6 +189,10 @@ static int parse_value(Line *line, char *const *argv)
         { "--out", &line->out },
         { "--filter", &line->filter },
         { "--seconds", &line->seconds },
+        { "--allow-change", &line->allow_change },
+        { "--checkpoint", &line->checkpoint },
+        { "--format", &line->format },
+        { "--postmortem", &line->postmortem },
         { "--tune", &line->tune },
     };
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
@@ -178,9 +217,11 @@ static int parse_value(Line *line, char *const *argv)
 static void parse_flag(Line *line, const char *word)
 {
     static const char *const known[] = {
-        "--force", "--dry-run",    "--print-config", "--lanes",   "--json",    "--markdown",
-        "--help",  "--version",    "--quiet",        "--verbose", "--decode",  "--tokenizer",
-        "--vocab", "--validation", "--out",          "--filter",  "--seconds", "--tune",
+        "--force",    "--dry-run",    "--print-config", "--lanes",        "--json",
+        "--markdown", "--help",       "--version",      "--quiet",        "--verbose",
+        "--decode",   "--tokenizer",  "--vocab",        "--validation",   "--out",
+        "--filter",   "--seconds",    "--resume",       "--allow-change", "--checkpoint",
+        "--format",   "--postmortem", "--tune",
     };
     if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
         line->help = true;
@@ -192,6 +233,8 @@ static void parse_flag(Line *line, const char *word)
         log_set_level(LOG_VERBOSE);
     else if (strcmp(word, "--force") == 0)
         line->force = true;
+    else if (strcmp(word, "--resume") == 0)
+        line->resume = true;
     else if (strcmp(word, "--dry-run") == 0)
         line->dry_run = true;
     else if (strcmp(word, "--print-config") == 0)
@@ -326,6 +369,83 @@ static void say_result(const Summary *result, const char *folder)
              (unsigned long long)result->trajectory, folder);
 }
 
+static void lock_run(Trainer *trainer, const Settings *settings, int *lock)
+{
+    Err err;
+    if (!run_lock(trainer->comm, settings, lock, &err))
+        die_all(EXIT_CHECKPOINT, "%s", err.text);
+}
+
+/* The run folder, new or where an earlier session has left it; NULL: there is nothing to do. */
+static Run *open_run(Trainer *trainer, const Settings *settings, const Line *line, int *lock)
+{
+    Err err = { .text = "" };
+    char folder[4096];
+    ResumeOutcome outcome = RESUME_FRESH;
+    bool resume = settings->checkpoint.resume != RESUME_NEVER;
+    snprintf(folder, sizeof folder, "%s/%s", settings->folder, settings->name);
+    if (resume || line->force)
+        lock_run(trainer, settings, lock);
+    if (resume)
+        outcome = checkpoint_resume(trainer, folder, line->allow_change, &err);
+    if (outcome == RESUME_FAILED)
+        die_all(EXIT_CHECKPOINT, "%s", err.text);
+    if (outcome == RESUME_ENDED)
+        return NULL;
+    /* Replaced without being asked for: a run that was killed before its first checkpoint. */
+    Run *run =
+        outcome == RESUME_FRESH
+            ? run_open(trainer->comm, settings, line->force || resume, &err)
+            : run_resume(trainer->comm, settings, trainer->step, trainer->history.resumes, &err);
+    if (!run)
+        die_all(outcome == RESUME_FRESH ? EXIT_USAGE : EXIT_CHECKPOINT, "%s", err.text);
+    lock_run(trainer, settings, lock); /* now that the folder is there */
+    return run;
+}
+
+static void catch_signals(void)
+{
+    signal(SIGINT, trainer_request_stop);
+    signal(SIGTERM, trainer_request_stop);
+    signal(SIGUSR1, trainer_request_stop); /* mpirun hands on only this one */
+}
+
+static int train_run(Trainer *trainer, const Settings *settings, const Line *line)
+{
+    Comm *comm = trainer->comm;
+    Summary result;
+    Err err;
+    int lock = -1;
+    RunFacts facts = { .train_data = trainer->loader.train.digest,
+                       .test_data = trainer->loader.test.digest,
+                       .initial = trainer->digest };
+    Run *run = open_run(trainer, settings, line, &lock);
+    if (!run) {
+        log_info("%s/%s has ended without a checkpoint: nothing to do; --force makes it anew",
+                 settings->folder, settings->name);
+        run_unlock(lock);
+        return EXIT_OK;
+    }
+    catch_signals();
+    facts.resumes = trainer->history.resumes;
+    facts.resumed_step = trainer->step;
+    run_write_config(run, settings);
+    run_write_meta(run, line->argc, line->argv, comm, &facts);
+    trainer_banner(trainer, run_folder(run));
+    int code = trainer_run(trainer, run, &result);
+    trainer_write_timeline(trainer);
+    run_write_summary(run, &result);
+    if (code == EXIT_OK)
+        run_write_weights(run, &trainer->model.layout, trainer_final_weights(trainer),
+                          trainer->step);
+    say_result(&result, run_folder(run));
+    bool ok = comm_all_ok(comm, run_close(run, &err), &err);
+    run_unlock(lock);
+    if (!ok)
+        die_all(EXIT_CHECKPOINT, "%s", err.text);
+    return code;
+}
+
 static int train(Comm *comm, const Line *line)
 {
     if (line->count < 2)
@@ -333,8 +453,6 @@ static int train(Comm *comm, const Line *line)
                             "configs/fashion_cnn.yaml");
     Settings settings = { 0 };
     Trainer trainer;
-    Summary result;
-    Err err;
     load_settings(comm, line->words[1], line->words + 2, line->count - 2, &settings);
     if (line->lanes) {
         log_out("%d", settings.train.lanes);
@@ -342,35 +460,18 @@ static int train(Comm *comm, const Line *line)
         return EXIT_OK;
     }
     settings.dry_run = line->dry_run || line->print_config;
+    if (line->resume)
+        settings.checkpoint.resume = RESUME_ALWAYS;
+    if (line->force && settings.checkpoint.resume != RESUME_NEVER)
+        die_all(EXIT_USAGE, "train: --force replaces the run that --resume is to go on with");
     build_trainer(&trainer, &settings, comm);
     int code = EXIT_OK;
     if (line->print_config && comm_rank(comm) == 0)
         config_print(&settings.config, stdout, true);
     else if (line->dry_run)
         trainer_plan(&trainer);
-    if (!settings.dry_run) {
-        Run *run = run_open(comm, &settings, line->force, &err);
-        if (!run)
-            die_all(EXIT_USAGE, "%s", err.text);
-        signal(SIGINT, trainer_request_stop);
-        signal(SIGTERM, trainer_request_stop);
-        signal(SIGUSR1, trainer_request_stop); /* mpirun hands on only this one */
-        run_write_config(run, &settings);
-        RunFacts facts = { .train_data = trainer.loader.train.digest,
-                           .test_data = trainer.loader.test.digest,
-                           .initial = trainer.digest };
-        run_write_meta(run, line->argc, line->argv, comm, &facts);
-        trainer_banner(&trainer, run_folder(run));
-        code = trainer_run(&trainer, run, &result);
-        trainer_write_timeline(&trainer);
-        run_write_summary(run, &result);
-        if (code == EXIT_OK)
-            run_write_weights(run, &trainer.model.layout, trainer_final_weights(&trainer),
-                              trainer.step);
-        say_result(&result, run_folder(run));
-        if (!comm_all_ok(comm, run_close(run, &err), &err))
-            die_all(EXIT_CHECKPOINT, "%s", err.text);
-    }
+    if (!settings.dry_run)
+        code = train_run(&trainer, &settings, line);
     trainer_free(&trainer);
     settings_free(&settings);
     return code;
@@ -382,15 +483,15 @@ static int evaluate(Comm *comm, const Line *line)
         die_all(EXIT_USAGE, "eval: which run folder? for example: lockstep eval runs/fashion_cnn");
     Settings settings = { 0 };
     Trainer trainer;
-    WeightsInfo info = { .step = -1 };
+    int64_t step = -1;
     Err err;
     char path[4096];
     snprintf(path, sizeof path, "%s/config.yaml", line->words[1]);
     load_settings(comm, path, line->words + 2, line->count - 2, &settings);
     build_trainer(&trainer, &settings, comm);
-    snprintf(path, sizeof path, "%s/ckpt/final.safetensors", line->words[1]);
-    bool ok =
-        comm_rank(comm) != 0 || weights_read(path, &trainer.model.layout, trainer.w, &info, &err);
+    bool ok = comm_rank(comm) != 0 ||
+              checkpoint_weights(&trainer, line->words[1],
+                                 line->checkpoint ? line->checkpoint : "final", &step, &err);
     if (!comm_all_ok(comm, ok, &err))
         die_all(EXIT_CHECKPOINT, "%s", err.text);
     trainer_send_weights(&trainer);
@@ -400,13 +501,12 @@ static int evaluate(Comm *comm, const Line *line)
         log_out(
             "test loss %.6f, perplexity %.6g, test accuracy %.4f (%.0f of %.0f tokens), step %lld",
             loss, exp(loss), tally.correct / tally.count, tally.correct, tally.count,
-            (long long)info.step);
+            (long long)step);
     else if (trainer.model.loss.type->wants_labels)
         log_out("test loss %.6f, test accuracy %.4f (%.0f of %.0f samples), step %lld", loss,
-                tally.correct / tally.count, tally.correct, tally.count, (long long)info.step);
+                tally.correct / tally.count, tally.correct, tally.count, (long long)step);
     else
-        log_out("test loss %.9g over %.0f samples, step %lld", loss, tally.count,
-                (long long)info.step);
+        log_out("test loss %.9g over %.0f samples, step %lld", loss, tally.count, (long long)step);
     trainer_free(&trainer);
     settings_free(&settings);
     return EXIT_OK;
@@ -529,13 +629,55 @@ static int tokenize(Comm *comm, const Line *line)
     return EXIT_OK;
 }
 
+/* Rank 0 does it; the others wait for its answer. */
+static int doctor(Comm *comm, const Line *line)
+{
+    struct {
+        bool ok;
+        Err err;
+    } answer = { .ok = true };
+    if (!line->postmortem || line->count > 1)
+        die_all(EXIT_USAGE, "doctor: --postmortem RUN is wanted");
+    if (comm_rank(comm) == 0)
+        answer.ok = trainer_postmortem(line->postmortem, &answer.err);
+    comm_broadcast(comm, &answer, sizeof answer, 0);
+    if (!answer.ok)
+        die_all(EXIT_CHECKPOINT, "%s", answer.err.text);
+    return EXIT_OK;
+}
+
+/* Rank 0 does it; the others wait for its answer. */
+static int ckpt(Comm *comm, const Line *line)
+{
+    struct {
+        int code;
+        Err err;
+    } answer = { .code = EXIT_OK };
+    CkptRequest request = { .words = line->words + 1,
+                            .count = line->count - 1,
+                            .out = line->out,
+                            .format = line->format,
+                            .force = line->force };
+    if (comm_rank(comm) == 0)
+        answer.code = ckpt_command(&request, &answer.err);
+    comm_broadcast(comm, &answer, sizeof answer, 0);
+    if (answer.code != EXIT_OK)
+        die_all(answer.code, "%s", answer.err.text);
+    return EXIT_OK;
+}
+
 static const struct Command {
     const char *name, *usage;
     int (*run)(Comm *comm, const Line *line);
 } commands[] = {
-    { "train", usage_train, train },          { "eval", usage_eval, evaluate },
-    { "bench", usage_bench, bench },          { "diff", usage_diff, diff },
-    { "tokenize", usage_tokenize, tokenize }, { "list", usage_list, list },
+    { "train", usage_train, train },
+    { "eval", usage_eval, evaluate },
+    { "ckpt", usage_ckpt, ckpt },
+    { "doctor", usage_doctor, doctor },
+    { "bench", usage_bench, bench },
+    { "diff", usage_diff, diff },
+    { "tokenize", usage_tokenize, tokenize },
+    { "list", usage_list, list },
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

@@ -38,6 +38,10 @@ void die_all(int code, const char *format, ...) __attribute__((format(printf, 2,
 /* Only this rank knows: it prints its rank and host, and the whole job is aborted with `code`. */
 void die(int code, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));
 
+/* As die, from a thread that may not call MPI while the main thread is stuck in it: only this
+ * process ends, and the launcher ends the others. */
+void die_at_once(int code, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));
+
 /* How to leave in order / to abort the whole job; set once by comm_init. Without them (one process,
  * before MPI) both simply exit. */
 void error_set_exits(void (*leave)(int code), void (*abort_job)(int code));

@@ -50,11 +50,27 @@ typedef struct Summary {
     double best_accuracy;
 } Summary;
 
+/* What a checkpoint has cost. */
+typedef struct CheckpointRecord {
+    int64_t step, bytes;
+    double pause;   /* seconds that training was held up */
+    double seconds; /* from there until it was whole */
+} CheckpointRecord;
+
 /* What the trainer knows and nobody else does; goes into meta.json. Digests of 0 are left out. */
 typedef struct RunFacts {
     uint64_t train_data, test_data; /* Dataset.digest */
     uint64_t initial;               /* layout digest of the initial weights */
+    int64_t resumes;                /* how often the run was resumed; 0: it was not */
+    int64_t resumed_step;           /* where, the last time */
 } RunFacts;
+
+/* One session at a time writes to a run folder: takes the lock of <settings->folder>/<name>,
+ * waiting up to 20 seconds for ranks of a killed job to go. *lock is -1 or, on rank 0, a lock that
+ * is held already; it stays -1 if there is no such folder yet. Let go by run_unlock, or by the end
+ * of the process. Collective. */
+bool run_lock(Comm *comm, const Settings *settings, int *lock, Err *err);
+void run_unlock(int lock);
 
 typedef struct Run Run;
 
@@ -64,6 +80,12 @@ typedef struct Run Run;
  * that can fail, so that a failed start leaves no folder behind. Collective: rank 0 works, all
  * ranks get the same answer and the same message. NULL after an error. Borrows nothing. */
 Run *run_open(Comm *comm, const Settings *settings, bool force, Err *err);
+
+/* Opens the folder of a run that goes on from `step`: records of later steps are dropped (their
+ * steps will be done again), a `resume` event is recorded, events for TensorBoard go on in a new
+ * file. Otherwise as run_open. */
+Run *run_resume(Comm *comm, const Settings *settings, int64_t step, int64_t resumes, Err *err);
+
 const char *run_folder(const Run *run); /* borrowed; on every rank */
 
 /* Writers. None is collective but run_write_meta. A file that cannot be written is warned about
@@ -72,7 +94,14 @@ const char *run_folder(const Run *run); /* borrowed; on every rank */
 void run_write_config(Run *run, const Settings *settings); /* config.yaml: the resolved tree */
 void run_log_step(Run *run, const StepRecord *record);
 void run_log_eval(Run *run, const EvalRecord *record);
+void run_log_checkpoint(Run *run, const CheckpointRecord *record);
 void run_write_summary(Run *run, const Summary *summary);
+
+/* The records so far to the disk. May be called by another thread than the rest. */
+void run_sync(Run *run);
+
+/* Something of the run could not be written: run_close tells, if nothing else went wrong before. */
+void run_note_failure(Run *run, const Err *err);
 
 /* ckpt/final.safetensors, from the whole arena; see weights.h. */
 void run_write_weights(Run *run, const Layout *layout, const float *arena, int64_t step);

@@ -17,6 +17,7 @@ typedef struct TrainSettings {
     int lanes;        /* resolved: auto is the largest power of two <= 8 that divides batch */
     double epochs;    /* how long to train: one of the two, the other is 0 */
     int64_t steps;
+    char *weights;    /* safetensors file with the start values; "": the initialisers' */
     ConfigNode *grow; /* list of {at, batch}, or NULL: read by the trainer; borrowed */
 } TrainSettings;
 
@@ -42,6 +43,18 @@ typedef struct ComputeSettings {
     int bf16_kernel; /* settings_bf16_kernel */
 } ComputeSettings;
 
+typedef enum Resume { RESUME_NEVER, RESUME_AUTO, RESUME_ALWAYS } Resume;
+typedef enum Best { BEST_NONE, BEST_LOSS, BEST_ACCURACY } Best;
+
+typedef struct CheckpointSettings {
+    Span every;         /* 0: not by steps */
+    double minutes;     /* 0: not by time */
+    int best;           /* Best: of the test set */
+    int64_t keep;       /* newest ones that stay */
+    int64_t keep_every; /* every so manieth stays for good; 0: none */
+    int resume;         /* Resume */
+} CheckpointSettings;
+
 enum { MEMORY_AUTO, MEMORY_PRIVATE };
 enum { UPDATE_SHARDED, UPDATE_REPLICATED };
 enum { OVERLAP_OFF, OVERLAP_POLLING, OVERLAP_THREAD };
@@ -53,6 +66,7 @@ typedef struct CommSettings {
     char *virtual_hosts;     /* comm_pretend_hosts */
     double inject_delay_us, inject_gbit, inject_jitter_us, inject_slow_factor; /* Injection */
     int inject_slow_rank;
+    double warn_after, abort_after; /* seconds that the ranks stand still; 0: never */
 } CommSettings;
 
 typedef struct Settings {
@@ -65,6 +79,7 @@ typedef struct Settings {
     LogSettings log;
     ComputeSettings compute;
     CommSettings comm;
+    CheckpointSettings checkpoint;
     ConfigNode *data, *model;                /* as the config has them */
     ConfigNode *loss, *optimizer, *schedule; /* never NULL: made if the config has none */
     bool dry_run;                            /* set by the command line, not by the config */

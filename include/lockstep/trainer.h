@@ -11,11 +11,26 @@
 #include "lockstep/schedule.h"
 #include "lockstep/settings.h"
 
+typedef struct Checkpointer Checkpointer; /* checkpoint.h */
+typedef struct Watch Watch;               /* src/train/watch.h */
+
 /* What a lane reports in a step; gathered from all lanes and summed over the lane tree. */
 typedef struct LaneReport {
     Tally tally;
-    double stop; /* 1: this lane's rank was asked to stop (signal) */
+    double stop;    /* 1: this lane's rank was asked to stop (signal) */
+    double save;    /* 1: its rank (rank 0 by its clock) wants a checkpoint */
+    double written; /* 1: its rank has written its part of the checkpoint */
 } LaneReport;
+
+/* What a run knows beside weights and optimizer, over all its sessions; kept in checkpoints. */
+typedef struct History {
+    double seconds, evaluating;      /* since training began, as of the last checkpoint or resume;
+                                        evaluations in that */
+    double test_loss, test_accuracy; /* last evaluation: nan, -1 before the first */
+    double best_loss, best_accuracy; /* best so far, the same way */
+    int64_t checkpoints, resumes;    /* how many */
+    bool owes_eval;                  /* the run was stopped where an evaluation was due */
+} History;
 
 /* Where a step's time goes. EXCHANGE is exposed communication, waiting for other ranks included. */
 typedef enum Phase {
@@ -67,8 +82,14 @@ typedef struct Trainer {
     Timeline *timeline;           /* NULL: nobody wants one */
     ClockOffset clock;            /* of this rank, for the timeline */
     bool stop;                    /* some rank was asked to stop */
-    uint64_t digest, trajectory;  /* after the last step */
-    size_t planned_bytes;         /* most memory of this rank until training starts (memory.h),
+    bool save;                    /* rank 0's clock wants a checkpoint */
+    bool all_written;             /* every rank has written its part of the checkpoint */
+    bool save_wanted, written;    /* what this rank reports for these two */
+    Checkpointer *checkpointer;   /* owned */
+    Watch *watch;                 /* while trainer_run runs; or NULL */
+    History history;
+    uint64_t digest, trajectory; /* after the last step */
+    size_t planned_bytes;        /* most memory of this rank until training starts (memory.h),
                                      from which on it grows no more; the same in a dry run */
 } Trainer;
 
@@ -124,6 +145,13 @@ bool trainer_check_tta(const Trainer *trainer, Err *err);
 
 /* Gives rank 0's weights to all ranks, after rank 0 alone has changed them. */
 void trainer_send_weights(Trainer *trainer);
+
+/* Each rank's slice of the weights to all ranks. */
+void trainer_publish(Trainer *trainer);
+
+/* `lockstep doctor --postmortem RUN`: where each rank of a run on several ranks was last, on
+ * stdout. One process. */
+bool trainer_postmortem(const char *folder, Err *err);
 
 /* The start banner; what a run took of what it had planned; the whole plan (--dry-run). */
 void trainer_banner(const Trainer *trainer, const char *folder);

@@ -80,6 +80,18 @@ void die(int code, const char *format, ...)
     _exit(code);
 }
 
+void die_at_once(int code, const char *format, ...)
+{
+    char text[2048];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "lockstep: %s\n", text);
+    fflush(NULL);
+    _exit(code);
+}
+
 void expect_failed(const char *condition, const char *file, int line, const char *function)
 {
     fprintf(stderr, "lockstep: rank %d: %s:%d: %s: expected %s\n", log_get_rank(), file, line,

@@ -1,7 +1,9 @@
-/* Aligned, zeroed, counted memory. A header of one cache line before each block keeps its size. */
+/* Aligned, zeroed, counted memory. A header of one cache line before each block keeps its size. The
+ * counters are atomic: a checkpoint is written by a thread of its own. */
 #include "lockstep/memory.h"
 #include "lockstep/error.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +18,7 @@ typedef struct Header {
     size_t mapped; /* bytes from mmap; 0: base is malloc's */
 } Header;
 
-static MemUse use;
+static _Atomic size_t blocks, bytes_alive, peak_bytes, allocations;
 static bool reserving;
 
 void mem_reserve(bool on)
@@ -31,15 +33,16 @@ bool mem_reserving(void)
 
 void mem_count(size_t bytes)
 {
-    use.bytes += bytes;
-    if (use.bytes > use.peak_bytes)
-        use.peak_bytes = use.bytes;
+    size_t now = atomic_fetch_add(&bytes_alive, bytes) + bytes;
+    size_t peak = peak_bytes;
+    while (now > peak && !atomic_compare_exchange_weak(&peak_bytes, &peak, now))
+        ; /* peak is what another thread has left there */
 }
 
 void mem_discount(size_t bytes)
 {
-    expect(use.bytes >= bytes);
-    use.bytes -= bytes;
+    size_t before = atomic_fetch_sub(&bytes_alive, bytes);
+    expect(before >= bytes);
 }
 
 /* Zeros that take no memory yet; small pages, so that the header's does not bring 2 MiB. */
@@ -60,7 +63,7 @@ void *mem_alloc(size_t bytes)
     bool mapped = reserving && bytes >= HUGE_PAGE;
     void *base = total <= bytes ? NULL : mapped ? map(total) : malloc(total);
     if (!base)
-        die(EXIT_USAGE, "out of memory: %zu bytes wanted, %zu in use", bytes, use.bytes);
+        die(EXIT_USAGE, "out of memory: %zu bytes wanted, %zu in use", bytes, mem_use().bytes);
     uintptr_t start = ((uintptr_t)base + HEADER + align - 1) / align * align;
     void *block = (void *)start;
     if (bytes >= HUGE_PAGE && !mapped)
@@ -69,8 +72,8 @@ void *mem_alloc(size_t bytes)
         memset(block, 0, bytes);
     Header *header = (Header *)(start - HEADER);
     *header = (Header){ .base = base, .bytes = bytes, .mapped = mapped ? total : 0 };
-    use.blocks++;
-    use.allocations++;
+    blocks++;
+    allocations++;
     mem_count(bytes);
     return block;
 }
@@ -80,8 +83,8 @@ void mem_free(void *pointer)
     if (!pointer)
         return;
     Header *header = (Header *)((uintptr_t)pointer - HEADER);
-    expect(use.blocks > 0);
-    use.blocks--;
+    size_t before = blocks--;
+    expect(before > 0);
     mem_discount(header->bytes);
     if (header->mapped)
         munmap(header->base, header->mapped);
@@ -112,5 +115,7 @@ void mem_grow(void *array_pointer, size_t count, size_t *capacity, size_t bytes)
 
 MemUse mem_use(void)
 {
-    return use;
+    return (MemUse){
+        .blocks = blocks, .bytes = bytes_alive, .peak_bytes = peak_bytes, .allocations = allocations
+    };
 }

@@ -2,6 +2,7 @@
 #ifndef LOCKSTEP_TRAIN_DIFF_PARTS_H
 #define LOCKSTEP_TRAIN_DIFF_PARTS_H
 
+#include "lockstep/config.h"
 #include "lockstep/error.h"
 
 #include <jansson.h>
@@ -39,5 +40,11 @@ char *value_text(char buffer[VALUE_SIZE], const json_t *value);
 
 /* Prints the settings that differ, as context for everything else. */
 void settings_diff(const char *folder_a, const char *folder_b);
+
+/* Calls visit for every setting that differs between a config's text (resolved, YAML) and a config,
+ * in the order of their paths; NULL: it is not there. Name and output are left out. */
+typedef void LeafVisitor(void *context, const char *path, const char *a, const char *b);
+bool leaves_compare(const char *text, const Config *config, LeafVisitor *visit, void *context,
+                    Err *err);
 
 #endif

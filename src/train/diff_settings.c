@@ -48,6 +48,13 @@ static int by_path(const void *left, const void *right)
     return strcmp(a->path, b->path);
 }
 
+static void collect_sorted(Leaves *leaves, const ConfigNode *root)
+{
+    collect(leaves, root);
+    if (leaves->count > 0)
+        qsort(leaves->leaf, leaves->count, sizeof *leaves->leaf, by_path);
+}
+
 static bool leaves_read(Leaves *leaves, const char *folder, Err *err)
 {
     char *text, *path = path_join(folder, "config.yaml");
@@ -60,9 +67,7 @@ static bool leaves_read(Leaves *leaves, const char *folder, Err *err)
     }
     mem_free(path);
     if (ok)
-        collect(leaves, leaves->config.root);
-    if (leaves->count > 0)
-        qsort(leaves->leaf, leaves->count, sizeof *leaves->leaf, by_path);
+        collect_sorted(leaves, leaves->config.root);
     return ok;
 }
 
@@ -75,32 +80,45 @@ static void leaves_free(Leaves *leaves)
         config_free(&leaves->config);
 }
 
-static void print_leaf(size_t *shown, const char *path, const char *a, const char *b)
-{
-    if (*shown == 0)
-        log_out("settings that differ:");
-    if ((*shown)++ < SHOWN_MAX)
-        log_out("  %-28s A %-16s B %s", path, a, b);
-}
-
 /* Both lists are sorted: one pass, as in a merge. */
-static size_t print_differences(const Leaves *a, const Leaves *b)
+static void compare_leaves(const Leaves *a, const Leaves *b, LeafVisitor *visit, void *context)
 {
-    size_t i = 0, j = 0, shown = 0;
+    size_t i = 0, j = 0;
     while (i < a->count || j < b->count) {
         int order = i == a->count   ? 1
                     : j == b->count ? -1
                                     : strcmp(a->leaf[i].path, b->leaf[j].path);
-        if (order < 0)
-            print_leaf(&shown, a->leaf[i].path, a->leaf[i].text, "(not there)");
-        else if (order > 0)
-            print_leaf(&shown, b->leaf[j].path, "(not there)", b->leaf[j].text);
-        else if (strcmp(a->leaf[i].text, b->leaf[j].text) != 0)
-            print_leaf(&shown, a->leaf[i].path, a->leaf[i].text, b->leaf[j].text);
+        const char *text_a = order <= 0 ? a->leaf[i].text : NULL;
+        const char *text_b = order >= 0 ? b->leaf[j].text : NULL;
+        if (order != 0 || strcmp(text_a, text_b) != 0)
+            visit(context, order <= 0 ? a->leaf[i].path : b->leaf[j].path, text_a, text_b);
         i += order <= 0;
         j += order >= 0;
     }
-    return shown;
+}
+
+bool leaves_compare(const char *text, const Config *config, LeafVisitor *visit, void *context,
+                    Err *err)
+{
+    Leaves a = { 0 }, b = { 0 };
+    bool ok = config_parse(&a.config, "config", text, strlen(text), err);
+    if (ok) {
+        collect_sorted(&a, a.config.root);
+        collect_sorted(&b, config->root);
+        compare_leaves(&a, &b, visit, context);
+    }
+    leaves_free(&a);
+    leaves_free(&b);
+    return ok;
+}
+
+static void print_leaf(void *context, const char *path, const char *a, const char *b)
+{
+    size_t *shown = context;
+    if (*shown == 0)
+        log_out("settings that differ:");
+    if ((*shown)++ < SHOWN_MAX)
+        log_out("  %-28s A %-16s B %s", path, a ? a : "(not there)", b ? b : "(not there)");
 }
 
 void settings_diff(const char *folder_a, const char *folder_b)
@@ -109,7 +127,8 @@ void settings_diff(const char *folder_a, const char *folder_b)
     Err err;
     bool ok = leaves_read(&a, folder_a, &err) && leaves_read(&b, folder_b, &err);
     if (ok) {
-        size_t shown = print_differences(&a, &b);
+        size_t shown = 0;
+        compare_leaves(&a, &b, print_leaf, &shown);
         if (shown > SHOWN_MAX)
             log_out("  and %zu more", shown - SHOWN_MAX);
         if (shown == 0)

@@ -1,6 +1,8 @@
 /* Evaluation: every test sample once, the chunks shared out among the ranks and their sums added in
  * chunk order, so the result is the same bits for any rank count. With test-time augmentation the
  * network sees several views of each image and its outputs are averaged before the loss. */
+#include "watch.h"
+
 #include "lockstep/memory.h"
 #include "lockstep/trainer.h"
 
@@ -112,9 +114,11 @@ static Tally evaluate(Trainer *t, Tta tta)
     const size_t *bounds = t->chunk_bounds + comm_rank(t->comm);
     model_bind(&t->model, trainer_final_weights(t), NULL);
     model_begin_step(&t->model, 0);
-    for (size_t c = bounds[0]; c < bounds[1]; c++) /* this rank's chunks */
+    for (size_t c = bounds[0]; c < bounds[1]; c++) { /* this rank's chunks */
+        watch_note(t->watch, t->step, WATCH_EVALUATE, (int)c);
         t->chunk_tallies[c] = tta == TTA_NONE ? evaluate_chunk(t, (int64_t)c)
                                               : evaluate_views(t, (int64_t)c, &view_lists[tta]);
+    }
     comm_allgather(t->comm, t->chunk_tallies, t->chunk_bounds, sizeof *t->chunk_tallies);
     return add_chunks(t);
 }

@@ -196,6 +196,10 @@ bool meta_write(const char *path, int argc, char *const *argv, const char *hosts
     json_object_set_new(meta, "program", program_value());
     if (facts)
         json_object_set_new(meta, "digests", digests_value(facts));
+    if (facts && facts->resumes > 0)
+        json_object_set_new(meta, "resumed",
+                            json_pack("{s:I, s:I}", "times", (json_int_t)facts->resumes, "step",
+                                      (json_int_t)facts->resumed_step));
     json_object_set_new(meta, "environment", sorted(environment_value()));
     char *text = json_dumps(meta, JSON_INDENT(2));
     expect(text);

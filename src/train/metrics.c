@@ -2,10 +2,13 @@
  * is one write to each file, so a run that is killed keeps every line it has logged. */
 #include "run_parts.h"
 
+#include "lockstep/memory.h"
 #include "lockstep/version.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -24,6 +27,61 @@ bool metrics_open(Metrics *metrics, const char *folder, Err *err)
         return false;
     }
     output_write(&metrics->csv, csv_header, strlen(csv_header), 0);
+    return true;
+}
+
+/* ---- going on ---- */
+
+/* Does the run keep this line of metrics.jsonl when it goes on from `step`? */
+static bool keeps_json(const char *line, int64_t step)
+{
+    json_t *record = json_loads(line, 0, NULL);
+    const char *event = json_string_value(json_object_get(record, "event"));
+    bool kept = event && strcmp(event, "end") != 0 &&
+                json_integer_value(json_object_get(record, "step")) <= step;
+    json_decref(record);
+    return kept;
+}
+
+/* "step,40,...": the header has no number there. */
+static bool keeps_csv(const char *line, int64_t step)
+{
+    const char *comma = strchr(line, ',');
+    return comma && strtoll(comma + 1, NULL, 10) <= step;
+}
+
+/* Bytes of the whole lines before the first that is not kept; 0 if there is no file. */
+static int64_t kept_bytes(const char *folder, const char *name, int64_t step,
+                          bool (*keeps)(const char *line, int64_t step))
+{
+    char *path = path_join(folder, name), *line = NULL;
+    size_t size = 0;
+    int64_t bytes = 0;
+    ssize_t length;
+    FILE *file = fopen(path, "re");
+    while (file && (length = getline(&line, &size, file)) > 0 && line[length - 1] == '\n' &&
+           keeps(line, step))
+        bytes += length;
+    if (file)
+        fclose(file);
+    free(line);
+    mem_free(path);
+    return bytes;
+}
+
+bool metrics_resume(Metrics *metrics, const char *folder, int64_t step, Err *err)
+{
+    int64_t jsonl = kept_bytes(folder, "metrics.jsonl", step, keeps_json);
+    int64_t csv = kept_bytes(folder, "metrics.csv", step, keeps_csv);
+    *metrics = (Metrics){ 0 };
+    if (!output_resume(&metrics->jsonl, folder, "metrics.jsonl", jsonl, err))
+        return false;
+    if (!output_resume(&metrics->csv, folder, "metrics.csv", csv, err)) {
+        output_close(&metrics->jsonl, NULL);
+        return false;
+    }
+    if (csv == 0)
+        output_write(&metrics->csv, csv_header, strlen(csv_header), 0);
     return true;
 }
 
@@ -58,6 +116,34 @@ void metrics_start(Metrics *metrics, const char *name)
     json_add_text(&json, "name", strlen(name) < LINE_SIZE / 8 ? name : "");
     json_add_text(&json, "version", version_string());
     json_add_text(&json, "time", time_text(time_now, sizeof time_now, time(NULL)));
+    write_json(metrics, &json);
+}
+
+void metrics_resumed(Metrics *metrics, int64_t step, int64_t resumes, int ranks)
+{
+    char line[LINE_SIZE], time_now[32];
+    JsonText json;
+    json_start(&json, line, sizeof line, false);
+    json_add_text(&json, "event", "resume");
+    json_add_integer(&json, "step", step);
+    json_add_integer(&json, "resumes", resumes);
+    json_add_integer(&json, "ranks", ranks);
+    json_add_text(&json, "version", version_string());
+    json_add_text(&json, "time", time_text(time_now, sizeof time_now, time(NULL)));
+    write_json(metrics, &json);
+}
+
+void metrics_checkpoint(Metrics *metrics, const CheckpointRecord *record)
+{
+    char line[LINE_SIZE];
+    JsonText json;
+    json_start(&json, line, sizeof line, false);
+    json_add_text(&json, "event", "checkpoint");
+    json_add_integer(&json, "step", record->step);
+    json_add_integer(&json, "bytes", record->bytes);
+    json_add_fixed(&json, "pause_s", record->pause, 6);
+    json_add_fixed(&json, "write_s", record->seconds, 6);
+    json_add_fixed(&json, "mb_per_s", 1e-6 * (double)record->bytes / record->seconds, 1);
     write_json(metrics, &json);
 }
 

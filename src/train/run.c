@@ -1,5 +1,6 @@
 /* A run folder: made, filled and closed. Rank 0 does the work; the others hold a Run without files,
  * so that the training loop reads the same on every rank. */
+#include "checkpoint_parts.h"
 #include "run_parts.h"
 
 #include "lockstep/log.h"
@@ -30,11 +31,16 @@ static const char *const run_files[] = {
     "metrics.jsonl",
     "metrics.csv",
     "summary.json",
+    "watch.bin",
     "config.yaml.tmp",
     "meta.json.tmp",
     "summary.json.tmp",
     "ckpt/final.safetensors",
     "ckpt/final.safetensors.tmp",
+    "ckpt/latest",
+    "ckpt/latest.tmp",
+    "ckpt/best",
+    "ckpt/best.tmp",
 };
 
 static bool is_events(const char *name)
@@ -69,10 +75,24 @@ static bool remove_events(const char *folder, Err *err)
     return ok;
 }
 
+static bool remove_checkpoints(const char *folder, Err *err)
+{
+    size_t count;
+    bool ok = true;
+    int64_t *steps = checkpoint_list(folder, &count);
+    for (size_t i = 0; ok && i < count; i++) {
+        char path[CHECKPOINT_PATH];
+        ok = checkpoint_remove(checkpoint_path(path, folder, steps[i]), err);
+    }
+    mem_free(steps);
+    checkpoint_clean(folder, true);
+    return ok;
+}
+
 /* Only what a run makes: a folder may hold notes, plots or another program's files. */
 static bool remove_run(const char *folder, Err *err)
 {
-    bool ok = remove_events(folder, err);
+    bool ok = remove_events(folder, err) && remove_checkpoints(folder, err);
     for (size_t i = 0; ok && i < sizeof run_files / sizeof *run_files; i++)
         ok = remove_file(folder, run_files[i], err);
     return ok;
@@ -148,24 +168,71 @@ static bool open_files(Run *run, const Settings *settings, bool force, Err *err)
     return true;
 }
 
-Run *run_open(Comm *comm, const Settings *settings, bool force, Err *err)
+/* summary.json says that a run has ended: this one has not. */
+static bool reopen_files(Run *run, const Settings *settings, int64_t step, Err *err)
+{
+    checkpoint_set_aside(run->folder, step);
+    checkpoint_clean(run->folder, false);
+    if (!remove_file(run->folder, "summary.json", err) ||
+        !remove_file(run->folder, "ckpt/final.safetensors", err) ||
+        !metrics_resume(&run->metrics, run->folder, step, err))
+        return false;
+    if (settings->log.tensorboard && !open_board(run, err)) {
+        output_close(&run->metrics.jsonl, NULL);
+        output_close(&run->metrics.csv, NULL);
+        return false;
+    }
+    if (run->board)
+        tensorboard_restart(run->board, step + 1);
+    return true;
+}
+
+static Run *run_new(Comm *comm, const Settings *settings)
+{
+    Run *run = mem_new(Run);
+    run->folder = path_join(settings->folder, settings->name);
+    run->writes = comm_rank(comm) == 0;
+    return run;
+}
+
+/* What rank 0 knows, everybody knows; frees the run if it could not be opened. */
+static Run *agree(Comm *comm, Run *run, bool ok, Err *err)
 {
     struct {
         bool ok;
         Err err;
-    } answer = { .ok = true };
-    Run *run = mem_new(Run);
-    run->folder = path_join(settings->folder, settings->name);
-    run->writes = comm_rank(comm) == 0;
-    if (run->writes)
-        answer.ok = open_files(run, settings, force, &answer.err);
+    } answer = { .ok = ok, .err = *err };
     comm_broadcast(comm, &answer, sizeof answer, 0);
     if (answer.ok)
         return run;
-    err_set(err, "%s", answer.err.text);
+    *err = answer.err;
     mem_free(run->folder);
     mem_free(run);
     return NULL;
+}
+
+Run *run_open(Comm *comm, const Settings *settings, bool force, Err *err)
+{
+    Run *run = run_new(comm, settings);
+    Err problem = { .text = "" };
+    bool ok = !run->writes || open_files(run, settings, force, &problem);
+    run = agree(comm, run, ok, &problem);
+    if (!run)
+        err_set(err, "%s", problem.text);
+    return run;
+}
+
+Run *run_resume(Comm *comm, const Settings *settings, int64_t step, int64_t resumes, Err *err)
+{
+    Run *run = run_new(comm, settings);
+    Err problem = { .text = "" };
+    bool ok = !run->writes || reopen_files(run, settings, step, &problem);
+    run = agree(comm, run, ok, &problem);
+    if (!run)
+        err_set(err, "%s", problem.text);
+    else if (run->writes)
+        metrics_resumed(&run->metrics, step, resumes, comm_size(comm));
+    return run;
 }
 
 const char *run_folder(const Run *run)
@@ -267,6 +334,27 @@ void run_log_eval(Run *run, const EvalRecord *record)
         tensorboard_scalar(run->board, "eval/perplexity", record->step, now,
                            perplexity(record->loss));
     tensorboard_flush(run->board);
+}
+
+void run_log_checkpoint(Run *run, const CheckpointRecord *record)
+{
+    if (run->writes)
+        metrics_checkpoint(&run->metrics, record);
+}
+
+void run_sync(Run *run)
+{
+    if (run->metrics.jsonl.path)
+        fdatasync(run->metrics.jsonl.fd);
+    if (run->metrics.csv.path)
+        fdatasync(run->metrics.csv.fd);
+}
+
+void run_note_failure(Run *run, const Err *err)
+{
+    if (!run->failed)
+        run->first_error = *err;
+    run->failed = run->writes;
 }
 
 void run_write_summary(Run *run, const Summary *summary)

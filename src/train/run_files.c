@@ -45,17 +45,24 @@ bool folder_make(const char *path, Err *err)
     return ok && folder_make_one(path, err);
 }
 
-bool output_open(Output *output, const char *folder, const char *name, Err *err)
+bool output_resume(Output *output, const char *folder, const char *name, int64_t keep, Err *err)
 {
     char *path = path_join(folder, name);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
-    if (fd < 0) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (fd < 0 || (ftruncate(fd, (off_t)keep) != 0 && errno != EINVAL)) { /* EINVAL: a device */
         err_set(err, "%s: cannot write: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
         mem_free(path);
         return false;
     }
-    *output = (Output){ .path = path, .fd = fd };
+    *output = (Output){ .path = path, .fd = fd, .bytes = keep };
     return true;
+}
+
+bool output_open(Output *output, const char *folder, const char *name, Err *err)
+{
+    return output_resume(output, folder, name, 0, err);
 }
 
 /* All of data; false with errno set. */

@@ -28,6 +28,9 @@ typedef struct Output {
 } Output;
 
 bool output_open(Output *output, const char *folder, const char *name, Err *err);
+
+/* A file that is there goes on behind its first `keep` bytes. */
+bool output_resume(Output *output, const char *folder, const char *name, int64_t keep, Err *err);
 void output_write(Output *output, const void *data, size_t bytes, int64_t records);
 bool output_close(Output *output, Err *err); /* false if records were lost; frees path */
 
@@ -72,7 +75,12 @@ typedef struct Metrics {
 } Metrics;
 
 bool metrics_open(Metrics *metrics, const char *folder, Err *err);
+
+/* Opens the files of a run that goes on from `step`, without the records of later steps. */
+bool metrics_resume(Metrics *metrics, const char *folder, int64_t step, Err *err);
 void metrics_start(Metrics *metrics, const char *name);
+void metrics_resumed(Metrics *metrics, int64_t step, int64_t resumes, int ranks);
+void metrics_checkpoint(Metrics *metrics, const CheckpointRecord *record);
 void metrics_step(Metrics *metrics, const StepRecord *record);
 void metrics_eval(Metrics *metrics, const EvalRecord *record);
 void metrics_end(Metrics *metrics, const Summary *summary);
@@ -92,6 +100,11 @@ bool meta_write(const char *path, int argc, char *const *argv, const char *hosts
 
 /* ISO 8601 in UTC, "2025-01-31T12:00:00Z". */
 char *time_text(char *buffer, size_t size, int64_t unix_seconds);
+
+/* ---- tensorboard.c ---- */
+
+/* Tells readers to forget events of this step and later ones in older files. */
+void tensorboard_restart(TensorBoard *board, int64_t step);
 
 /* ---- progress.c ---- */
 

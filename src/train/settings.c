@@ -34,6 +34,9 @@ static const Option train_options[] = {
       "length of the training in passes over the training set; this or steps" },
     { "steps", OPTION_INT, OPTION_AT(TrainSettings, steps), 1, 1e12, NULL, "",
       "length of the training in optimizer steps; this or epochs" },
+    { "weights", OPTION_STRING, OPTION_AT(TrainSettings, weights), 0, 0, NULL, "",
+      "safetensors file with the start values of all weights and running statistics, by their "
+      "names; default: those of the initialisers" },
     { "grow", OPTION_NODE, OPTION_AT(TrainSettings, grow), 0, 0, NULL, "",
       "larger batches later on, such as [{at: 30ep, batch: 1024}]: more lanes of the same size; "
       "see schedule.on_growth" },
@@ -87,6 +90,11 @@ static const Option comm_options[] = {
       "sharded",
       "sharded: every rank updates its slice of the weights and has the optimizer state of that; "
       "replicated: every rank updates a copy of all weights; the bits are the same" },
+    { "warn_after", OPTION_FLOAT, OPTION_AT(CommSettings, warn_after), 0, 1e9, NULL, "60",
+      "seconds without a step's progress on any rank after which a warning names the ranks that "
+      "have not arrived; 0: never" },
+    { "abort_after", OPTION_FLOAT, OPTION_AT(CommSettings, abort_after), 0, 1e9, NULL, "600",
+      "seconds after which the job is ended with exit code 6; 0: never" },
     { "overlap", OPTION_CHOICE, OPTION_AT(CommSettings, overlap), 0, 0, "off|polling|thread",
       "thread",
       "between hosts the sum travels while backward is at earlier layers, moved by a thread of its "
@@ -113,6 +121,26 @@ static const Option comm_options[] = {
     OPTION_END,
 };
 
+static const Option checkpoint_options[] = {
+    { "every", OPTION_SPAN, OPTION_AT(CheckpointSettings, every), 0, 0, NULL, "0",
+      "how often a checkpoint is written, in steps, epochs or samples; 0: not by these" },
+    { "minutes", OPTION_FLOAT, OPTION_AT(CheckpointSettings, minutes), 0, 1e6, NULL, "15",
+      "the most minutes between two checkpoints, by rank 0's clock; 0: not by time" },
+    { "best", OPTION_CHOICE, OPTION_AT(CheckpointSettings, best), 0, 0, "none|loss|accuracy",
+      "none",
+      "write a checkpoint after each evaluation with the best test loss or accuracy so far, and "
+      "keep it until there is a better one" },
+    { "keep", OPTION_INT, OPTION_AT(CheckpointSettings, keep), 1, 1e6, NULL, "3",
+      "how many of the newest checkpoints stay" },
+    { "keep_every", OPTION_INT, OPTION_AT(CheckpointSettings, keep_every), 0, 1e6, NULL, "0",
+      "every so manieth checkpoint stays for good; 0: none" },
+    { "resume", OPTION_CHOICE, OPTION_AT(CheckpointSettings, resume), 0, 0, "never|auto|always",
+      "never",
+      "go on with the run of this name from its newest valid checkpoint: auto starts a new run if "
+      "there is none, always (as --resume) is an error then" },
+    OPTION_END,
+};
+
 const SettingsSection settings_sections[] = {
     { "", "The top level.", top_options },
     { "train", "How much to train, in which batches.", train_options },
@@ -120,6 +148,7 @@ const SettingsSection settings_sections[] = {
     { "log", "What is printed and recorded.", log_options },
     { "compute", "Kernels.", compute_options },
     { "comm", "How ranks exchange gradients and weights.", comm_options },
+    { "checkpoint", "What a run can go on from (docs/checkpoints.md).", checkpoint_options },
     { "data", "The data set: its type, options of all types, and the type's own.",
       loader_common_options },
     { "model", "The network: a list of layers.", model_options },
@@ -133,8 +162,8 @@ const SettingsSection settings_sections[] = {
 };
 
 /* Sections that are read one by one, beside top_options. */
-static const char *const other_sections[] = { "train", "eval",      "log",      "compute", "comm",
-                                              "loss",  "optimizer", "schedule", NULL };
+static const char *const other_sections[] = { "train",      "eval", "log",       "compute",  "comm",
+                                              "checkpoint", "loss", "optimizer", "schedule", NULL };
 
 /* ---- checks that a table cannot say ---- */
 
@@ -288,6 +317,7 @@ bool settings_read(Settings *settings, Err *err)
         !read_section(settings, "log", log_options, &settings->log, err) ||
         !read_section(settings, "compute", compute_options, &settings->compute, err) ||
         !read_section(settings, "comm", comm_options, &settings->comm, err) ||
+        !read_section(settings, "checkpoint", checkpoint_options, &settings->checkpoint, err) ||
         !check_lanes(settings, err) || !check_isa(settings, err) ||
         !check_bf16_kernel(settings, err))
         return false;

@@ -152,13 +152,39 @@ void tensorboard_flush(TensorBoard *board)
     board->records = 0;
 }
 
+/* Event: session_log = 7. SessionLog: status = 1 (enum), START = 1. */
+void tensorboard_restart(TensorBoard *board, int64_t step)
+{
+    static const char start[] = { 1 << 3 | WIRE_VARINT, 1 };
+    Message event = { 0 };
+    put_double(&event, 1, (double)time(NULL));
+    put_field(&event, 2, WIRE_VARINT);
+    put_varint(&event, (uint64_t)step);
+    put_block(&event, 7, start, sizeof start);
+    put_record(board, &event);
+    tensorboard_flush(board);
+}
+
+/* Readers take files in the order of their names; a run that is resumed within a second has one
+ * already. */
+static time_t free_second(const char *folder, const char *host, char *name, size_t size)
+{
+    for (time_t now = time(NULL);; now++) {
+        snprintf(name, size, "events.out.tfevents.%lld.%s", (long long)now, host);
+        char *path = path_join(folder, name);
+        bool taken = access(path, F_OK) == 0;
+        mem_free(path);
+        if (!taken)
+            return now;
+    }
+}
+
 TensorBoard *tensorboard_open(const char *folder, Err *err)
 {
     char name[384], host[256] = "";
-    time_t now = time(NULL);
     if (gethostname(host, sizeof host - 1) != 0 || host[0] == '\0')
         strcpy(host, "localhost");
-    snprintf(name, sizeof name, "events.out.tfevents.%lld.%s", (long long)now, host);
+    time_t now = free_second(folder, host, name, sizeof name);
     TensorBoard *board = mem_new(TensorBoard);
     if (!output_open(&board->output, folder, name, err)) {
         mem_free(board);

@@ -1,10 +1,12 @@
 /* A training step, from samples to weights, and the loop around it. Read this file first. */
 #include "lockstep/trainer.h"
 #include "growth.h"
+#include "lockstep/checkpoint.h"
 #include "lockstep/clock.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
 #include "statistics.h"
+#include "watch.h"
 
 #include <math.h>
 #include <signal.h>
@@ -42,9 +44,11 @@ void trainer_passed(void *trainer, int node)
 static void run_lane(Trainer *t, float *w, int64_t step, int lane)
 {
     float *gradient = reducer_lane(t->reducer);
+    watch_note(t->watch, step + 1, WATCH_LANES, lane);
     const Batch *batch = loader_lane(&t->loader, step, lane);
     lap(t, PHASE_LOAD);
-    t->reports[lane] = (LaneReport){ .stop = stop_requested };
+    t->reports[lane] =
+        (LaneReport){ .stop = stop_requested, .save = t->save_wanted, .written = t->written };
     if (batch->count == 0) { /* behind the end of a short batch */
         memset(gradient, 0, t->model.layout.n * sizeof *gradient);
         return;
@@ -81,6 +85,8 @@ static void gather_reports(Trainer *t)
     t->tally.correct = sum_lanes(t, offsetof(LaneReport, tally.correct));
     t->tally.count = sum_lanes(t, offsetof(LaneReport, tally.count));
     t->stop = sum_lanes(t, offsetof(LaneReport, stop)) > 0;
+    t->save = sum_lanes(t, offsetof(LaneReport, save)) > 0;
+    t->all_written = (int)sum_lanes(t, offsetof(LaneReport, written)) == t->lanes.count;
 }
 
 /* All block digests from those of this rank's slice. */
@@ -129,6 +135,11 @@ static void publish(Trainer *t, const SharedMemory *shared, float *arena)
         comm_barrier(t->group);
     else if (t->settings->comm.update == UPDATE_SHARDED)
         comm_publish(&t->slices, arena);
+}
+
+void trainer_publish(Trainer *t)
+{
+    publish(t, t->shared, t->w);
 }
 
 float *trainer_final_weights(Trainer *t)
@@ -188,6 +199,7 @@ Gradient trainer_gradient(Trainer *t, float *w, int64_t step)
         lap(t, PHASE_FOLD);
     }
     comm_computed(t->comm);
+    watch_note(t->watch, step + 1, WATCH_EXCHANGE, 0);
     return reduce(t);
 }
 
@@ -212,6 +224,7 @@ StepOutcome trainer_step(Trainer *t)
     if (!isfinite(t->tally.loss))
         return STEP_DIVERGED;
 
+    watch_note(t->watch, t->step + 1, WATCH_UPDATE, 0);
     t->rates = (Rates){ .lr = schedule_lr(&t->schedule, t->step),
                         .step = t->step,
                         .momentum = schedule_momentum(&t->schedule, t->step),
@@ -230,6 +243,7 @@ StepOutcome trainer_step(Trainer *t)
     t->digest = complete_digest(t);
     extend_trajectory(t);
     lap(t, PHASE_DIGEST);
+    watch_note(t->watch, t->step, WATCH_PUBLISH, 0);
     publish(t, t->shared, t->w); /* every rank sees the new weights */
     lap(t, PHASE_EXCHANGE);
     return STEP_OK;
@@ -322,38 +336,70 @@ static Summary summary(const Trainer *t, const char *status)
                       .parameters = (int64_t)t->model.layout.trained };
 }
 
+/* True if the evaluation is the best so far by what checkpoint.best asks for. */
+static bool note_eval(Trainer *t, const EvalRecord *eval)
+{
+    History *history = &t->history;
+    double loss = history->best_loss, best_accuracy = history->best_accuracy;
+    history->test_loss = eval->loss;
+    history->test_accuracy = eval->accuracy;
+    history->best_accuracy = fmax(best_accuracy, eval->accuracy);
+    history->best_loss = fmin(loss, eval->loss);
+    switch ((Best)t->settings->checkpoint.best) {
+    case BEST_NONE:
+        break;
+    case BEST_LOSS:
+        return isnan(loss) || eval->loss < loss;
+    case BEST_ACCURACY:
+        return eval->accuracy > best_accuracy;
+    }
+    return false;
+}
+
+/* True: the best so far. */
+static bool evaluate_now(Trainer *t, Run *run, Progress *progress, double start)
+{
+    double now = clock_seconds() - start;
+    EvalRecord eval = eval_record(t, start);
+    t->history.evaluating += eval.seconds - now;
+    t->history.owes_eval = false;
+    run_log_eval(run, &eval);
+    progress_eval(progress, &eval);
+    return note_eval(t, &eval);
+}
+
 static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Summary *result)
 {
     Span eval_every = t->settings->eval.every, log_every = t->settings->log.metrics;
-    double start = clock_seconds(), evaluating = 0;
+    double start = clock_seconds() - t->history.seconds;
     bool diverged = false;
+    if (t->history.owes_eval) /* the last session had no time for it */
+        checkpointer_step(t, run, evaluate_now(t, run, progress, start));
     while (t->step < t->steps && !t->stop) {
         if (batch_plan_at(&t->loader.plan, t->step).position == 0)
             t->epoch_tally = (Tally){ 0 };
         diverged = trainer_step(t) == STEP_DIVERGED;
         if (diverged)
             break;
+        bool best = false;
         add_tally(&t->epoch_tally, t->tally);
         double now = clock_seconds() - start;
-        StepRecord record = step_record(t, now, now - evaluating);
+        StepRecord record = step_record(t, now, now - t->history.evaluating);
         progress_step(progress, &record);
         if (is_due(t, log_every) || t->step == t->steps || t->stop)
             run_log_step(run, &record);
-        if (t->step == t->steps || (is_due(t, eval_every) && !t->stop)) {
-            EvalRecord eval = eval_record(t, start);
-            evaluating += eval.seconds - now;
-            run_log_eval(run, &eval);
-            progress_eval(progress, &eval);
-            result->test_loss = eval.loss;
-            result->test_accuracy = eval.accuracy;
-            result->best_accuracy = fmax(result->best_accuracy, eval.accuracy);
-            result->best_loss = fmin(result->best_loss, eval.loss);
-        }
+        if (t->step == t->steps || (is_due(t, eval_every) && !t->stop))
+            best = evaluate_now(t, run, progress, start);
+        else
+            t->history.owes_eval = is_due(t, eval_every);
+        t->history.seconds = clock_seconds() - start;
+        checkpointer_step(t, run, best);
     }
-    result->seconds = clock_seconds() - start;
-    result->samples_per_second = (double)t->samples / (result->seconds - evaluating);
+    result->seconds = t->history.seconds = clock_seconds() - start;
+    result->samples_per_second = (double)t->samples / (result->seconds - t->history.evaluating);
     if (t->step == t->steps) /* no later step tells what the last one has done */
-        diverged = !isfinite(result->test_loss);
+        diverged = !isfinite(t->history.test_loss);
+    checkpointer_end(t, run, diverged);
     return diverged ? "diverged" : t->step < t->steps ? "interrupted" : "completed";
 }
 
@@ -362,10 +408,10 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
 static void finish_summary(const Trainer *t, Summary *result, const char *status)
 {
     Summary final = summary(t, status);
-    final.test_loss = result->test_loss;
-    final.test_accuracy = result->test_accuracy;
-    final.best_accuracy = result->best_accuracy;
-    final.best_loss = result->best_loss;
+    final.test_loss = t->history.test_loss;
+    final.test_accuracy = t->history.test_accuracy;
+    final.best_accuracy = t->history.best_accuracy;
+    final.best_loss = t->history.best_loss;
     final.seconds = result->seconds;
     final.samples_per_second = result->samples_per_second;
     final.tokens_per_second = result->samples_per_second * sample_tokens(t);
@@ -378,8 +424,12 @@ static void finish_summary(const Trainer *t, Summary *result, const char *status
 int trainer_run(Trainer *t, Run *run, Summary *result)
 {
     Progress *progress = progress_new(t->steps, &t->loader.plan, t->settings->log.every);
+    if (comm_size(t->comm) > 1)
+        t->watch = watch_start(t->comm, run_folder(run), &t->settings->comm);
     *result = summary(t, "running");
     const char *status = train_to_the_end(t, run, progress, result);
+    watch_free(t->watch);
+    t->watch = NULL;
     progress_free(progress);
     finish_summary(t, result, status);
     trainer_say_memory(t);

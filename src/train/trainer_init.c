@@ -1,12 +1,14 @@
 /* Building a trainer: settings -> lanes, data, network, initial weights, optimizer, schedule. */
 #include "growth.h"
 #include "lockstep/bf16.h"
+#include "lockstep/checkpoint.h"
 #include "lockstep/clock.h"
 #include "lockstep/cpu.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
 #include "lockstep/trainer.h"
 #include "lockstep/version.h"
+#include "lockstep/weights.h"
 
 #include <gnu/libc-version.h>
 #include <math.h>
@@ -81,6 +83,15 @@ static void read_sample(void *loader, int64_t sample, float *x)
     loader_train_sample(loader, sample, x);
 }
 
+/* Of the initialisers; then, if there is one, those of a file in their place. */
+static bool start_values(Trainer *t, Err *err)
+{
+    const char *file = t->settings->train.weights;
+    return model_initialize(&t->model, (uint64_t)t->settings->seed, t->w, err) &&
+           (file[0] == '\0' || weights_read(file, &t->model.layout, t->w, NULL, err) ||
+            err_prefix(err, "train.weights: "));
+}
+
 /* On several hosts the ranks of each are a group, if they may share memory. */
 static void find_group(Trainer *t)
 {
@@ -123,8 +134,8 @@ static bool init_weights(Trainer *t, Err *err)
     allocate_weights(t);
     t->model.samples = (SampleSource){ read_sample, &t->loader, t->loader.train.count };
     if (!t->settings->dry_run && (!t->shared || comm_rank(t->group) == 0))
-        answer.ok = model_initialize(&t->model, (uint64_t)t->settings->seed, t->w, &answer.err);
-    comm_broadcast(t->group, &answer, sizeof answer, 0);
+        answer.ok = start_values(t, &answer.err);
+    answer.ok = comm_all_ok(t->comm, answer.ok, &answer.err);
     comm_barrier(t->comm); /* nobody reads them before they are there */
     return answer.ok || err_set(err, "%s", answer.err.text);
 }
@@ -243,6 +254,7 @@ static void allocate_scratch(Trainer *t)
     for (int i = 0; i < 3; i++)
         most = longest[i] > most ? longest[i] : most;
     comm_reserve_board(t->group, most);
+    t->checkpointer = checkpointer_new(t);
 }
 
 /* Everything that a step needs. A dry run comes here too, and reserves what a run allocates. */
@@ -281,7 +293,13 @@ void trainer_write_timeline(Trainer *t)
 
 bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Err *err)
 {
-    *t = (Trainer){ .settings = settings, .comm = comm, .group = comm };
+    *t = (Trainer){ .settings = settings,
+                    .comm = comm,
+                    .group = comm,
+                    .history = { .test_loss = (double)NAN,
+                                 .test_accuracy = -1,
+                                 .best_loss = (double)NAN,
+                                 .best_accuracy = -1 } };
     *exit_code = EXIT_USAGE;
     comm_set_share(comm, settings->comm.memory == MEMORY_AUTO);
     if (!settings_apply_comm(&settings->comm, comm, err))
@@ -298,6 +316,8 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
 
 void trainer_free(Trainer *t)
 {
+    comm_reserve_board(t->comm, 0);
+    checkpointer_free(t->checkpointer);
     comm_reserve_board(t->group, 0);
     reducer_free(t->reducer);
     optimizer_free(&t->optimizer);

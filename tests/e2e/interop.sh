@@ -28,3 +28,26 @@ mv new.safetensors runs/a/ckpt/final.safetensors
 after=$("$lockstep" eval runs/a) || fail "eval of weights written by another program"
 [ "${before%, step *}" = "${after%, step *}" ] || fail "eval: '$before' became '$after'"
 echo "$after"
+
+# Checkpoints. PyTorch and NumPy are Debian's, so its Python is the one to ask.
+[ -x /usr/bin/python3 ] && python=/usr/bin/python3
+mpi 3 "$lockstep" train net.yaml name=c checkpoint.every=4 -q || fail "training with checkpoints"
+mkdir out
+"$lockstep" ckpt export runs/c step-16 --out plain.safetensors || fail "export"
+"$lockstep" ckpt export runs/c step-16 --out npy || fail "export to npy"
+"$python" -B "$here/../interop/checkpoints.py" runs/c/ckpt/step-16 plain.safetensors npy out
+code=$?
+[ $code -ne 77 ] || exit 0
+[ $code -eq 0 ] || fail "checkpoints.py"
+for kind in half brain; do
+    [ -e out/$kind.safetensors ] || continue
+    "$lockstep" ckpt import out/$kind.safetensors --out $kind.safetensors || fail "import: $kind"
+    "$python" -B "$here/../interop/imported.py" $kind.safetensors out/$kind.npz || fail "$kind"
+done
+
+# Doubles that are floats come back as those: a new run starts with the weights of the old one.
+"$lockstep" ckpt import out/double.safetensors --out start.safetensors || fail "import: double"
+"$lockstep" train net.yaml name=d -q train.weights=start.safetensors train.steps=1 || fail "start"
+before=$("$lockstep" eval runs/c --checkpoint step-16) || fail "eval of a checkpoint"
+after=$("$lockstep" eval runs/c --checkpoint start.safetensors) || fail "eval of an import"
+[ "${before%, step *}" = "${after%, step *}" ] || fail "eval: '$before' became '$after'"

@@ -82,8 +82,8 @@ START_TEST(test_unknown)
                                "augmentations, collectives, config)");
     ck_assert(!list_print("config", "nothing", &err));
     ck_assert_str_eq(err.text,
-                     "unknown config section \"nothing\" (train, eval, log, compute, comm, data, "
-                     "model, loss, optimizer, schedule)");
+                     "unknown config section \"nothing\" (train, eval, log, compute, comm, "
+                     "checkpoint, data, model, loss, optimizer, schedule)");
 }
 END_TEST
 

@@ -1,0 +1,186 @@
+/* What a trainer saves, as one list of tensors that is the same on every rank: the network's by
+ * their plain names in one file, the optimizer's state in another. */
+#include "checkpoint_parts.h"
+
+#include "lockstep/memory.h"
+#include "lockstep/version.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the files are little-endian");
+
+const char *const checkpoint_files[CHECKPOINT_FILES] = { "model.safetensors",
+                                                         "optimizer.safetensors" };
+
+static void add(Pieces *pieces, Piece piece)
+{
+    mem_grow(&pieces->piece, pieces->count, &pieces->capacity, sizeof piece);
+    piece.item = tensor_type_bytes(piece.type);
+    piece.offset = pieces->data_bytes[piece.file];
+    pieces->data_bytes[piece.file] += piece.total * piece.item;
+    pieces->piece[pieces->count++] = piece;
+}
+
+/* The part of a tensor that lies in the slice; `arena` is indexed from the start of the whole
+ * arena. */
+static void set_part(Piece *piece, const LayoutTensor *tensor, Slice slice, float *arena)
+{
+    size_t lo = slice.lo > tensor->offset ? slice.lo : tensor->offset;
+    size_t end = tensor->offset + tensor->n, hi = slice.hi < end ? slice.hi : end;
+    piece->total = tensor->n;
+    if (lo >= hi)
+        return;
+    piece->first = lo - tensor->offset;
+    piece->count = hi - lo;
+    piece->data = (char *)(arena + lo);
+}
+
+static void set_shape(Piece *piece, const LayoutTensor *tensor)
+{
+    piece->ndim = tensor->ndim;
+    for (int i = 0; i < tensor->ndim; i++)
+        piece->shape[i] = tensor->shape[i];
+}
+
+static void add_model(Pieces *pieces, Trainer *t)
+{
+    for (int i = 0; i < t->model.layout.count; i++) {
+        const LayoutTensor *tensor = &t->model.layout.tensors[i];
+        Piece piece = { .type = "F32", .file = FILE_MODEL };
+        snprintf(piece.name, sizeof piece.name, "%s", tensor->name);
+        set_shape(&piece, tensor);
+        set_part(&piece, tensor, t->slice, t->w);
+        add(pieces, piece);
+    }
+}
+
+/* Floats of a parameter have the parameter's shape, everything else is a row. */
+static void add_optimizer(Pieces *pieces, Trainer *t)
+{
+    static const char *const types[] = {
+        [BUFFER_FLOAT] = "F32", [BUFFER_DOUBLE] = "F64", [BUFFER_INT64] = "I64"
+    };
+    const Layout *layout = &t->model.layout;
+    OptimizerPiece state;
+    for (int i = 0; optimizer_piece(&t->optimizer, i, &state); i++) {
+        Piece piece = { .type = types[state.type],
+                        .file = FILE_OPTIMIZER,
+                        .ndim = 1,
+                        .shape = { (int64_t)state.total },
+                        .total = state.total,
+                        .first = state.first,
+                        .count = state.count,
+                        .replicated = state.replicated,
+                        .data = state.data };
+        snprintf(piece.name, sizeof piece.name, "%s", state.name);
+        if (state.type == BUFFER_FLOAT && state.tensor >= 0 &&
+            layout->tensors[state.tensor].n == state.total)
+            set_shape(&piece, &layout->tensors[state.tensor]);
+        add(pieces, piece);
+    }
+}
+
+/* What a schedule has seen. */
+static void add_schedule(Pieces *pieces, Trainer *t)
+{
+    Piece piece = { .name = "schedule/state",
+                    .type = "F64",
+                    .file = FILE_OPTIMIZER,
+                    .ndim = 1,
+                    .shape = { SCHEDULE_STATES },
+                    .total = SCHEDULE_STATES,
+                    .count = SCHEDULE_STATES,
+                    .replicated = true,
+                    .data = (char *)t->schedule.state.value };
+    add(pieces, piece);
+}
+
+/* Whole runs of a digest, about as many for each rank, of what all ranks hold. */
+static void set_share(Piece *piece, bool everywhere, int rank, int ranks)
+{
+    uint64_t runs = (piece->total + DIGEST_RUN - 1) / DIGEST_RUN;
+    uint64_t from = runs * (uint64_t)rank / (uint64_t)ranks * DIGEST_RUN;
+    uint64_t to = runs * (uint64_t)(rank + 1) / (uint64_t)ranks * DIGEST_RUN;
+    piece->mine_first = everywhere ? from : piece->first;
+    piece->mine = everywhere ? (to < piece->total ? to : piece->total) - from : piece->count;
+}
+
+char *piece_mine(const Piece *piece)
+{
+    return piece->data + (piece->mine_first - piece->first) * piece->item;
+}
+
+/* Every host holds everything once; the ranks of rank 0's host write it. */
+static bool host_writes(const Trainer *t)
+{
+    return t->group == t->comm ||
+           comm_host_index(t->comm, comm_rank(t->comm)) == comm_host_index(t->comm, 0);
+}
+
+void pieces_collect(Pieces *pieces, Trainer *t)
+{
+    bool everywhere = t->settings->comm.update == UPDATE_REPLICATED;
+    *pieces = (Pieces){ 0 };
+    add_model(pieces, t);
+    add_optimizer(pieces, t);
+    add_schedule(pieces, t);
+    for (size_t i = 0; i < pieces->count; i++) {
+        Piece *piece = &pieces->piece[i];
+        set_share(piece, everywhere || piece->replicated, comm_rank(t->comm), comm_size(t->comm));
+        if (!host_writes(t) && !everywhere && !piece->replicated)
+            piece->mine = 0;
+        pieces->mine += piece->mine * piece->item;
+    }
+}
+
+void pieces_free(Pieces *pieces)
+{
+    mem_free(pieces->piece);
+    *pieces = (Pieces){ 0 };
+}
+
+static json_t *piece_value(const Piece *piece)
+{
+    json_t *shape = json_array();
+    for (int i = 0; i < piece->ndim; i++)
+        json_array_append_new(shape, json_integer(piece->shape[i]));
+    json_int_t begin = (json_int_t)piece->offset;
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", piece->type, "shape", shape, "data_offsets",
+                     begin, begin + (json_int_t)(piece->total * piece->item));
+}
+
+/* A digest is recorded where weights_read looks for that of the whole network. */
+static json_t *metadata_value(int file, int64_t step, uint64_t digest)
+{
+    char step_text[24], digest_text[17];
+    snprintf(step_text, sizeof step_text, "%lld", (long long)step);
+    snprintf(digest_text, sizeof digest_text, "%016llx", (unsigned long long)digest);
+    json_t *metadata = json_pack("{s:s, s:s}", "format", "lockstep", "step", step_text);
+    if (file == FILE_MODEL)
+        json_object_set_new(metadata, "digest", json_string(digest_text));
+    json_object_set_new(metadata, "version", json_string(version_string()));
+    return metadata;
+}
+
+char *pieces_header(const Pieces *pieces, int file, int64_t step, uint64_t digest, size_t *bytes)
+{
+    json_t *header = json_object();
+    json_object_set_new(header, "__metadata__", metadata_value(file, step, digest));
+    for (size_t i = 0; i < pieces->count; i++)
+        if (pieces->piece[i].file == file)
+            json_object_set_new(header, pieces->piece[i].name, piece_value(&pieces->piece[i]));
+    char *json = json_dumps(header, JSON_COMPACT);
+    json_decref(header);
+    expect(json);
+    size_t length = strlen(json);
+    uint64_t padded = (length + 7) / 8 * 8;
+    *bytes = sizeof padded + padded;
+    char *text = mem_alloc(*bytes);
+    memcpy(text, &padded, sizeof padded);
+    memcpy(text + sizeof padded, json, length);
+    memset(text + sizeof padded + length, ' ', padded - length);
+    free(json);
+    return text;
+}

@@ -1,0 +1,39 @@
+#!/bin/sh
+# A rank that is stopped holds all others: the warning and the end name it, the exit code is 6, and
+# the run goes on afterwards to the bits of one that was never stopped.
+# ranks: 3 (its own processes)
+. "$(dirname "$0")/common.sh"
+
+cat >net.yaml <<'YAML'
+data: {type: synthetic, shape: [24], classes: 7, train: 256, test: 64}
+model: {layers: [dense: 32, relu, dense: 7]}
+train: {batch: 64, lanes: 8, steps: 60}
+eval: {every: 0}
+checkpoint: {every: 1st, minutes: 0}
+comm: {warn_after: 3, abort_after: 8}
+YAML
+mpi 2 "$lockstep" train net.yaml name=whole -q || fail "the run that is not stopped"
+
+# shellcheck disable=SC2016 # the ranks' shells expand it
+mpi 3 sh -c 'echo $$ >pid.$OMPI_COMM_WORLD_RANK; exec "$@"' sh \
+    "$lockstep" train net.yaml name=part -q 2>err &
+job=$!
+until [ -d runs/part/ckpt/step-3 ]; do sleep 0.05; done
+frozen=$(cat pid.1)
+kill -STOP "$frozen"
+wait $job
+code=$?
+[ $code -eq 6 ] || { cat err; fail "exit code $code"; }
+for line in 'warning: the ranks have stood still for 3 s' \
+    'lockstep: the ranks have stood still for 8 s'; do
+    grep -q "^$line; rank 1 on .* (pid $frozen) is stopped or gone, last seen in step " err ||
+        { cat err; fail "no line: $line"; }
+done
+"$lockstep" doctor --postmortem runs/part >out || fail "postmortem"
+grep -q "^rank 1 on .* (pid $frozen): last beat " out || { cat out; fail "postmortem of rank 1"; }
+mpi 2 "$lockstep" train net.yaml name=part --resume -q || fail "resume"
+for key in digest trajectory; do
+    [ "$(field runs/part/summary.json $key)" = "$(field runs/whole/summary.json $key)" ] ||
+        fail "$key"
+done
+grep '^lockstep' err
