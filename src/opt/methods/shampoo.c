@@ -36,7 +36,7 @@ static const Option options[] = {
       "first step that is preconditioned" },
     { "period", OPTION_INT, OPTION_AT(ShampooOptions, period), 1, 1e9, NULL, "10",
       "steps between inverse roots" },
-    { "max_dim", OPTION_INT, OPTION_AT(ShampooOptions, max_dim), 1, 46340, NULL, "1024",
+    { "max_dim", OPTION_INT, OPTION_AT(ShampooOptions, max_dim), 1, 32000, NULL, "1024",
       "dimensions above this have no preconditioner" },
     { "graft", OPTION_CHOICE, OPTION_AT(ShampooOptions, graft), 0, 0, "sgd|adagrad|rmsprop|none",
       "sgd", "whose step gives the norm" },

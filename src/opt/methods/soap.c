@@ -30,7 +30,7 @@ static const Option options[] = {
       "added to the root of the second moment" },
     { "period", OPTION_INT, OPTION_AT(SoapOptions, period), 1, 1e9, NULL, "10",
       "steps between new bases" },
-    { "max_dim", OPTION_INT, OPTION_AT(SoapOptions, max_dim), 1, 46340, NULL, "1024",
+    { "max_dim", OPTION_INT, OPTION_AT(SoapOptions, max_dim), 1, 32000, NULL, "1024",
       "dimensions above this keep their own basis" },
     { "vectors", OPTION_BOOL, OPTION_AT(SoapOptions, vectors), 0, 0, NULL, "false",
       "tensors of one dimension have a preconditioner too" },
