@@ -22,8 +22,8 @@ void gemm_double(bool trans_a, bool trans_b, int M, int N, int K, double alpha, 
                 trans_b ? CblasTrans : CblasNoTrans, M, N, K, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
-/* What dsyevd asks for, its ints behind its doubles, and enough for blocks of 64 columns; always the
- * same, so that the blocking is. */
+/* What dsyevd asks for, its ints behind its doubles, and enough for blocks of 64 columns; always
+ * the same, so that the blocking is. */
 static size_t eigen_doubles(int n)
 {
     return 1 + 6 * (size_t)n + 2 * (size_t)n * (size_t)n;
