@@ -20,3 +20,23 @@ field()
 {
     sed -n 's/^ *"'"$2"'": *"\{0,1\}\([^",]*\)"\{0,1\},\{0,1\}$/\1/p' "$1"
 }
+
+# await PID COMMAND...: waits until COMMAND succeeds; fails if process PID ends before that, or
+# after 60 s.
+await()
+{
+    awaited=$1 tries=0
+    shift
+    until "$@" 2>/dev/null; do
+        kill -0 "$awaited" 2>/dev/null || "$@" 2>/dev/null || fail "it ended before: $*"
+        [ $tries -lt 3000 ] || fail "not within 60 s: $*"
+        tries=$((tries + 1))
+        sleep 0.02
+    done
+}
+
+# steps_of RUN N: the run has recorded N steps or more.
+steps_of()
+{
+    [ "$(wc -l <"runs/$1/metrics.csv")" -gt "$2" ]
+}

@@ -163,7 +163,7 @@ has_checkpoint plain && fail "checkpoints nobody asked for"
 
 "$lockstep" train mlp.yaml train.steps=100000 name=stopped eval.every=0 checkpoint.every=0 -q &
 pid=$!
-until [ "$(wc -l 2>/dev/null <runs/stopped/metrics.csv)" -gt 3 ] 2>/dev/null; do sleep 0.1; done
+await $pid steps_of stopped 3
 kill -TERM $pid
 wait $pid || fail "stopped: exit code"
 last=$(field runs/stopped/summary.json steps)
@@ -180,7 +180,7 @@ rm -r runs/part
 # shellcheck disable=SC2086
 "$lockstep" train mlp.yaml $long name=part -q &
 pid=$!
-until [ "$(wc -l 2>/dev/null <runs/part/metrics.csv)" -gt 3 ] 2>/dev/null; do sleep 0.02; done
+await $pid steps_of part 3
 kill -TERM $pid
 wait $pid || fail "plateau: exit code"
 [ "$(field runs/part/summary.json status)" = interrupted ] || fail "plateau: ended too soon"

@@ -9,16 +9,10 @@ model: {layers: [dense: 32, relu, dense: 7]}
 train: {batch: 64, lanes: 8, epochs: 1000000}
 YAML
 
-# running NAME: waits until the run has recorded some steps.
-running()
-{
-    until [ "$(wc -l 2>/dev/null <"runs/$1/metrics.csv")" -gt 3 ] 2>/dev/null; do sleep 0.1; done
-}
-
 for signal in INT TERM; do
     "$lockstep" train long.yaml name="one$signal" log.metrics=1000st eval.every=0 -q &
     pid=$!
-    running "one$signal"
+    await $pid steps_of "one$signal" 3
     kill -$signal $pid
     wait $pid || fail "SIG$signal: exit code $?"
     [ "$(field runs/one$signal/summary.json status)" = interrupted ] ||
@@ -34,7 +28,7 @@ done
 mpi 3 sh -c 'echo $$ >pid.$OMPI_COMM_WORLD_RANK; exec "$0" train long.yaml name=three -q' \
     "$lockstep" &
 job=$!
-running three
+await $job steps_of three 3
 kill -TERM "$(cat pid.1)"
 wait $job || fail "one rank of three: exit code $?"
 [ "$(field runs/three/summary.json status)" = interrupted ] || fail "one rank of three: no summary"
