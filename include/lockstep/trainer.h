@@ -56,6 +56,7 @@ typedef struct Trainer {
     Optimizer optimizer;
     Schedule schedule;
     Reducer *reducer;
+    double wire_scale; /* of gradients in fp16 (wire.h); kept in checkpoints */
     SliceExchange slices;
     Slice slice;                        /* the part of the arena that this rank updates */
     Exchange exchange;                  /* completes what slices make */

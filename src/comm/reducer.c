@@ -56,6 +56,7 @@ struct Reducer {
     Cluster *cluster;              /* what is between groups; NULL: the group is everybody */
     bool lazy;                     /* the last lane is not added to its siblings before the fold */
     ReducerOrder order;
+    size_t rounded; /* floats from the start whose sums are of the wire's format; 0: none */
 
     SharedMemory *shared; /* the buffers of all ranks, or NULL */
     float *memory;        /* this rank's buffers, one after another; owned unless shared */
@@ -178,6 +179,8 @@ static Reducer plan(Comm *comm, const Lanes *lanes, const Layout *layout,
                         .bounds = exchange->float_bounds,
                         .shares = comm_shares(exchange->comm),
                         .buffer_count = deepest_stack(lanes) };
+    if (comm->wire.type != WIRE_FP32)
+        reducer.rounded = layout_statistics(layout);
     for (int64_t width = 1; width < lanes->count; width *= 2) /* a tile for each level */
         reducer.tile_floats += TILE;
     reducer.tile_floats += LAYOUT_BLOCK;
@@ -262,17 +265,28 @@ void reducer_set_order(Reducer *reducer, ReducerOrder order)
     plan_sources(reducer);
 }
 
+/* out = left + right, n floats that begin at float `at` of the arena. */
+static void add(const Reducer *reducer, size_t at, float *out, const float *left,
+                const float *right, size_t n)
+{
+    size_t rest = reducer->rounded > at ? reducer->rounded - at : 0;
+    size_t rounded = rest < n ? rest : n;
+    if (rounded > 0)
+        kernels()->wire_add(&reducer->comm->wire, out, left, right, rounded);
+    if (rounded < n)
+        kernels()->add(out + rounded, left + rounded, right + rounded, n - rounded);
+}
+
 /* stack[bottom] += ... + stack[depth - 1], from the right: the additions of one carry. */
 static void add_down_to(Reducer *reducer, int bottom)
 {
-    const Kernels *k = kernels();
     for (size_t at = 0; at < reducer->layout->n; at += TILE) {
         size_t left = reducer->layout->n - at;
         size_t n = left < TILE ? left : TILE;
         const float *right = reducer->stack[reducer->depth - 1].x + at;
         for (int i = reducer->depth - 2; i >= bottom; i--) {
             float *sum = i == bottom ? reducer->stack[i].x + at : reducer->tiles;
-            k->add(sum, reducer->stack[i].x + at, right, n);
+            add(reducer, at, sum, reducer->stack[i].x + at, right, n);
             right = sum;
         }
     }
@@ -302,6 +316,9 @@ void reducer_add_lane(Reducer *reducer, int lane)
     expect(lane == reducer->lanes->first + reducer->added && lane < reducer->lanes->last);
     reducer->stack[reducer->depth] =
         (Sum){ .node = { .first = lane, .width = 1 }, .x = reducer->buffers[reducer->depth] };
+    if (reducer->lanes->count == 1 && reducer->rounded > 0) /* no sum will round it */
+        kernels()->wire_round(&reducer->comm->wire, reducer->buffers[0], reducer->buffers[0],
+                              reducer->rounded);
     reducer->depth++;
     reducer->added++;
     if (!reducer->lazy || lane + 1 < reducer->lanes->last)
@@ -333,7 +350,6 @@ static void exchange_subtrees(Reducer *reducer)
  * sum goes to `result`, which may be one of the sources: all are read by then. */
 static void fold_tile(Reducer *reducer, size_t at, size_t n, float *result)
 {
-    const Kernels *k = kernels();
     Sum stack[MAX_DEPTH];
     int depth = 0;
     for (int i = 0; i < reducer->source_count; i++) {
@@ -344,7 +360,7 @@ static void fold_tile(Reducer *reducer, size_t at, size_t n, float *result)
             Sum *left = &stack[depth - 2];
             bool last = depth == 2 && i + 1 == reducer->source_count;
             float *out = last ? result : reducer->tiles + (size_t)(depth - 2) * TILE;
-            k->add(out, left->x, stack[depth - 1].x, n);
+            add(reducer, at, out, left->x, stack[depth - 1].x, n);
             *left = (Sum){ .node = join(left->node, stack[depth - 1].node), .x = out };
             depth--;
         }

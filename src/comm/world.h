@@ -52,6 +52,8 @@ struct Comm {
     size_t measured_count, measured_room;
 
     size_t bucket_bytes; /* see comm_set_bucket */
+    Wire wire;           /* see comm_set_wire */
+    double sent_bytes;   /* see comm_sent_bytes */
     bool threads;        /* another thread may call MPI, one at a time */
     bool crowded;        /* there are more ranks than cores: who waits lets others go first */
     Board *board;        /* NULL: none was asked for, or there is no shared memory */

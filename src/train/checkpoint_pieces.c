@@ -1,6 +1,7 @@
 /* What a trainer saves, as one list of tensors that is the same on every rank: the network's by
  * their plain names in one file, the optimizer's state in another. */
 #include "checkpoint_parts.h"
+#include "compression.h"
 
 #include "lockstep/memory.h"
 #include "lockstep/version.h"
@@ -97,6 +98,22 @@ static void add_schedule(Pieces *pieces, Trainer *t)
     add(pieces, piece);
 }
 
+/* The scale of gradients in fp16, where it is found from step to step. */
+static void add_wire(Pieces *pieces, Trainer *t)
+{
+    Piece piece = { .name = "wire/scale",
+                    .type = "F64",
+                    .file = FILE_OPTIMIZER,
+                    .ndim = 1,
+                    .shape = { 1 },
+                    .total = 1,
+                    .count = 1,
+                    .replicated = true,
+                    .data = (char *)&t->wire_scale };
+    if (compression_scales(t))
+        add(pieces, piece);
+}
+
 /* Whole runs of a digest, about as many for each rank, of what all ranks hold. */
 static void set_share(Piece *piece, bool everywhere, int rank, int ranks)
 {
@@ -126,6 +143,7 @@ void pieces_collect(Pieces *pieces, Trainer *t)
     add_model(pieces, t);
     add_optimizer(pieces, t);
     add_schedule(pieces, t);
+    add_wire(pieces, t);
     for (size_t i = 0; i < pieces->count; i++) {
         Piece *piece = &pieces->piece[i];
         set_share(piece, everywhere || piece->replicated, comm_rank(t->comm), comm_size(t->comm));

@@ -7,6 +7,7 @@
 #include "lockstep/precision.h"
 #include "lockstep/schedule.h"
 
+#include <math.h>
 #include <string.h>
 
 #define NAME_MAX_BYTES 100
@@ -106,6 +107,15 @@ static const Option comm_options[] = {
       "list collectives`; the bits are the same" },
     { "table", OPTION_STRING, OPTION_AT(CommSettings, table), 0, 0, NULL, "",
       "file of measurements that auto goes by, written by `lockstep bench comm --tune FILE`" },
+    { "wire", OPTION_CHOICE, OPTION_AT(CommSettings, wire), 0, 0, "fp32|bf16|fp16", "fp32",
+      "number format of gradient sums, also of every lane's; between hosts messages are as wide as "
+      "that; bf16 and fp16 change the trajectory, alike for all ranks and hosts "
+      "(docs/compression.md)" },
+    { "wire_scale", OPTION_FLOAT, OPTION_AT(CommSettings, wire_scale), 0, 1099511627776.0, NULL,
+      "0",
+      "a power of two that gradients are multiplied with before they become fp16, 2^-40 to 2^40; "
+      "0: "
+      "found from step to step, by the norm of the last gradient" },
     { "virtual_hosts", OPTION_STRING, OPTION_AT(CommSettings, virtual_hosts), 0, 0, NULL, "",
       "pretend that the ranks are on this many hosts, or on hosts of so many ranks (2+1+1)" },
     { "inject_delay_us", OPTION_FLOAT, OPTION_AT(CommSettings, inject_delay_us), 0, 1e9, NULL, "0",
@@ -307,6 +317,17 @@ static bool check_bf16_kernel(const Settings *settings, Err *err)
                         name);
 }
 
+static bool check_wire_scale(const Settings *settings, Err *err)
+{
+    int exponent;
+    double scale = settings->comm.wire_scale;
+    const ConfigNode *comm = config_get(settings->config.root, "comm");
+    bool power = frexp(scale, &exponent) <= 0.5 && exponent > -WIRE_MAX_EXPONENT;
+    return scale <= 0 || power ||
+           config_error(&settings->config, config_get(comm, "wire_scale"), err,
+                        "%g found, a power of two from 2^-40 to 2^40 wanted, or 0", scale);
+}
+
 /* ---- the module's functions ---- */
 
 bool settings_read(Settings *settings, Err *err)
@@ -319,7 +340,7 @@ bool settings_read(Settings *settings, Err *err)
         !read_section(settings, "comm", comm_options, &settings->comm, err) ||
         !read_section(settings, "checkpoint", checkpoint_options, &settings->checkpoint, err) ||
         !check_lanes(settings, err) || !check_isa(settings, err) ||
-        !check_bf16_kernel(settings, err))
+        !check_bf16_kernel(settings, err) || !check_wire_scale(settings, err))
         return false;
     settings->loss = config_section(root, "loss");
     settings->optimizer = config_section(root, "optimizer");

@@ -1,5 +1,6 @@
 /* A training step, from samples to weights, and the loop around it. Read this file first. */
 #include "lockstep/trainer.h"
+#include "compression.h"
 #include "growth.h"
 #include "lockstep/checkpoint.h"
 #include "lockstep/clock.h"
@@ -189,6 +190,7 @@ static void observe(Trainer *t, ScheduleEvent event, Tally tally)
 Gradient trainer_gradient(Trainer *t, float *w, int64_t step)
 {
     t->lap = clock_seconds();
+    compression_begin(t);
     comm_computes(t->comm);
     model_bind(&t->model, w, NULL);
     model_begin_step(&t->model, loader_batch_size(&t->loader, step)); /* the weights are new */
@@ -236,6 +238,7 @@ StepOutcome trainer_step(Trainer *t)
     if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, t->exchange))
         return STEP_DIVERGED; /* norms, clip, trust ratios, update of my slice */
     layout_update_statistics(&t->model.layout, t->slice, t->w, gradient);
+    compression_end(t);
     lap(t, PHASE_UPDATE);
     t->step++;
     t->samples += global_batch;

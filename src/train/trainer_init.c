@@ -1,4 +1,5 @@
 /* Building a trainer: settings -> lanes, data, network, initial weights, optimizer, schedule. */
+#include "compression.h"
 #include "growth.h"
 #include "lockstep/bf16.h"
 #include "lockstep/checkpoint.h"
@@ -233,6 +234,7 @@ static void allocate_scratch(Trainer *t)
     int ranks = comm_size(t->comm);
     int64_t chunks = loader_chunks(&t->loader);
     Lanes last = growth_last_lanes(t);
+    compression_init(t);
     if (last.count > t->lanes.count) /* so that its memory is part of the plan */
         reducer_free(trainer_reducer(t, &last));
     t->reducer = trainer_reducer(t, &t->lanes);
