@@ -3,6 +3,7 @@
 #define LOCKSTEP_TRAINER_H
 
 #include "lockstep/comm.h"
+#include "lockstep/compress.h"
 #include "lockstep/loader.h"
 #include "lockstep/model.h"
 #include "lockstep/optimizer.h"
@@ -56,7 +57,8 @@ typedef struct Trainer {
     Optimizer optimizer;
     Schedule schedule;
     Reducer *reducer;
-    double wire_scale; /* of gradients in fp16 (wire.h); kept in checkpoints */
+    Compression compression; /* of gradients; its type is NULL without */
+    double wire_scale;       /* of gradients in fp16 (wire.h); kept in checkpoints */
     SliceExchange slices;
     Slice slice;                        /* the part of the arena that this rank updates */
     Exchange exchange;                  /* completes what slices make */

@@ -1,4 +1,5 @@
 /* What a run is about to do: the start banner and, for --dry-run, the whole plan. */
+#include "compression.h"
 #include "lockstep/bf16.h"
 #include "lockstep/cpu.h"
 #include "lockstep/log.h"
@@ -151,7 +152,7 @@ void trainer_banner(const Trainer *t, const char *folder)
     say_batch(t);
     say_optimizer(t);
     say_lr(t);
-    char travels[160] = "in shared memory";
+    char travels[160] = "in shared memory", sent[160];
     if (t->group != t->comm)
         snprintf(travels, sizeof travels, "shared on a host, rank 0 sends others %s",
                  bytes(reducer_step_bytes(t->reducer)).s);
@@ -160,6 +161,8 @@ void trainer_banner(const Trainer *t, const char *folder)
                  bytes(reducer_step_bytes(t->reducer)).s);
     log_info("reduction  one fixed tree over %d lanes, the same bits for any number of ranks; %s",
              t->lanes.count, travels);
+    if (*compression_text(t, sent, sizeof sent))
+        log_info("           gradients travel as %s: another trajectory than in fp32", sent);
     log_info("run        %s, seed %lld, initial weights %016llx", folder,
              (long long)t->settings->seed, (unsigned long long)t->digest);
 }

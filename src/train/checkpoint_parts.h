@@ -73,6 +73,7 @@ typedef struct Piece {
     uint64_t total, first, count; /* elements; what this rank holds */
     uint64_t mine_first, mine;    /* elements; what this rank writes of that */
     bool replicated;              /* every rank holds all of it */
+    bool single;                  /* one rank holds all of it, the others nothing */
     char *data;                   /* borrowed: element `first` */
     uint64_t offset;              /* bytes from the start of its file's data */
 } Piece;

@@ -114,6 +114,25 @@ static void add_wire(Pieces *pieces, Trainer *t)
         add(pieces, piece);
 }
 
+/* Error memories of lanes, and what else compressed gradients go on from. */
+static void add_compression(Pieces *pieces, Trainer *t)
+{
+    ReducerState state;
+    for (int i = 0; t->reducer && reducer_state(t->reducer, i, &state); i++) {
+        Piece piece = { .type = "F32",
+                        .file = FILE_OPTIMIZER,
+                        .ndim = 1,
+                        .shape = { (int64_t)state.n },
+                        .total = state.n,
+                        .count = state.data ? state.n : 0,
+                        .replicated = state.everywhere,
+                        .single = !state.everywhere,
+                        .data = (char *)state.data };
+        snprintf(piece.name, sizeof piece.name, "%s", state.name);
+        add(pieces, piece);
+    }
+}
+
 /* Whole runs of a digest, about as many for each rank, of what all ranks hold. */
 static void set_share(Piece *piece, bool everywhere, int rank, int ranks)
 {
@@ -144,10 +163,12 @@ void pieces_collect(Pieces *pieces, Trainer *t)
     add_optimizer(pieces, t);
     add_schedule(pieces, t);
     add_wire(pieces, t);
+    add_compression(pieces, t);
     for (size_t i = 0; i < pieces->count; i++) {
         Piece *piece = &pieces->piece[i];
-        set_share(piece, everywhere || piece->replicated, comm_rank(t->comm), comm_size(t->comm));
-        if (!host_writes(t) && !everywhere && !piece->replicated)
+        bool shared = !piece->single && (everywhere || piece->replicated);
+        set_share(piece, shared, comm_rank(t->comm), comm_size(t->comm));
+        if (!host_writes(t) && !shared && !piece->single)
             piece->mine = 0;
         pieces->mine += piece->mine * piece->item;
     }

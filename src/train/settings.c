@@ -1,5 +1,6 @@
 /* A run's settings: the config's own sections as structs, the families' sections as nodes. */
 #include "lockstep/settings.h"
+#include "lockstep/compress.h"
 #include "lockstep/loader.h"
 #include "lockstep/memory.h"
 #include "lockstep/model.h"
@@ -116,6 +117,9 @@ static const Option comm_options[] = {
       "a power of two that gradients are multiplied with before they become fp16, 2^-40 to 2^40; "
       "0: "
       "found from step to step, by the norm of the last gradient" },
+    { "compress", OPTION_NODE, OPTION_AT(CommSettings, compress), 0, 0, NULL, "",
+      "compressed gradients with error feedback, such as {type: topk, ratio: 0.01}; changes the "
+      "trajectory, alike for all ranks and hosts (docs/compression.md)" },
     { "virtual_hosts", OPTION_STRING, OPTION_AT(CommSettings, virtual_hosts), 0, 0, NULL, "",
       "pretend that the ranks are on this many hosts, or on hosts of so many ranks (2+1+1)" },
     { "inject_delay_us", OPTION_FLOAT, OPTION_AT(CommSettings, inject_delay_us), 0, 1e9, NULL, "0",
@@ -158,6 +162,8 @@ const SettingsSection settings_sections[] = {
     { "log", "What is printed and recorded.", log_options },
     { "compute", "Kernels.", compute_options },
     { "comm", "How ranks exchange gradients and weights.", comm_options },
+    { "comm.compress", "Compressed gradients: the compressor, options of all, and its own.",
+      compression_common_options },
     { "checkpoint", "What a run can go on from (docs/checkpoints.md).", checkpoint_options },
     { "data", "The data set: its type, options of all types, and the type's own.",
       loader_common_options },

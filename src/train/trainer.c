@@ -430,11 +430,14 @@ int trainer_run(Trainer *t, Run *run, Summary *result)
     if (comm_size(t->comm) > 1)
         t->watch = watch_start(t->comm, run_folder(run), &t->settings->comm);
     *result = summary(t, "running");
+    double sent = compression_sent(t), first = (double)t->step;
     const char *status = train_to_the_end(t, run, progress, result);
+    sent = (compression_sent(t) - sent) / comm_hosts(t->comm) / fmax((double)t->step - first, 1);
     watch_free(t->watch);
     t->watch = NULL;
     progress_free(progress);
     finish_summary(t, result, status);
+    result->sent_bytes = sent;
     trainer_say_memory(t);
     return strcmp(status, "diverged") == 0 ? EXIT_DIVERGED : EXIT_OK;
 }

@@ -234,7 +234,6 @@ static void allocate_scratch(Trainer *t)
     int ranks = comm_size(t->comm);
     int64_t chunks = loader_chunks(&t->loader);
     Lanes last = growth_last_lanes(t);
-    compression_init(t);
     if (last.count > t->lanes.count) /* so that its memory is part of the plan */
         reducer_free(trainer_reducer(t, &last));
     t->reducer = trainer_reducer(t, &t->lanes);
@@ -264,7 +263,7 @@ static bool init_training(Trainer *t, Err *err)
 {
     mem_reserve(t->settings->dry_run);
     find_group(t);
-    bool ok = init_model(t, err) && init_optimizer(t, err);
+    bool ok = init_model(t, err) && init_optimizer(t, err) && compression_start(t, err);
     if (ok)
         allocate_scratch(t);
     mem_reserve(false);
@@ -322,6 +321,7 @@ void trainer_free(Trainer *t)
     checkpointer_free(t->checkpointer);
     comm_reserve_board(t->group, 0);
     reducer_free(t->reducer);
+    compression_stop(t);
     optimizer_free(&t->optimizer);
     schedule_free(&t->schedule);
     slice_exchange_free(&t->slices);
