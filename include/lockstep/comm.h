@@ -114,8 +114,8 @@ void comm_set_share(Comm *comm, bool share);
  * Bits do not depend on it. All ranks alike, before a reducer is made. */
 void comm_set_bucket(Comm *comm, size_t bytes);
 
-/* The number format of gradient sums (wire.h), fp32 unless somebody says otherwise: the type before a
- * reducer is made, the scale also between two reductions. All ranks alike. */
+/* The number format of gradient sums (wire.h), fp32 unless somebody says otherwise: the type before
+ * a reducer is made, the scale also between two reductions. All ranks alike. */
 void comm_set_wire(Comm *comm, Wire wire);
 
 /* Bytes that this rank has sent to other hosts so far, in messages of any kind but MPI's own

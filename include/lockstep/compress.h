@@ -1,5 +1,6 @@
-/* Compressed gradients with error feedback (docs/compression.md). What a lane sends is less than its
- * gradient; what is left out stays in the lane's error memory and is added to its next gradient:
+/* Compressed gradients with error feedback (docs/compression.md). What a lane sends is less than
+ * its gradient; what is left out stays in the lane's error memory and is added to its next
+ * gradient:
  *
  *   m = gradient + error        of one lane
  *   sent = decode(encode(m))    the lane tree adds these, whoever computed the lane and wherever

@@ -57,7 +57,8 @@ void reducer_set_stages(Reducer *reducer, const int *stages, bool thread);
 void reducer_final(Reducer *reducer, int stage);
 
 /* Where gradients are compressed (compress.h): what has to be kept to go on with the same bits, the
- * same list on every rank; false: there are no more. `data` NULL: on another rank. Outside a step. */
+ * same list on every rank; false: there are no more. `data` NULL: on another rank. Outside a
+ * step. */
 typedef struct ReducerState {
     char name[64]; /* "compress/error.3": of lane 3 */
     size_t n;      /* floats */

@@ -22,8 +22,8 @@ typedef struct ThinKernels {
 const ThinKernels *thin_kernels(void); /* of the level in use */
 
 /* Makes the rows of x (rank, n) orthogonal to one another and of norm 1, from the first to the last
- * (modified Gram-Schmidt, twice, in double); what is left of a row that depends on those before becomes
- * 0. */
+ * (modified Gram-Schmidt, twice, in double); what is left of a row that depends on those before
+ * becomes 0. */
 void thin_orthonormal(float *x, size_t rank, size_t n);
 
 #endif

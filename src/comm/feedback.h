@@ -1,5 +1,5 @@
-/* Lanes whose gradients are compressed, and their error memories (compress.h): what the reducer asks
- * for. feedback.c. */
+/* Lanes whose gradients are compressed, and their error memories (compress.h): what the reducer
+ * asks for. feedback.c. */
 #ifndef LOCKSTEP_COMM_FEEDBACK_H
 #define LOCKSTEP_COMM_FEEDBACK_H
 
@@ -8,8 +8,8 @@
 
 typedef struct Feedback Feedback;
 
-/* `host`: the ranks of this host, or comm itself where sums, not lanes, travel between ranks. comm's
- * compression is in use. Borrows everything. Collective. */
+/* `host`: the ranks of this host, or comm itself where sums, not lanes, travel between ranks.
+ * comm's compression is in use. Borrows everything. Collective. */
 Feedback *feedback_init(Comm *comm, Comm *host, const Lanes *lanes, const Layout *layout);
 void feedback_free(Feedback *feedback); /* NULL is fine */
 

@@ -6,9 +6,9 @@
  *                          M -= P^T Q_lane, the lane's error
  *   everybody has Q        gradient = P^T Q, expanded block by block when the optimizer asks
  *
- * The small trees are reducers of their own, over layouts of thin matrices; what travels whole is in
- * the second. So it is they that talk to other hosts, and the bits depend on lanes alone. P and Q
- * are few enough for every rank to have all of them. */
+ * The small trees are reducers of their own, over layouts of thin matrices; what travels whole is
+ * in the second. So it is they that talk to other hosts, and the bits depend on lanes alone. P and
+ * Q are few enough for every rank to have all of them. */
 #include "low_rank.h"
 #include "feedback.h"
 #include "world.h"

@@ -206,6 +206,18 @@ static void plan_traffic(const Trainer *t, double arena)
                 bytes(2 * arena * (ranks - 1) / ranks).s);
 }
 
+static void plan_compression(const Trainer *t, double arena)
+{
+    char text[160];
+    int lanes = t->lanes.last - t->lanes.first;
+    if (!*compression_text(t, text, sizeof text))
+        return;
+    log_out("gradients travel as %s: another trajectory than in fp32", text);
+    if (t->compression.type)
+        log_out("error memories of rank 0's %d lanes: %s of the gradients' memory below", lanes,
+                bytes(lanes * arena).s);
+}
+
 void trainer_plan(Trainer *t)
 {
     say_machine(t);
@@ -224,6 +236,7 @@ void trainer_plan(Trainer *t)
     log_out("a training step computes %sFLOP (forward and backward, 3 x forward)",
             si(3 * model_flops(&t->model) * t->lanes.batch).s);
     plan_traffic(t, arena);
+    plan_compression(t, arena);
     log_out(
         "memory of rank 0: %s in all; weights %s, gradients %s, optimizer state %s, activations "
         "%s, packed and saved by layers %s, data %s",
