@@ -47,6 +47,7 @@ static const char usage[] =
     "  ckpt list|show|verify RUN      checkpoints of a run; export and import weights\n"
     "  doctor --postmortem RUN        where each rank of a run was last\n"
     "  bench step CONFIG [KEY=VALUE]  where the time of a training step goes\n"
+    "  bench reduce CONFIG [KEY=VALUE] what the fixed order of the sum costs\n"
     "  bench kernels                  rates of the kernels by themselves, on one core\n"
     "  bench comm [KEY=VALUE]         collectives between ranks or hosts, by size\n"
     "  bench simulate [KEY=VALUE]     weak scaling on a network that is not there\n"
@@ -116,6 +117,7 @@ static const char usage_ckpt[] =
 
 static const char usage_bench[] =
     "usage: lockstep bench step CONFIG [KEY=VALUE ...]\n"
+    "       mpirun -n RANKS lockstep bench reduce CONFIG [KEY=VALUE ...]\n"
     "       lockstep bench kernels [--filter TEXT]\n"
     "       mpirun -n RANKS lockstep bench comm [KEY=VALUE] [--tune FILE]\n"
     "       lockstep bench simulate [KEY=VALUE]\n"
@@ -125,6 +127,9 @@ static const char usage_bench[] =
     "and backward, its rate against the measured peak of a core or the bandwidth of its memory, "
     "the\n"
     "time of each phase of a step, the exposed reduction, and the memory of a rank.\n"
+    "reduce: steps with the sum over the fixed tree, in the order of ranks and by MPI_Allreduce "
+    "in\n"
+    "turns, on one host: what the tree costs.\n"
     "kernels: times matrix products, convolutions, layers, losses, optimizers, functions, random\n"
     "numbers and digests by themselves on one core (rank 0), median, minimum and maximum, against "
     "the\n"
@@ -141,7 +146,8 @@ static const char usage_bench[] =
     "\n"
     "  --tune FILE      comm: write which algorithms are fastest to FILE, for comm.table\n"
     "  --filter TEXT    kernels, comm: only those whose group or name contains TEXT\n"
-    "  --seconds S      how long to measure: a step bench (3), each kernel (0.1), each row (0.1)\n"
+    "  --seconds S      how long to measure: step and reduce (3), each kernel (0.1), each row "
+    "(0.1)\n"
     "  --json           one JSON object instead of a table\n";
 
 static const char usage_diff[] = "usage: lockstep diff RUN_A RUN_B\n"
@@ -563,7 +569,8 @@ static int bench(Comm *comm, const Line *line)
         return time_comm(comm, line);
     if (line->count > 1 && strcmp(line->words[1], "kernels") == 0)
         return time_kernels(comm, line);
-    if (line->count < 3 || strcmp(line->words[1], "step") != 0)
+    bool reduce = line->count > 1 && strcmp(line->words[1], "reduce") == 0;
+    if (line->count < 3 || (!reduce && strcmp(line->words[1], "step") != 0))
         die_all(EXIT_USAGE,
                 "bench: what? for example: lockstep bench step configs/fashion_cnn.yaml");
     double seconds = bench_seconds(line, 3);
@@ -571,7 +578,13 @@ static int bench(Comm *comm, const Line *line)
     Trainer trainer;
     load_settings(comm, line->words[2], line->words + 3, line->count - 3, &settings);
     build_trainer(&trainer, &settings, comm);
-    bool ok = bench_step(&trainer, seconds, line->json);
+    if (reduce && comm_hosts(comm) > 1)
+        die_all(EXIT_USAGE,
+                "bench reduce: %d hosts found, one is wanted: between hosts there is "
+                "only the tree",
+                comm_hosts(comm));
+    bool ok = reduce ? bench_reduce(&trainer, seconds, line->json)
+                     : bench_step(&trainer, seconds, line->json);
     if (!ok)
         log_warn("training diverged, so nothing was measured: try a smaller optimizer.lr");
     trainer_free(&trainer);

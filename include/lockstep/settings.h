@@ -11,6 +11,8 @@
 #define SETTINGS_MAX_LANES 4096
 #define SETTINGS_AUTO_LANES 8
 
+typedef enum TrainReduce { REDUCE_TREE, REDUCE_FAST, REDUCE_ADASUM } TrainReduce;
+
 typedef struct TrainSettings {
     int64_t batch;    /* global, samples */
     char *lanes_text; /* "auto" or a power of two */
@@ -19,6 +21,7 @@ typedef struct TrainSettings {
     int64_t steps;
     char *weights;    /* safetensors file with the start values; "": the initialisers' */
     ConfigNode *grow; /* list of {at, batch}, or NULL: read by the trainer; borrowed */
+    int reduce;       /* TrainReduce */
 } TrainSettings;
 
 typedef enum Tta { TTA_NONE, TTA_FLIP, TTA_MULTICROP } Tta;

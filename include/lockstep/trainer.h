@@ -56,7 +56,7 @@ typedef struct Trainer {
     Optimizer optimizer;
     Schedule schedule;
     Reducer *reducer;
-    SliceExchange slices;
+    SliceExchange slices, world_slices; /* of the group; of all ranks, see trainer_reducer */
     Slice slice;                        /* the part of the arena that this rank updates */
     Exchange exchange;                  /* completes what slices make */
     SharedMemory *shared;               /* the group's one copy of w, or NULL */
@@ -126,6 +126,9 @@ Reducer *trainer_reducer(Trainer *trainer, const Lanes *lanes);
 
 /* The model's watcher: lets sums travel while backward goes on. */
 void trainer_passed(void *trainer, int node);
+
+/* "tree", "fast" (other bits for another number of ranks), "adasum": train.reduce. */
+const char *trainer_reduction(const Trainer *trainer);
 
 /* Digest of weights and running statistics, from every rank's slice. */
 uint64_t trainer_digest(Trainer *trainer);

@@ -158,8 +158,12 @@ void trainer_banner(const Trainer *t, const char *folder)
     else if (!comm_shares(t->comm))
         snprintf(travels, sizeof travels, "rank 0 sends %s a step",
                  bytes(reducer_step_bytes(t->reducer)).s);
-    log_info("reduction  one fixed tree over %d lanes, the same bits for any number of ranks; %s",
-             t->lanes.count, travels);
+    static const char *const sums[] = { "one fixed tree", "FAST, MPI's own sum",
+                                        "Adasum on one fixed tree" };
+    bool fast = t->settings->train.reduce == REDUCE_FAST;
+    log_info("reduction  %s over %d lanes, %s for any number of ranks; %s",
+             sums[t->settings->train.reduce], t->lanes.count,
+             fast ? "NOT the same bits" : "the same bits", travels);
     log_info("run        %s, seed %lld, initial weights %016llx", folder,
              (long long)t->settings->seed, (unsigned long long)t->digest);
 }

@@ -109,12 +109,11 @@ static void digest_block(void *trainer, LayoutBlock block)
 }
 
 /* Subtree sums -> mean gradient, to be finished block by block; all of it if every rank updates
- * everything. */
+ * everything, or slices of all ranks make it that the hosts share out otherwise. */
 static Gradient reduce(Trainer *t)
 {
-    Gradient gradient = t->settings->comm.update == UPDATE_REPLICATED
-                            ? reducer_reduce_all(t->reducer)
-                            : reducer_reduce(t->reducer);
+    bool whole = t->settings->comm.update == UPDATE_REPLICATED || t->world_slices.comm;
+    Gradient gradient = whole ? reducer_reduce_all(t->reducer) : reducer_reduce(t->reducer);
     gradient.updated = digest_block; /* while the new weights are in the cache */
     gradient.listener = t;
     return gradient;
@@ -193,6 +192,8 @@ Gradient trainer_gradient(Trainer *t, float *w, int64_t step)
     model_bind(&t->model, w, NULL);
     model_begin_step(&t->model, loader_batch_size(&t->loader, step)); /* the weights are new */
     lap(t, PHASE_FORWARD);
+    /* Adasum wants means over lanes: the mean over the batch times the lanes that it fills. */
+    reducer_set_scale(t->reducer, (double)loader_batch_size(&t->loader, step) / t->lanes.size);
     for (int lane = t->lanes.first; lane < t->lanes.last; lane++) { /* this rank's lanes */
         run_lane(t, w, step, lane);         /* samples -> loss, lane gradient */
         reducer_add_lane(t->reducer, lane); /* lane gradient -> subtree sums of this rank */
@@ -279,6 +280,12 @@ static bool is_due(const Trainer *t, Span every)
     return batch_plan_due(&t->loader.plan, t->step, every);
 }
 
+const char *trainer_reduction(const Trainer *t)
+{
+    static const char *const names[] = { "tree", "fast", "adasum" };
+    return names[t->settings->train.reduce];
+}
+
 static StepRecord step_record(const Trainer *t, double seconds, double training_seconds)
 {
     return (StepRecord){
@@ -295,7 +302,8 @@ static StepRecord step_record(const Trainer *t, double seconds, double training_
         .tokens_per_second = (double)t->samples * sample_tokens(t) / training_seconds,
         .comm = comm_size(t->comm) == 1 ? 0 : t->seconds[PHASE_EXCHANGE] / training_seconds,
         .digest = t->digest,
-        .trajectory = t->trajectory
+        .trajectory = t->trajectory,
+        .reduction = trainer_reduction(t)
     };
 }
 
@@ -331,6 +339,7 @@ static Summary summary(const Trainer *t, const char *status)
                       .digest = t->digest,
                       .trajectory = t->trajectory,
                       .optimizer = t->optimizer.type->name,
+                      .reduction = trainer_reduction(t),
                       .seed = t->settings->seed,
                       .diverged_step = -1,
                       .parameters = (int64_t)t->model.layout.trained };

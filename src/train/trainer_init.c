@@ -212,10 +212,25 @@ static bool init_optimizer(Trainer *t, Err *err)
     return schedule_init(&t->schedule, &s->config, s->schedule, &run, err);
 }
 
+/* Not the plain sum over the tree: of all ranks at once, by messages if they are on several hosts,
+ * as what travels between hosts are sums. */
+static Reducer *other_reducer(Trainer *t, const Lanes *lanes)
+{
+    bool fast = t->settings->train.reduce == REDUCE_FAST;
+    if (t->group != t->comm && !t->world_slices.comm)
+        slice_exchange_init(&t->world_slices, t->comm, &t->model.layout, NULL);
+    Reducer *reducer = reducer_init(t->comm, lanes, &t->model.layout,
+                                    t->world_slices.comm ? &t->world_slices : &t->slices);
+    reducer_set_order(reducer, fast ? REDUCER_ORDER_FAST : REDUCER_ORDER_ADASUM);
+    return reducer;
+}
+
 /* Between hosts a bucket may leave when backward has passed the layers that write to it. */
 Reducer *trainer_reducer(Trainer *t, const Lanes *lanes)
 {
     const Settings *s = t->settings;
+    if (s->train.reduce != REDUCE_TREE)
+        return other_reducer(t, lanes);
     comm_set_bucket(t->comm, (size_t)(s->comm.bucket * 1024 * 1024));
     Reducer *reducer = reducer_init(t->comm, lanes, &t->model.layout, &t->slices);
     if (s->comm.overlap == OVERLAP_OFF || t->group == t->comm)
@@ -323,6 +338,7 @@ void trainer_free(Trainer *t)
     optimizer_free(&t->optimizer);
     schedule_free(&t->schedule);
     slice_exchange_free(&t->slices);
+    slice_exchange_free(&t->world_slices);
     model_free(&t->model);
     loader_free(&t->loader);
     if (!t->shared)
