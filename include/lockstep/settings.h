@@ -19,9 +19,10 @@ typedef struct TrainSettings {
     int lanes;        /* resolved: auto is the largest power of two <= 8 that divides batch */
     double epochs;    /* how long to train: one of the two, the other is 0 */
     int64_t steps;
-    char *weights;    /* safetensors file with the start values; "": the initialisers' */
-    ConfigNode *grow; /* list of {at, batch}, or NULL: read by the trainer; borrowed */
-    int reduce;       /* TrainReduce */
+    char *weights;     /* safetensors file with the start values; "": the initialisers' */
+    ConfigNode *grow;  /* list of {at, batch}, or NULL: read by the trainer; borrowed */
+    int reduce;        /* TrainReduce */
+    ConfigNode *local; /* map {steps, after, state}, or NULL: read by the trainer; borrowed */
 } TrainSettings;
 
 typedef enum Tta { TTA_NONE, TTA_FLIP, TTA_MULTICROP } Tta;

@@ -13,6 +13,7 @@
 
 typedef struct Checkpointer Checkpointer; /* checkpoint.h */
 typedef struct Watch Watch;               /* src/train/watch.h */
+typedef struct Local Local;               /* src/train/local.h */
 
 /* What a lane reports in a step; gathered from all lanes and summed over the lane tree. */
 typedef struct LaneReport {
@@ -86,6 +87,7 @@ typedef struct Trainer {
     bool all_written;             /* every rank has written its part of the checkpoint */
     bool save_wanted, written;    /* what this rank reports for these two */
     Checkpointer *checkpointer;   /* owned */
+    Local *local;                 /* train.local, or NULL; owned */
     Watch *watch;                 /* while trainer_run runs; or NULL */
     History history;
     uint64_t digest, trajectory; /* after the last step */

@@ -1,4 +1,6 @@
 /* What a run is about to do: the start banner and, for --dry-run, the whole plan. */
+#include "local.h"
+
 #include "lockstep/bf16.h"
 #include "lockstep/cpu.h"
 #include "lockstep/log.h"
@@ -143,6 +145,17 @@ void trainer_say_memory(const Trainer *t)
              bytes((double)mem_use().peak_bytes).s);
 }
 
+static void say_local(const Trainer *t)
+{
+    char text[160];
+    if (!t->local)
+        return;
+    log_info("local      %s", local_text(t, text, sizeof text));
+    if (reducer_step_bytes(t->reducer) > 0)
+        log_info("           then rank 0 sends %s a step",
+                 bytes(reducer_step_bytes(t->reducer) * local_travels(t)).s);
+}
+
 void trainer_banner(const Trainer *t, const char *folder)
 {
     say_machine(t);
@@ -164,6 +177,7 @@ void trainer_banner(const Trainer *t, const char *folder)
     log_info("reduction  %s over %d lanes, %s for any number of ranks; %s",
              sums[t->settings->train.reduce], t->lanes.count,
              fast ? "NOT the same bits" : "the same bits", travels);
+    say_local(t);
     log_info("run        %s, seed %lld, initial weights %016llx", folder,
              (long long)t->settings->seed, (unsigned long long)t->digest);
 }
@@ -230,5 +244,9 @@ void trainer_plan(Trainer *t)
         "%s, packed and saved by layers %s, data %s",
         bytes((double)t->planned_bytes).s, bytes(arena).s, bytes(gradients).s, bytes(state).s,
         bytes(activations).s, bytes(layers).s, bytes(data).s);
+    char text[160];
+    if (t->local)
+        log_out("local: %s; rank 0 has %s of weights and state of its lanes in that",
+                local_text(t, text, sizeof text), bytes((double)local_bytes(t)).s);
     log_out("nothing was trained (--dry-run)");
 }

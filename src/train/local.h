@@ -30,13 +30,13 @@ bool local_average(Trainer *trainer);
 /* The mean of the lanes' weights now, on every rank: the arena of t->average. Collective. */
 float *local_weights(Trainer *trainer);
 
-/* How often weights travel: every so many steps. */
-int64_t local_period(const Trainer *trainer);
+/* Arenas that are summed up in a step, on average. */
+double local_travels(const Trainer *trainer);
 size_t local_bytes(const Trainer *trainer); /* of this rank's lanes */
 const char *local_text(const Trainer *trainer, char *text, size_t size);
 
-/* What a checkpoint keeps of lane `lane`: its weights, or NULL where another rank has it, and its
- * optimizer, never NULL: of a lane elsewhere one without state, for the list of pieces. */
+/* What a checkpoint keeps of lane `lane`: its weights and its optimizer; NULL on other ranks than
+ * the lane's. */
 float *local_lane_weights(const Trainer *trainer, int lane);
 Optimizer *local_lane_optimizer(const Trainer *trainer, int lane);
 

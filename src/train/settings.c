@@ -44,6 +44,9 @@ static const Option train_options[] = {
       "what is made of the lanes' gradients: their sum over the fixed tree; the sum by "
       "MPI_Allreduce, which gives other bits for another number of ranks (fast: to measure what "
       "the tree costs); or Adasum over the same tree, the same bits for any number of ranks" },
+    { "local", OPTION_NODE, OPTION_AT(TrainSettings, local), 0, 0, NULL, "",
+      "local SGD: lanes with weights of their own that are averaged every so many steps, such as "
+      "{steps: 8, after: 20ep, state: keep}; see docs/local.md" },
     OPTION_END,
 };
 

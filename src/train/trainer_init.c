@@ -1,5 +1,6 @@
 /* Building a trainer: settings -> lanes, data, network, initial weights, optimizer, schedule. */
 #include "growth.h"
+#include "local.h"
 #include "lockstep/bf16.h"
 #include "lockstep/checkpoint.h"
 #include "lockstep/clock.h"
@@ -172,7 +173,7 @@ static int64_t training_steps(const Trainer *t)
 static void allocate_average(Trainer *t)
 {
     size_t n = t->model.layout.n;
-    if (!optimizer_averages(&t->optimizer))
+    if (!optimizer_averages(&t->optimizer) && !t->local)
         return;
     if (t->shared)
         t->shared_average = shared_alloc_one(t->group, n * sizeof *t->average);
@@ -200,7 +201,8 @@ static void share_out(Trainer *t)
 static bool init_optimizer(Trainer *t, Err *err)
 {
     const Settings *s = t->settings;
-    if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, err))
+    if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, err) ||
+        !local_read(t, err))
         return false;
     share_out(t);
     t->steps = training_steps(t);
@@ -269,6 +271,7 @@ static void allocate_scratch(Trainer *t)
     for (int i = 0; i < 3; i++)
         most = longest[i] > most ? longest[i] : most;
     comm_reserve_board(t->group, most);
+    local_allocate(t);
     t->checkpointer = checkpointer_new(t);
 }
 
@@ -335,6 +338,7 @@ void trainer_free(Trainer *t)
     checkpointer_free(t->checkpointer);
     comm_reserve_board(t->group, 0);
     reducer_free(t->reducer);
+    local_free(t);
     optimizer_free(&t->optimizer);
     schedule_free(&t->schedule);
     slice_exchange_free(&t->slices);
