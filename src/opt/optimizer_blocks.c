@@ -1,5 +1,5 @@
-/* An optimizer's state seen from outside, block by block: for workers that have one each and average
- * or hand on what is in it. */
+/* An optimizer's state seen from outside, block by block: for workers that have one each and
+ * average or hand on what is in it. */
 #include "lockstep/error.h"
 #include "optimizer_parts.h"
 
