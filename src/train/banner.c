@@ -139,6 +139,16 @@ static void say_lr(const Trainer *t)
                  warm / (double)t->loader.epoch_samples, count(warm).s);
 }
 
+/* By rank 0 in a step; where lanes have weights of their own, on average. */
+static double sent_bytes(const Trainer *t)
+{
+    double sent = reducer_step_bytes(t->reducer);
+    const size_t *bounds = t->world_slices.float_bounds;
+    if (bounds && t->settings->train.reduce == REDUCE_ADASUM) /* and its slice to all */
+        sent += (double)(bounds[1] - bounds[0]) * (comm_size(t->comm) - 1) * sizeof(float);
+    return t->local ? sent * local_travels(t) : sent;
+}
+
 void trainer_say_memory(const Trainer *t)
 {
     log_info("memory     of rank 0: predicted %s, peak %s", bytes((double)t->planned_bytes).s,
@@ -148,12 +158,8 @@ void trainer_say_memory(const Trainer *t)
 static void say_local(const Trainer *t)
 {
     char text[160];
-    if (!t->local)
-        return;
-    log_info("local      %s", local_text(t, text, sizeof text));
-    if (reducer_step_bytes(t->reducer) > 0)
-        log_info("           then rank 0 sends %s a step",
-                 bytes(reducer_step_bytes(t->reducer) * local_travels(t)).s);
+    if (t->local)
+        log_info("local      %s", local_text(t, text, sizeof text));
 }
 
 void trainer_banner(const Trainer *t, const char *folder)
@@ -166,11 +172,10 @@ void trainer_banner(const Trainer *t, const char *folder)
     say_lr(t);
     char travels[160] = "in shared memory";
     if (t->group != t->comm)
-        snprintf(travels, sizeof travels, "shared on a host, rank 0 sends others %s",
-                 bytes(reducer_step_bytes(t->reducer)).s);
+        snprintf(travels, sizeof travels, "shared on a host, rank 0 sends others %s a step",
+                 bytes(sent_bytes(t)).s);
     else if (!comm_shares(t->comm))
-        snprintf(travels, sizeof travels, "rank 0 sends %s a step",
-                 bytes(reducer_step_bytes(t->reducer)).s);
+        snprintf(travels, sizeof travels, "rank 0 sends %s a step", bytes(sent_bytes(t)).s);
     static const char *const sums[] = { "one fixed tree", "FAST, MPI's own sum",
                                         "Adasum on one fixed tree" };
     bool fast = t->settings->train.reduce == REDUCE_FAST;
@@ -215,7 +220,7 @@ static void plan_traffic(const Trainer *t, double arena)
         log_out("nothing travels: the %d ranks share memory", ranks);
     else if (t->group != t->comm)
         log_out("rank 0 sends %s a step to the other hosts; the ranks of a host share memory",
-                bytes(reducer_step_bytes(t->reducer)).s);
+                bytes(sent_bytes(t)).s);
     else
         log_out("each of %d ranks sends and receives about %s a step", ranks,
                 bytes(2 * arena * (ranks - 1) / ranks).s);
