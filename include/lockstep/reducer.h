@@ -65,6 +65,21 @@ Gradient reducer_reduce_all(Reducer *reducer);
 void reducer_set_stages(Reducer *reducer, const int *stages, bool thread);
 void reducer_final(Reducer *reducer, int stage);
 
+/* Where gradients are compressed (compress.h): what has to be kept to go on with the same bits, the
+ * same list on every rank; false: there are no more. `data` NULL: on another rank. Outside a
+ * step. */
+typedef struct ReducerState {
+    char name[64]; /* "compress/error.3": of lane 3 */
+    size_t n;      /* floats */
+    bool everywhere;
+    float *data; /* borrowed */
+} ReducerState;
+bool reducer_state(Reducer *reducer, int index, ReducerState *state);
+
+/* Shall error memories take part? If not, until it is said again, only sums of running statistics
+ * mean anything, and memories stay as they are. All ranks alike. */
+void reducer_set_learning(Reducer *reducer, bool learns);
+
 /* What reducer_init would allocate; not collective. */
 size_t reducer_plan_bytes(Comm *comm, const Lanes *lanes, const Layout *layout,
                           const SliceExchange *exchange);

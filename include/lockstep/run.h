@@ -41,6 +41,7 @@ typedef struct Summary {
     double tokens_per_second; /* 0: samples are not sequences of tokens */
     bool per_token;           /* as in EvalRecord */
     double best_loss;         /* smallest test loss */
+    double sent_bytes;        /* in a step, by a host to other hosts; 0: one host */
     int64_t global_batch;
     int lanes, ranks;
     uint64_t digest, trajectory;

@@ -67,6 +67,9 @@ typedef struct CommSettings {
     int memory, update, overlap;
     double bucket;           /* MiB */
     char *algorithm, *table; /* collective_set_algorithm; a file for collective_set_table, or "" */
+    int wire;                /* a WireFormat, of gradient sums */
+    double wire_scale;       /* of fp16; 0: found from step to step */
+    ConfigNode *compress;    /* map of a compressor's options, or NULL: read by the trainer */
     char *virtual_hosts;     /* comm_pretend_hosts */
     double inject_delay_us, inject_gbit, inject_jitter_us, inject_slow_factor; /* Injection */
     int inject_slow_rank;

@@ -3,6 +3,7 @@
 #define LOCKSTEP_TRAINER_H
 
 #include "lockstep/comm.h"
+#include "lockstep/compress.h"
 #include "lockstep/loader.h"
 #include "lockstep/model.h"
 #include "lockstep/optimizer.h"
@@ -57,6 +58,8 @@ typedef struct Trainer {
     Optimizer optimizer;
     Schedule schedule;
     Reducer *reducer;
+    Compression compression;            /* of gradients; its type is NULL without */
+    double wire_scale;                  /* of gradients in fp16 (wire.h); kept in checkpoints */
     SliceExchange slices, world_slices; /* of the group; of all ranks, see trainer_reducer */
     Slice slice;                        /* the part of the arena that this rank updates */
     Exchange exchange;                  /* completes what slices make */

@@ -24,11 +24,14 @@
 #include "lockstep/reducer.h"
 #include "adasum.h"
 #include "cluster.h"
+#include "feedback.h"
+#include "low_rank.h"
 #include "world.h"
 
 #include "lockstep/kernels.h"
 #include "lockstep/memory.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define TILE 1024 /* floats; a handful of tiles fit in 32 KB */
@@ -38,7 +41,7 @@
 /* A sum over the lanes of `node`. */
 typedef struct Sum {
     Subtree node;
-    float *x; /* (layout->n), or (slice) if it was sent to us */
+    float *x; /* (layout->n), or (slice) if it was sent to us; NULL: one lane, encoded */
 } Sum;
 
 typedef struct Source {
@@ -56,10 +59,14 @@ struct Reducer {
     const size_t *bounds;          /* its floats */
     bool shares;                   /* the group's stacks are in shared memory */
     Cluster *cluster;              /* what is between groups; NULL: the group is everybody */
+    Feedback *feedback;            /* lanes are compressed; then they are between groups */
+    LowRank *low_rank;             /* or this does everything */
+    bool learns;                   /* see reducer_set_learning */
     bool lazy;                     /* the last lane is not added to its siblings before the fold */
     ReducerOrder order;
     Adasum *adasum; /* REDUCER_ORDER_ADASUM */
     double scale;   /* of what it makes of all lanes */
+    size_t rounded; /* floats from the start whose sums are of the wire's format; 0: none */
 
     SharedMemory *shared; /* the buffers of all ranks, or NULL */
     float *memory;        /* this rank's buffers, one after another; owned unless shared */
@@ -135,6 +142,41 @@ static float *peer_sum(const Reducer *reducer, const Source *source)
     return buffers + (size_t)source->number * reducer->layout->n;
 }
 
+static void add_source(Reducer *reducer, Source source)
+{
+    expect(reducer->source_count < reducer->source_capacity);
+    reducer->sources[reducer->source_count++] = source;
+}
+
+/* The lanes of a rank of another host, which come one by one. */
+static void add_encoded(Reducer *reducer, int rank)
+{
+    int last = lanes_first(reducer->lanes->count, rank + 1, reducer->lanes->ranks);
+    for (int lane = lanes_first(reducer->lanes->count, rank, reducer->lanes->ranks); lane < last;
+         lane++)
+        add_source(reducer, (Source){ .rank = -1, .sum.node = { .first = lane, .width = 1 } });
+}
+
+/* The subtrees of the group's ranks among the encoded lanes of everybody else, left to right. */
+static void plan_lanes(Reducer *reducer)
+{
+    Source *own = mem_array(Source, reducer->source_count);
+    int count = reducer->source_count, next = 0;
+    memcpy(own, reducer->sources, (size_t)count * sizeof *own);
+    reducer->source_count = 0;
+    for (int rank = 0, member = 0; rank < reducer->comm->size; rank++) {
+        if (comm_host_index(reducer->comm, rank) !=
+            comm_host_index(reducer->comm, reducer->comm->rank)) {
+            add_encoded(reducer, rank);
+            continue;
+        }
+        for (; next < count && own[next].rank == member; next++)
+            add_source(reducer, own[next]);
+        member++;
+    }
+    mem_free(own);
+}
+
 /* Lists every rank's subtrees and gives each one of another rank room for our slice of it, unless
  * it can be read where it is. */
 static void plan_sources(Reducer *reducer)
@@ -160,11 +202,12 @@ static void plan_sources(Reducer *reducer)
                 source.origin = lo;
                 used += slice;
             }
-            expect(reducer->source_count < reducer->source_capacity);
-            reducer->sources[reducer->source_count++] = source;
+            add_source(reducer, source);
         }
     }
     expect(used <= reducer->received_floats);
+    if (reducer->feedback && reducer->group != reducer->comm)
+        plan_lanes(reducer);
 }
 
 static int count_subtrees(const Reducer *reducer, bool others_only)
@@ -189,10 +232,13 @@ static Reducer plan(Comm *comm, const Lanes *lanes, const Layout *layout,
                         .exchange = exchange,
                         .bounds = exchange->float_bounds,
                         .shares = comm_shares(exchange->comm),
-                        .buffer_count = deepest_stack(lanes) };
+                        .buffer_count = deepest_stack(lanes),
+                        .learns = true };
+    if (comm->wire.type != WIRE_FP32)
+        reducer.rounded = layout_statistics(layout);
     for (int64_t width = 1; width < lanes->count; width *= 2) /* a tile for each level */
         reducer.tile_floats += TILE;
-    reducer.tile_floats += LAYOUT_BLOCK;
+    reducer.tile_floats += TILE + LAYOUT_BLOCK; /* and one for a lane that is decoded */
     int rank = exchange->comm->rank;
     size_t slice = reducer.bounds[rank + 1] - reducer.bounds[rank];
     if (!reducer.shares)
@@ -226,12 +272,33 @@ static void join_cluster(Reducer *reducer)
     mem_free(sums);
 }
 
+/* Every lane's gradient is wanted before anything can be added. */
+static Reducer *init_low_rank(Comm *comm, const Lanes *lanes, const Layout *layout,
+                              const SliceExchange *exchange)
+{
+    Reducer *reducer = mem_new(Reducer);
+    *reducer = (Reducer){ .comm = comm,
+                          .group = exchange->comm,
+                          .lanes = lanes,
+                          .layout = layout,
+                          .exchange = exchange,
+                          .bounds = exchange->float_bounds,
+                          .learns = true };
+    reducer->low_rank = low_rank_init(comm, exchange->comm, lanes, layout);
+    return reducer;
+}
+
 Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
                       const SliceExchange *exchange)
 {
+    const Compressor *compressor = comm->compression ? comm->compression->type : NULL;
+    if (compressor && !compressor->encode)
+        return init_low_rank(comm, lanes, layout, exchange);
     Reducer *reducer = mem_new(Reducer);
     *reducer = plan(comm, lanes, layout, exchange);
     allocate_buffers(reducer);
+    if (compressor)
+        reducer->feedback = feedback_init(comm, exchange->comm, lanes, layout);
     if (reducer->shares && !reducer->shared) { /* no room: as if they had never shared */
         if (exchange->comm != comm)
             die(EXIT_USAGE, "no shared memory for the gradients: set comm.memory=private");
@@ -242,12 +309,12 @@ Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
     reducer->block = mem_array(float, reducer->tile_floats);
     reducer->tiles = reducer->block + LAYOUT_BLOCK;
     reducer->lazy = true; /* which makes most */
-    reducer->source_capacity = count_subtrees(reducer, false);
+    reducer->source_capacity = count_subtrees(reducer, false) + lanes->count;
     reducer->sources = mem_array(Source, reducer->source_capacity);
     plan_sources(reducer);
     messages_reserve(comm, (size_t)reducer->source_count +
                                (size_t)reducer->buffer_count * (size_t)comm->size);
-    if (exchange->comm != comm)
+    if (exchange->comm != comm && !reducer->feedback)
         join_cluster(reducer);
     return reducer;
 }
@@ -257,6 +324,8 @@ void reducer_free(Reducer *reducer)
     if (!reducer)
         return;
     cluster_free(reducer->cluster);
+    feedback_free(reducer->feedback);
+    low_rank_free(reducer->low_rank);
     if (!reducer->shared)
         mem_free(reducer->memory);
     shared_free(reducer->shared);
@@ -284,17 +353,28 @@ void reducer_set_scale(Reducer *reducer, double scale)
     reducer->scale = scale;
 }
 
+/* out = left + right, n floats that begin at float `at` of the arena. */
+static void add(const Reducer *reducer, size_t at, float *out, const float *left,
+                const float *right, size_t n)
+{
+    size_t rest = reducer->rounded > at ? reducer->rounded - at : 0;
+    size_t rounded = rest < n ? rest : n;
+    if (rounded > 0)
+        kernels()->wire_add(&reducer->comm->wire, out, left, right, rounded);
+    if (rounded < n)
+        kernels()->add(out + rounded, left + rounded, right + rounded, n - rounded);
+}
+
 /* stack[bottom] += ... + stack[depth - 1], from the right: the additions of one carry. */
 static void add_down_to(Reducer *reducer, int bottom)
 {
-    const Kernels *k = kernels();
     for (size_t at = 0; at < reducer->layout->n; at += TILE) {
         size_t left = reducer->layout->n - at;
         size_t n = left < TILE ? left : TILE;
         const float *right = reducer->stack[reducer->depth - 1].x + at;
         for (int i = reducer->depth - 2; i >= bottom; i--) {
             float *sum = i == bottom ? reducer->stack[i].x + at : reducer->tiles;
-            k->add(sum, reducer->stack[i].x + at, right, n);
+            add(reducer, at, sum, reducer->stack[i].x + at, right, n);
             right = sum;
         }
     }
@@ -341,6 +421,8 @@ static void carry(Reducer *reducer)
 
 float *reducer_lane(Reducer *reducer)
 {
+    if (reducer->low_rank)
+        return low_rank_lane(reducer->low_rank);
     if (reducer->added == reducer->lanes->last - reducer->lanes->first)
         reducer->depth = reducer->added = 0;
     return reducer->buffers[reducer->depth];
@@ -348,9 +430,18 @@ float *reducer_lane(Reducer *reducer)
 
 void reducer_add_lane(Reducer *reducer, int lane)
 {
+    if (reducer->low_rank) {
+        low_rank_add_lane(reducer->low_rank, lane, reducer->learns);
+        return;
+    }
     expect(lane == reducer->lanes->first + reducer->added && lane < reducer->lanes->last);
+    if (reducer->feedback)
+        feedback_lane(reducer->feedback, lane, reducer->buffers[reducer->depth], reducer->learns);
     reducer->stack[reducer->depth] =
         (Sum){ .node = { .first = lane, .width = 1 }, .x = reducer->buffers[reducer->depth] };
+    if (reducer->lanes->count == 1 && reducer->rounded > 0) /* no sum will round it */
+        kernels()->wire_round(&reducer->comm->wire, reducer->buffers[0], reducer->buffers[0],
+                              reducer->rounded);
     reducer->depth++;
     reducer->added++;
     if (!reducer->lazy || lane + 1 < reducer->lanes->last)
@@ -387,21 +478,25 @@ static bool joins_across(const Reducer *reducer, const Source *source, Subtree l
 
 /* The carry stack over the sources of one tile, `at` floats from the start of the arena. The last
  * sum goes to `result`, which may be one of the sources: all are read by then. */
-static void fold_tile(Reducer *reducer, size_t at, size_t n, float *result)
+static void fold_tile(Reducer *reducer, int tensor, size_t at, size_t n, float *result)
 {
-    const Kernels *k = kernels();
     Sum stack[MAX_DEPTH];
     int depth = 0;
     for (int i = 0; i < reducer->source_count; i++) {
         const Source *source = &reducer->sources[i];
-        stack[depth++] =
-            (Sum){ .node = source->sum.node, .x = source->sum.x + (at - source->origin) };
+        stack[depth] = (Sum){ .node = source->sum.node,
+                              .x = source->sum.x ? source->sum.x + (at - source->origin)
+                                                 : reducer->tiles + (size_t)depth * TILE };
+        if (!source->sum.x)
+            feedback_decode(reducer->feedback, source->sum.node.first, tensor,
+                            at - reducer->layout->tensors[tensor].offset, n, stack[depth].x);
+        depth++;
         while (depth > 1 &&
                joins_across(reducer, source, stack[depth - 2].node, stack[depth - 1].node)) {
             Sum *left = &stack[depth - 2];
             bool last = depth == 2 && i + 1 == reducer->source_count;
             float *out = last ? result : reducer->tiles + (size_t)(depth - 2) * TILE;
-            k->add(out, left->x, stack[depth - 1].x, n);
+            add(reducer, at, out, left->x, stack[depth - 1].x, n);
             *left = (Sum){ .node = join(left->node, stack[depth - 1].node), .x = out };
             depth--;
         }
@@ -415,8 +510,8 @@ static const float *fold_block(void *context, LayoutBlock block, bool keep)
     Reducer *reducer = context;
     float *result = keep ? reducer->stack[0].x + block.offset : reducer->block;
     for (size_t at = 0; at < block.n; at += TILE)
-        fold_tile(reducer, block.offset + at, block.n - at < TILE ? block.n - at : TILE,
-                  result + at);
+        fold_tile(reducer, block.tensor, block.offset + at,
+                  block.n - at < TILE ? block.n - at : TILE, result + at);
     return result;
 }
 
@@ -481,6 +576,8 @@ void reducer_final(Reducer *reducer, int stage)
 
 Gradient reducer_reduce(Reducer *reducer)
 {
+    if (reducer->low_rank)
+        return low_rank_reduce(reducer->low_rank, reducer->learns);
     expect(reducer->added == reducer->lanes->last - reducer->lanes->first);
     if (reducer->cluster)
         return gradient_at(cluster_finish(reducer->cluster));
@@ -490,9 +587,11 @@ Gradient reducer_reduce(Reducer *reducer)
         comm_allreduce_fast(reducer->comm, gradient.sums, reducer->layout->n);
         return gradient;
     }
+    if (reducer->feedback)
+        feedback_exchange(reducer->feedback);
     if (reducer->shared)
-        comm_barrier(reducer->comm); /* everybody's subtree sums are there */
-    else if (reducer->comm->size > 1)
+        comm_barrier(reducer->group); /* everybody's subtree sums are there */
+    else if (reducer->group->size > 1)
         exchange_subtrees(reducer);
     if (reducer->order == REDUCER_ORDER_ADASUM) {
         combine_all_sources(reducer);
@@ -507,25 +606,30 @@ Gradient reducer_reduce_all(Reducer *reducer)
 {
     const size_t *blocks = reducer->exchange->block_bounds;
     const Layout *layout = reducer->layout;
-    float *all = reducer->buffers[0];
     Gradient gradient = reducer_reduce(reducer);
     if (reducer->order == REDUCER_ORDER_FAST)
         return gradient;
+    if (reducer->low_rank)
+        return low_rank_whole(reducer->low_rank);
+    float *all = reducer->buffers[0];
     if (reducer->cluster) {
         memcpy(all, gradient.sums, layout->n * sizeof *all);
         return gradient_at(all);
     }
-    int first = (int)blocks[reducer->comm->rank], last = (int)blocks[reducer->comm->rank + 1];
+    int first = (int)blocks[reducer->group->rank], last = (int)blocks[reducer->group->rank + 1];
     for (int block = first; block < last; block++)
         gradient_block(gradient, layout_block(layout, block), true);
-    comm_allgather(reducer->comm, all, reducer->bounds, sizeof *all);
+    comm_allgather(reducer->group, all, reducer->bounds, sizeof *all);
     return gradient_at(all);
 }
 
 size_t reducer_bytes(const Reducer *reducer)
 {
     size_t floats = (size_t)reducer->buffer_count * reducer->layout->n;
-    size_t between = reducer->cluster ? cluster_bytes(reducer->cluster) : 0;
+    size_t between = reducer->cluster    ? cluster_bytes(reducer->cluster)
+                     : reducer->feedback ? feedback_bytes(reducer->feedback)
+                     : reducer->low_rank ? low_rank_bytes(reducer->low_rank)
+                                         : 0;
     between += reducer->adasum ? adasum_bytes(reducer->layout) : 0;
     return between + (floats + reducer->received_floats + reducer->tile_floats) * sizeof(float);
 }
@@ -541,6 +645,10 @@ double reducer_step_bytes(const Reducer *reducer)
 {
     if (reducer->cluster)
         return cluster_step_bytes(reducer->cluster);
+    if (reducer->low_rank)
+        return low_rank_step_bytes(reducer->low_rank);
+    if (reducer->feedback && reducer->group != reducer->comm)
+        return feedback_step_bytes(reducer->feedback);
     if (reducer->shared)
         return 0;
     Subtree subtrees[MAX_SUBTREES];
@@ -550,4 +658,25 @@ double reducer_step_bytes(const Reducer *reducer)
         return 2.0 * (double)(reducer->layout->n - slice) * sizeof(float);
     int sums = rank_subtrees(reducer, rank, subtrees);
     return (double)sums * (double)(reducer->layout->n - slice) * sizeof(float);
+}
+
+void reducer_set_learning(Reducer *reducer, bool learns)
+{
+    reducer->learns = learns;
+}
+
+bool reducer_state(Reducer *reducer, int index, ReducerState *state)
+{
+    if (reducer->low_rank && index == reducer->lanes->count) {
+        *state = low_rank_state(reducer->low_rank);
+        return true;
+    }
+    if ((!reducer->feedback && !reducer->low_rank) || index >= reducer->lanes->count)
+        return false;
+    *state =
+        (ReducerState){ .n = reducer->layout->n,
+                        .data = reducer->low_rank ? low_rank_errors(reducer->low_rank, index)
+                                                  : feedback_errors(reducer->feedback, index) };
+    snprintf(state->name, sizeof state->name, "compress/error.%d", index);
+    return true;
 }

@@ -94,8 +94,12 @@ static int simulate_scaling(Comm *comm, const Line *line)
 /* Sums of other orders are there on one host only. */
 static void check_host(const Trainer *trainer)
 {
-    if (trainer->group != trainer->comm || trainer->settings->train.reduce != REDUCE_TREE)
-        die_all(EXIT_USAGE, "bench reduce: ranks on one host and train.reduce=tree are wanted");
+    const Settings *s = trainer->settings;
+    bool plain = s->train.reduce == REDUCE_TREE && s->comm.wire == WIRE_FP32 &&
+                 !trainer->compression.type && !trainer->local;
+    if (trainer->group != trainer->comm || !plain)
+        die_all(EXIT_USAGE, "bench reduce: ranks on one host and plain sums are wanted, without "
+                            "train.reduce, train.local, comm.wire and comm.compress");
 }
 
 static int time_steps(Comm *comm, const Line *line, bool reduce)

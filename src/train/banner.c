@@ -1,4 +1,5 @@
 /* What a run is about to do: the start banner and, for --dry-run, the whole plan. */
+#include "compression.h"
 #include "local.h"
 
 #include "lockstep/bf16.h"
@@ -170,7 +171,7 @@ void trainer_banner(const Trainer *t, const char *folder)
     say_batch(t);
     say_optimizer(t);
     say_lr(t);
-    char travels[160] = "in shared memory";
+    char travels[160] = "in shared memory", sent[160];
     if (t->group != t->comm)
         snprintf(travels, sizeof travels, "shared on a host, rank 0 sends others %s a step",
                  bytes(sent_bytes(t)).s);
@@ -183,6 +184,8 @@ void trainer_banner(const Trainer *t, const char *folder)
              sums[t->settings->train.reduce], t->lanes.count,
              fast ? "NOT the same bits" : "the same bits", travels);
     say_local(t);
+    if (*compression_text(t, sent, sizeof sent))
+        log_info("           gradients travel as %s: another trajectory than in fp32", sent);
     log_info("run        %s, seed %lld, initial weights %016llx", folder,
              (long long)t->settings->seed, (unsigned long long)t->digest);
 }
@@ -226,6 +229,18 @@ static void plan_traffic(const Trainer *t, double arena)
                 bytes(2 * arena * (ranks - 1) / ranks).s);
 }
 
+static void plan_compression(const Trainer *t, double arena)
+{
+    char text[160];
+    int lanes = t->lanes.last - t->lanes.first;
+    if (!*compression_text(t, text, sizeof text))
+        return;
+    log_out("gradients travel as %s: another trajectory than in fp32", text);
+    if (t->compression.type)
+        log_out("error memories of rank 0's %d lanes: %s of the gradients' memory below", lanes,
+                bytes(lanes * arena).s);
+}
+
 void trainer_plan(Trainer *t)
 {
     say_machine(t);
@@ -244,6 +259,7 @@ void trainer_plan(Trainer *t)
     log_out("a training step computes %sFLOP (forward and backward, 3 x forward)",
             si(3 * model_flops(&t->model) * t->lanes.batch).s);
     plan_traffic(t, arena);
+    plan_compression(t, arena);
     log_out(
         "memory of rank 0: %s in all; weights %s, gradients %s, optimizer state %s, activations "
         "%s, packed and saved by layers %s, data %s",

@@ -1,6 +1,7 @@
 /* What a trainer saves, as one list of tensors that is the same on every rank: the network's by
  * their plain names in one file, the optimizer's state in another. */
 #include "checkpoint_parts.h"
+#include "compression.h"
 #include "local.h"
 
 #include "lockstep/memory.h"
@@ -134,6 +135,41 @@ static void add_schedule(Pieces *pieces, Trainer *t)
     add(pieces, piece);
 }
 
+/* The scale of gradients in fp16, where it is found from step to step. */
+static void add_wire(Pieces *pieces, Trainer *t)
+{
+    Piece piece = { .name = "wire/scale",
+                    .type = "F64",
+                    .file = FILE_OPTIMIZER,
+                    .ndim = 1,
+                    .shape = { 1 },
+                    .total = 1,
+                    .count = 1,
+                    .replicated = true,
+                    .data = (char *)&t->wire_scale };
+    if (compression_scales(t))
+        add(pieces, piece);
+}
+
+/* Error memories of lanes, and what else compressed gradients go on from. */
+static void add_compression(Pieces *pieces, Trainer *t)
+{
+    ReducerState state;
+    for (int i = 0; t->reducer && reducer_state(t->reducer, i, &state); i++) {
+        Piece piece = { .type = "F32",
+                        .file = FILE_OPTIMIZER,
+                        .ndim = 1,
+                        .shape = { (int64_t)state.n },
+                        .total = state.n,
+                        .count = state.data ? state.n : 0,
+                        .replicated = state.everywhere,
+                        .single = !state.everywhere,
+                        .data = (char *)state.data };
+        snprintf(piece.name, sizeof piece.name, "%s", state.name);
+        add(pieces, piece);
+    }
+}
+
 /* Whole runs of a digest, about as many for each rank, of what all ranks hold. */
 static void set_share(Piece *piece, bool everywhere, int rank, int ranks)
 {
@@ -163,6 +199,8 @@ void pieces_collect(Pieces *pieces, Trainer *t, int64_t done)
     add_model(pieces, t);
     add_optimizer(pieces, t);
     add_schedule(pieces, t);
+    add_wire(pieces, t);
+    add_compression(pieces, t);
     for (int lane = 0; local_has_begun(t, done) && lane < t->lanes.count; lane++)
         add_lane(pieces, t, lane);
     for (size_t i = 0; i < pieces->count; i++) {

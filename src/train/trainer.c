@@ -1,5 +1,6 @@
 /* A training step, from samples to weights, and the loop around it. Read this file first. */
 #include "lockstep/trainer.h"
+#include "compression.h"
 #include "growth.h"
 #include "local.h"
 #include "lockstep/checkpoint.h"
@@ -210,6 +211,7 @@ static void observe(Trainer *t, ScheduleEvent event, Tally tally)
 Gradient trainer_gradient(Trainer *t, float *w, int64_t step)
 {
     t->lap = clock_seconds();
+    compression_begin(t);
     comm_computes(t->comm);
     model_bind(&t->model, w, NULL);
     model_begin_step(&t->model, loader_batch_size(&t->loader, step)); /* the weights are new */
@@ -263,6 +265,7 @@ static StepOutcome step_together(Trainer *t)
     if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, t->exchange))
         return STEP_DIVERGED; /* norms, clip, trust ratios, update of my slice */
     layout_update_statistics(&t->model.layout, t->slice, t->w, gradient);
+    compression_end(t);
     trainer_lap(t, PHASE_UPDATE);
     return STEP_OK;
 }
@@ -485,11 +488,14 @@ int trainer_run(Trainer *t, Run *run, Summary *result)
     if (comm_size(t->comm) > 1)
         t->watch = watch_start(t->comm, run_folder(run), &t->settings->comm);
     *result = summary(t, "running");
+    double sent = compression_sent(t), first = (double)t->step;
     const char *status = train_to_the_end(t, run, progress, result);
+    sent = (compression_sent(t) - sent) / comm_hosts(t->comm) / fmax((double)t->step - first, 1);
     watch_free(t->watch);
     t->watch = NULL;
     progress_free(progress);
     finish_summary(t, result, status);
+    result->sent_bytes = sent;
     trainer_say_memory(t);
     return strcmp(status, "diverged") == 0 ? EXIT_DIVERGED : EXIT_OK;
 }

@@ -1,4 +1,5 @@
 /* Building a trainer: settings -> lanes, data, network, initial weights, optimizer, schedule. */
+#include "compression.h"
 #include "growth.h"
 #include "local.h"
 #include "lockstep/bf16.h"
@@ -280,7 +281,7 @@ static bool init_training(Trainer *t, Err *err)
 {
     mem_reserve(t->settings->dry_run);
     find_group(t);
-    bool ok = init_model(t, err) && init_optimizer(t, err);
+    bool ok = init_model(t, err) && init_optimizer(t, err) && compression_start(t, err);
     if (ok)
         allocate_scratch(t);
     mem_reserve(false);
@@ -338,6 +339,7 @@ void trainer_free(Trainer *t)
     checkpointer_free(t->checkpointer);
     comm_reserve_board(t->group, 0);
     reducer_free(t->reducer);
+    compression_stop(t);
     local_free(t);
     optimizer_free(&t->optimizer);
     schedule_free(&t->schedule);

@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include "../../src/comm/world.h"
+#include "lockstep/kernels.h"
 #include "lockstep/memory.h"
 #include "lockstep/reducer.h"
 
@@ -30,8 +31,17 @@ static float leaf(int step, int lane, size_t i)
 /* What is to be reduced. Lanes from `filled` on are empty: their gradient is zero. */
 typedef struct Job {
     int lanes, filled, step;
+    Wire wire; /* what sums are rounded to, but for statistics */
     Layout layout;
 } Job;
+
+static float rounded(const Job *job, float x, size_t i)
+{
+    float y = x;
+    if (job->wire.type != WIRE_FP32 && i < layout_statistics(&job->layout))
+        kernels()->wire_round(&job->wire, &y, &x, 1);
+    return y;
+}
 
 static float job_leaf(const Job *job, int lane, size_t i)
 {
@@ -41,9 +51,11 @@ static float job_leaf(const Job *job, int lane, size_t i)
 static float serial_tree(const Job *job, int first, int width, size_t i)
 {
     if (width == 1)
-        return job_leaf(job, first, i);
-    return serial_tree(job, first, width / 2, i) +
-           serial_tree(job, first + width / 2, width / 2, i);
+        return rounded(job, job_leaf(job, first, i), i);
+    return rounded(job,
+                   serial_tree(job, first, width / 2, i) +
+                       serial_tree(job, first + width / 2, width / 2, i),
+                   i);
 }
 
 /* Running sums inside each of `ranks` ranks, then over the ranks. */
@@ -319,6 +331,88 @@ START_TEST(test_hosts)
 }
 END_TEST
 
+/* Sums of 16 bits: the same everywhere, and half as many bytes between hosts. */
+static void check_wire(Wire wire)
+{
+    int ranks = comm_size(comm);
+    Job job = new_job(16, mixed_sizes, 7);
+    job.wire = wire;
+    comm_set_wire(comm, wire);
+    assert_all(job_holds(&job, 3, REDUCER_ORDER_TREE));
+    if (ranks >= 2) {
+        assert_all(hosts_hold(&job, "2", (size_t)4 << 20, POLLING, false));
+        assert_all(hosts_hold(&job, "2", 5000, THREAD, true));
+    }
+    if (ranks >= 4) {
+        assert_all(hosts_hold(&job, "4", 20000, LATE, false));
+        assert_all(ranks != 4 || hosts_hold(&job, "1+2+1", 20000, THREAD, false));
+    }
+    comm_set_wire(comm, (Wire){ 0 });
+    layout_free(&job.layout);
+}
+
+START_TEST(test_wire)
+{
+    check_wire((Wire){ WIRE_BF16, 1 });
+    check_wire((Wire){ WIRE_FP16, 1 });
+    check_wire((Wire){ WIRE_FP16, 4096 });
+}
+END_TEST
+
+/* A single lane meets no sum that would round it. */
+START_TEST(test_wire_of_one_lane)
+{
+    Job job = new_job(1, mixed_sizes, 7);
+    job.wire = (Wire){ WIRE_BF16, 1 };
+    comm_set_wire(comm, job.wire);
+    assert_all(comm_size(comm) > 1 || job_holds(&job, 2, REDUCER_ORDER_TREE));
+    comm_set_wire(comm, (Wire){ 0 });
+    layout_free(&job.layout);
+}
+END_TEST
+
+/* What the plans promise is what leaves, in sums of 32 and 16 bits. */
+static double sent_between_hosts(WireFormat type, double *promised)
+{
+    Job job = new_job(16, mixed_sizes, 4); /* no statistics */
+    Lanes lanes;
+    SliceExchange exchange;
+    comm_set_wire(comm, (Wire){ type, 1 });
+    ck_assert(comm_pretend_hosts(comm, "2", NULL));
+    Comm *host = comm_split(comm, comm_host_index(comm, comm_rank(comm)));
+    ck_assert(lanes_init(&lanes, 16, 16, comm_rank(comm), comm_size(comm), NULL));
+    slice_exchange_init(&exchange, host, &job.layout, NULL);
+    Reducer *reducer = reducer_init(comm, &lanes, &job.layout, &exchange);
+    double before = comm_sent_bytes(comm);
+    for (int lane = lanes.first; lane < lanes.last; lane++) {
+        write_lane(&job, lane, reducer_lane(reducer));
+        reducer_add_lane(reducer, lane);
+    }
+    reducer_reduce(reducer);
+    double sent = comm_sent_bytes(comm) - before;
+    *promised = reducer_step_bytes(reducer);
+    reducer_free(reducer);
+    slice_exchange_free(&exchange);
+    comm_free(host);
+    ck_assert(comm_pretend_hosts(comm, "", NULL));
+    comm_set_wire(comm, (Wire){ 0 });
+    layout_free(&job.layout);
+    return sent;
+}
+
+START_TEST(test_wire_halves_bytes)
+{
+    double promised[2];
+    if (comm_size(comm) == 1)
+        return;
+    double wide = sent_between_hosts(WIRE_FP32, &promised[0]);
+    double narrow = sent_between_hosts(WIRE_FP16, &promised[1]);
+    assert_all(wide > 0 && !(wide < 2 * narrow) && !(wide > 2 * narrow));
+    assert_all(!(wide < promised[0]) && !(wide > promised[0]));
+    assert_all(!(narrow < promised[1]) && !(narrow > promised[1]));
+}
+END_TEST
+
 /* ---- Adasum ---- */
 
 /* Of two tensors of a subtree, into a; the law written down once more, in plain loops over blocks
@@ -532,6 +626,9 @@ int main(int argc, char **argv)
     add_test(suite, test_adasum_is_its_equation);
     add_test(suite, test_adasum_laws);
     add_test(suite, test_hosts);
+    add_test(suite, test_wire);
+    add_test(suite, test_wire_of_one_lane);
+    add_test(suite, test_wire_halves_bytes);
     add_test(suite, test_block_exchange);
     add_test(suite, test_memory_and_traffic);
     int result = run_suite(suite);

@@ -3,6 +3,7 @@
 #include "lockstep/cpu.h"
 #include "lockstep/kernels.h"
 #include "lockstep/vmath.h"
+#include "wire.h"
 
 /* The library's code with this level's vectors, which are twice as fast; the digests are the
  * same. */
@@ -118,4 +119,8 @@ const Kernels ISA_NAME(kernels_passes) = {
     .blend = blend,
     .digest = digest,
     .random_groups = ISA_NAME(philox_groups),
+    .wire_add = ISA_NAME(wire_add),
+    .wire_round = ISA_NAME(wire_round),
+    .wire_pack = ISA_NAME(wire_pack),
+    .wire_unpack = ISA_NAME(wire_unpack),
 };
