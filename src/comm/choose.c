@@ -64,8 +64,8 @@ static bool unknown(const char *name, Err *err)
         names[i] = all[i]->name;
     const char *nearest = text_nearest(name, names, (size_t)count);
     err_set(err, "unknown algorithm %s%s%s%s (algorithms: auto",
-            text_quoted(quoted, sizeof quoted, name),
-            nearest ? "; did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
+            text_quoted(quoted, sizeof quoted, name), nearest ? "; did you mean \"" : "",
+            nearest ? nearest : "", nearest ? "\"?" : "");
     for (int i = 0; i < count; i++)
         text_append(err->text, sizeof err->text, ", %s", names[i]);
     text_append(err->text, sizeof err->text, ")");

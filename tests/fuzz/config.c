@@ -42,8 +42,7 @@ static bool read_data(const Settings *settings, Err *err)
     const Config *config = &settings->config;
     config_as_map(settings->data, "type");
     const ConfigNode *name = config_get(settings->data, "type");
-    const DatasetType *type =
-        name && name->kind == CONFIG_SCALAR ? dataset_find(name->text) : NULL;
+    const DatasetType *type = name && name->kind == CONFIG_SCALAR ? dataset_find(name->text) : NULL;
     ConfigNode *augment = config_get(settings->data, "augment");
     bool ok = (!type || read_data_options(config, settings->data, type, err)) &&
               (!augment || augment_read(&loader, config, augment, err));

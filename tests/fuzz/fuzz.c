@@ -62,8 +62,8 @@ FuzzFile fuzz_file(void)
 
 void fuzz_fill(const FuzzFile *file, const void *data, size_t bytes)
 {
-    expect(ftruncate(file->fd, 0) == 0);
     expect(bytes == 0 || pwrite(file->fd, data, bytes, 0) == (ssize_t)bytes);
+    expect(ftruncate(file->fd, (off_t)bytes) == 0);
 }
 
 static void remove_folder(void)

@@ -42,8 +42,7 @@ static void run(const uint8_t *data, size_t bytes)
 {
     Tokenizer t;
     Err err = { .text = "" };
-    const TokenizerType *type =
-        tokenizer_find(fuzz_byte(&data, &bytes) % 2 == 0 ? "gpt2" : "char");
+    const TokenizerType *type = tokenizer_find(fuzz_byte(&data, &bytes) % 2 == 0 ? "gpt2" : "char");
     size_t text_bytes = fuzz_byte(&data, &bytes);
     text_bytes = text_bytes < bytes ? text_bytes : bytes;
     const uint8_t *table = data + text_bytes;
