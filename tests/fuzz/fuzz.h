@@ -2,8 +2,8 @@
  * linked with libFuzzer into a program of its own (tests/fuzz/run), and test_corpus gives all of
  * them the inputs kept in tests/fuzz/corpus.
  *
- * A target fails by a crash, a sanitizer's report, a broken `expect`, memory that is not given back,
- * or an error without a message that can be shown. */
+ * A target fails by a crash, a sanitizer's report, a broken `expect`, memory that is not given
+ * back, or an error without a message that can be shown. */
 #ifndef LOCKSTEP_TESTS_FUZZ_H
 #define LOCKSTEP_TESTS_FUZZ_H
 
@@ -37,7 +37,8 @@ typedef struct FuzzFile {
 FuzzFile fuzz_file(void);
 void fuzz_fill(const FuzzFile *file, const void *data, size_t bytes);
 
-/* A folder below TMPDIR that stays until the program ends, and a name in it for a file in memory. */
+/* A folder below TMPDIR that stays until the program ends, and a name in it for a file in
+ * memory. */
 #define FUZZ_PATH 256
 const char *fuzz_folder(void);
 void fuzz_link(const FuzzFile *file, const char *name);
