@@ -59,13 +59,11 @@ static bool unknown(const char *name, Err *err)
     int count;
     const CollectiveAlgorithm *const *all = collective_all(&count);
     const char *names[32];
-    char quoted[256];
     for (int i = 0; i < count; i++)
         names[i] = all[i]->name;
     const char *nearest = text_nearest(name, names, (size_t)count);
-    err_set(err, "unknown algorithm %s%s%s%s (algorithms: auto",
-            text_quoted(quoted, sizeof quoted, name), nearest ? "; did you mean \"" : "",
-            nearest ? nearest : "", nearest ? "\"?" : "");
+    err_set(err, "unknown algorithm \"%s\"%s%s%s (algorithms: auto", name,
+            nearest ? "; did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
     for (int i = 0; i < count; i++)
         text_append(err->text, sizeof err->text, ", %s", names[i]);
     text_append(err->text, sizeof err->text, ")");
@@ -90,7 +88,7 @@ static bool find_kind(const char *name, CollectiveKind *kind)
 
 static bool read_line(Comm *comm, const char *line, Err *err)
 {
-    char kind[32], name[32], rest[2], quoted[256];
+    char kind[32], name[32], rest[2];
     Measured measured;
     int found =
         sscanf(line, "%31s %d %lf %31s %1s", kind, &measured.members, &measured.bytes, name, rest);
@@ -98,11 +96,9 @@ static bool read_line(Comm *comm, const char *line, Err *err)
         return true;
     if (found < 4 || (found == 5 && rest[0] != '#') || measured.members < 1 ||
         !(measured.bytes >= 0))
-        return err_set(err, "%s found, wanted: kind members bytes algorithm",
-                       text_quoted(quoted, sizeof quoted, line));
+        return err_set(err, "\"%s\" found, wanted: kind members bytes algorithm", line);
     if (!find_kind(kind, &measured.kind))
-        return err_set(err, "%s found, reduce-scatter, all-gather or all-reduce wanted",
-                       text_quoted(quoted, sizeof quoted, kind));
+        return err_set(err, "%s: reduce-scatter, all-gather or all-reduce wanted", kind);
     measured.fastest = collective_find(name);
     if (!measured.fastest)
         return unknown(name, err);

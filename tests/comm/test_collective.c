@@ -286,8 +286,8 @@ START_TEST(test_choice)
                       "(algorithms: auto, direct, doubling, halving, ring)") == 0);
     assert_all(refused("#\nall-gather 4", "line 2: \"all-gather 4\" found, wanted: kind members "
                                           "bytes algorithm"));
-    assert_all(refused("gather 4 1 ring", "line 1: \"gather\" found, reduce-scatter, all-gather or "
-                                          "all-reduce wanted"));
+    assert_all(refused("gather 4 1 ring",
+                       "line 1: gather: reduce-scatter, all-gather or all-reduce wanted"));
     assert_all(
         refused("all-gather 4 1 ring 7",
                 "line 1: \"all-gather 4 1 ring 7\" found, wanted: kind members bytes algorithm"));
