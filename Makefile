@@ -38,8 +38,11 @@ OBJ     := $(SRC:%.c=$(BUILD)/%.o) $(foreach l,$(LEVELS),$(ISA_SRC:%.c=$(BUILD)/
 LIB     := $(BUILD)/liblockstep.a
 PROGRAM := $(BUILD)/lockstep
 TESTS   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c))
+FUZZ    := $(notdir $(wildcard tests/fuzz/corpus/*))
+FUZZ_LIB := $(BUILD)/tests/fuzz/libtargets.a
 GOLDEN_RUNNER := $(BUILD)/tests/golden/golden
 GOLDEN  ?= tests/golden
+FUZZ_RUNS ?= 10000000
 
 all: $(PROGRAM)
 
@@ -69,9 +72,21 @@ $(BUILD)/git-$(GIT):
 tests: $(TESTS) $(GOLDEN_RUNNER)
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.o $(LIB)
 	$(call say,LD $@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %targets.a,$^) $(LIB) \
+	    $(shell pkg-config --libs check) $(LDLIBS)
 $(BUILD)/tests/%.o: CPPFLAGS += -Itests
+$(BUILD)/tests/fuzz/test_corpus: $(FUZZ_LIB)
+$(FUZZ_LIB): $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/main.c %/test_corpus.c,$(wildcard tests/fuzz/*.c)))
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 $(GOLDEN_RUNNER): $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/golden/test_%,$(wildcard tests/golden/*.c))) $(LIB)
+	$(call say,LD $@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+fuzz-programs: $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%)
+$(BUILD)/tests/fuzz/main_%.o: tests/fuzz/main.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -DFUZZ_TARGET=fuzz_$* -MMD -MP -c -o $@ $<
+$(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/main_%.o $(FUZZ_LIB) $(LIB)
 	$(call say,LD $@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -81,6 +96,7 @@ golden: $(GOLDEN_RUNNER)
 	$(GOLDEN_RUNNER) $(GOLDEN)
 asan: ; $(MAKE) BUILD=$(BUILD)-asan OPT="-O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer" LDFLAGS="-fsanitize=address,undefined" check
 tsan: ; $(MAKE) BUILD=$(BUILD)-tsan OPT="-O1 -g -fsanitize=thread" LDFLAGS="-fsanitize=thread" check
+fuzz: ; tests/fuzz/run $(BUILD) $(FUZZ_RUNS)
 lint: ; tests/lint
 format: ; clang-format -i $$(git ls-files '*.c' '*.h')
 docs: $(PROGRAM) ; $(PROGRAM) list --markdown > docs/options.md
@@ -89,9 +105,9 @@ install: $(PROGRAM)
 	install -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/lockstep
 	cp -r configs $(DESTDIR)$(PREFIX)/share/lockstep/
 	install -m 644 README.md docs/*.md docs/*.svg $(DESTDIR)$(PREFIX)/share/doc/lockstep/
-clean: ; rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
+clean: ; rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
 help:
-	@echo 'make [all] check golden [GOLDEN=DIR] asan tsan lint format docs install [PREFIX=] clean'
-.PHONY: all tests check golden asan tsan lint format docs install clean help
+	@echo 'make [all] check golden [GOLDEN=DIR] asan tsan fuzz [FUZZ_RUNS=N] lint format docs install [PREFIX=] clean'
+.PHONY: all tests fuzz-programs check golden asan tsan fuzz lint format docs install clean help
 .PRECIOUS: %.o
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
