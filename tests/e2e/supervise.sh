@@ -12,18 +12,20 @@ pace()
     cat >net.yaml <<YAML
 data: {type: synthetic, shape: [24], classes: 7, train: 256, test: 64}
 model: {layers: [dense: 32, relu, dense: 7]}
-train: {batch: 64, lanes: 8, steps: 500}
+train: {batch: 64, lanes: 8, steps: 120}
 eval: {every: 0}
-checkpoint: {every: 10st, minutes: 0, keep: 2}
-comm: {warn_after: 2, abort_after: 5, inject_slow_rank: 0, inject_slow_factor: $1}
+log: {tensorboard: false}
+checkpoint: {every: 5st, minutes: 0, keep: 2}
+comm: {warn_after: 3, abort_after: 10, inject_slow_rank: 0, inject_slow_factor: $1}
 YAML
 }
 
-# starts_are RUN N: it was started so many times.
+# starts_are RUN N: it was started so many times or, on a machine so slow that the watchdog bites,
+# more often.
 starts_are()
 {
     found=$(grep -c ': [0-9]* rank(s) on ' "runs/$1/supervise.log")
-    [ "$found" = "$2" ] || fail "$1: $found starts, $2 wanted"
+    [ "$found" -ge "$2" ] || fail "$1: $found starts, $2 wanted"
 }
 
 # logged RUN PATTERN
@@ -80,7 +82,7 @@ ends_like_whole struck
 starts_are struck 4
 logged struck 'start 1 failed .* exit code 137 \(signal 9\)'
 logged struck 'start 3 failed .* exit code 6 \(a rank was lost .* rank 1 on .* is stopped or gone'
-logged struck "completed: 500 steps, digest $(field runs/whole/summary.json digest)"
+logged struck "completed: 120 steps, digest $(field runs/whole/summary.json digest)"
 [ ! -e "/proc/$frozen" ] || fail "the frozen rank is still there"
 cut -d ' ' -f 2- runs/struck/supervise.log >kept
 sed -n 's/^[^ ]*supervise: [^ ]* //p' err >said
@@ -89,17 +91,18 @@ cmp -s kept said || fail "the log of the run folder is not what was said"
 # ---- signals: saved, and the same command goes on ----
 
 pace 1000
+session=0
 for signal in TERM:143 USR1:138; do
+    session=$((session + 1))
     "$supervise" -n 2 net.yaml name=stopped -q 2>err &
     job=$!
-    before=$(cat runs/stopped/metrics.jsonl 2>/dev/null | grep -c '"event":"resume"')
-    [ "$signal" = TERM:143 ] || before=$((before + 1))
-    await $job training stopped $((before + 1))
+    await $job training stopped $session
     kill -"${signal%:*}" $job
     wait $job
     code=$?
     [ $code -eq "${signal#*:}" ] || { cat err; fail "$signal: exit code $code"; }
-    [ "$(field runs/stopped/summary.json status)" = interrupted ] || fail "$signal: no summary"
+    [ "$(field runs/stopped/summary.json status)" = interrupted ] ||
+        { cat err; fail "$signal: no summary"; }
     last=$(field runs/stopped/summary.json steps)
     [ -d "runs/stopped/ckpt/step-$last" ] || fail "$signal: nothing saved at step $last"
     logged stopped "interrupted and saved at step $last"
@@ -115,8 +118,8 @@ starts_are stopped 3
 [ $? -eq 2 ] && [ "$(wc -l <err)" -eq 1 ] || { cat err; fail "bad configuration"; }
 "$supervise" -n 2 --wait 0 net.yaml name=stopped seed=2 -q 2>err
 [ $? -eq 4 ] || { cat err; fail "another seed: exit code"; }
-starts_are stopped 4
-logged stopped 'exit code 4 .*: the run was made with other settings'
+[ "$(grep -c 'exit code 4 .*: the run was made with other settings' runs/stopped/supervise.log)" \
+    -eq 1 ] || { cat err; fail "another seed: the log"; }
 "$supervise" -n 2 --wait 0 net.yaml name=nodata 'data={type: idx, path: nowhere}' -q 2>err
 [ $? -eq 3 ] && [ "$(grep -c 'rank(s) on' err)" -eq 1 ] || { cat err; fail "bad data"; }
 
