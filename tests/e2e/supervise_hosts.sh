@@ -56,12 +56,13 @@ END
 chmod +x agent
 
 pace 1000
+unset OMPI_MCA_btl # of tests on one host
 hosts_in node0 env BUILD="$build" OMPI_MCA_plm_rsh_agent="$work/agent" \
     PRTE_MCA_plm_ssh_agent="$work/agent" PRTE_MCA_prte_if_include=eth0 \
     OMPI_MCA_btl_tcp_if_include=eth0 OMPI_MCA_oob_tcp_if_include=eth0 \
     OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none \
     PRTE_MCA_hwloc_default_binding_policy=none OMPI_MCA_oob_tcp_keepalive_time=2 \
-    OMPI_MCA_oob_tcp_keepalive_intvl=1 timeout -k 5 240 \
+    OMPI_MCA_oob_tcp_keepalive_intvl=1 timeout -k 5 400 \
     "$supervise" --hosts "$work/hosts/file" --wait 1 net.yaml name=lost -q 2>err &
 job=$!
 await $job training 1
