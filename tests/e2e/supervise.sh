@@ -72,8 +72,13 @@ job=$!
 await $job training struck 1
 kill -KILL "$(rank_pid struck 1)"
 await $job training struck 2
+memory=$(sed -n 's|.* \(/dev/shm/[^ ]*\)$|\1|p' "/proc/$(rank_pid struck 2)/maps" | sort -u)
+[ -n "$memory" ] || fail "no shared memory"
 kill -KILL "$(parent "$(rank_pid struck 2)")"
 await $job training struck 3
+for file in $memory; do
+    [ ! -e "$file" ] || fail "$file is left of the second start"
+done
 frozen=$(rank_pid struck 1)
 kill -STOP "$frozen"
 pace 1
@@ -120,7 +125,7 @@ starts_are stopped 3
 [ $? -eq 4 ] || { cat err; fail "another seed: exit code"; }
 [ "$(grep -c 'exit code 4 .*: the run was made with other settings' runs/stopped/supervise.log)" \
     -eq 1 ] || { cat err; fail "another seed: the log"; }
-"$supervise" -n 2 --wait 0 net.yaml name=nodata 'data={type: idx, path: nowhere}' -q 2>err
+"$supervise" -n 2 --wait 0 net.yaml name=nodata 'data={type: idx, folder: nowhere}' -q 2>err
 [ $? -eq 3 ] && [ "$(grep -c 'rank(s) on' err)" -eq 1 ] || { cat err; fail "bad data"; }
 
 # ---- giving up ----
