@@ -68,6 +68,7 @@ enum Tag {
     TAG_GATHER = 2,
     TAG_CLOCK = 3,
     TAG_TIMELINE = 4,
+    TAG_LINK = 5,
     TAG_SUBTREE = 64 /* + number of the subtree */,
     TAG_COLLECTIVE = 1024 /* + the collective's */
 };

@@ -1,0 +1,179 @@
+/* Latency and bandwidth between ranks: messages there and back between two of them, and shared
+ * memory beside a plain copy on a host. Medians over many short repeats, so that what else the
+ * machine does is mostly left out. */
+#include "lockstep/links.h"
+#include "world.h"
+
+#include "lockstep/clock.h"
+#include "lockstep/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define REPEATS 101 /* at most */
+#define LONG_BYTES ((size_t)4 << 20)
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *times, int count)
+{
+    qsort(times, (size_t)count, sizeof *times, compare);
+    return times[count / 2];
+}
+
+/* ---- two ranks ---- */
+
+/* What call `number` sends. */
+static unsigned char pattern(int number, size_t at)
+{
+    return (unsigned char)((size_t)number * 37 + at % 251);
+}
+
+/* There and back; half of that is one way. The last byte says which call it was. */
+static double round_trip(Comm *comm, bool sends, int other, char *data, size_t bytes)
+{
+    double start = clock_seconds();
+    for (int turn = 0; turn < 2; turn++) {
+        if (sends == (turn == 0))
+            messages_send(comm, data, bytes, other, TAG_LINK);
+        else
+            messages_receive(comm, data, bytes, other, TAG_LINK);
+        messages_finish(comm);
+    }
+    return (clock_seconds() - start) / 2;
+}
+
+/* The median of one way by the clock of `from`, which decides when it is enough. */
+static double time_trips(Comm *comm, const Link *link, char *data, size_t bytes, double seconds)
+{
+    double times[REPEATS], began = clock_seconds();
+    bool sends = comm->rank == link->from, more = true;
+    int other = sends ? link->to : link->from, count = 0;
+    round_trip(comm, sends, other, data, bytes); /* connects */
+    while (more) {
+        times[count++] = round_trip(comm, sends, other, data, bytes);
+        more = count < 3 || (count < REPEATS && clock_seconds() - began < seconds);
+        round_trip(comm, sends, other, (char *)&more, sizeof more);
+    }
+    return median(times, count);
+}
+
+static bool arrives(Comm *comm, const Link *link, unsigned char *data)
+{
+    bool sends = comm->rank == link->from, right = true;
+    for (size_t i = 0; i < LONG_BYTES; i++)
+        data[i] = sends ? pattern(link->to, i) : 0;
+    round_trip(comm, sends, sends ? link->to : link->from, (char *)data, LONG_BYTES);
+    for (size_t i = 0; i < LONG_BYTES && right; i++)
+        right = data[i] == pattern(link->to, i);
+    return right;
+}
+
+Link link_measure(Comm *comm, int from, int to, double seconds)
+{
+    Link link = { .from = from, .to = to, .right = true };
+    comm_barrier(comm);
+    if (comm->rank == from || comm->rank == to) {
+        char *data = mem_alloc(LONG_BYTES);
+        link.latency = time_trips(comm, &link, data, sizeof(double), seconds / 2);
+        link.rate = (double)LONG_BYTES / time_trips(comm, &link, data, LONG_BYTES, seconds / 2);
+        link.right = arrives(comm, &link, (unsigned char *)data);
+        mem_free(data);
+    }
+    bool wrong = comm_any(comm, !link.right);
+    comm_broadcast(comm, &link, sizeof link, from);
+    link.right = !wrong;
+    return link;
+}
+
+/* ---- the ranks of a host ---- */
+
+typedef struct HostWork {
+    Comm *host;
+    SharedMemory *memory;
+    const void *source;
+    void *target;
+    size_t bytes;
+} HostWork;
+
+static void wait_for_all(HostWork *work)
+{
+    comm_barrier(work->host);
+}
+
+static void copy(HostWork *work)
+{
+    memcpy(work->target, work->source, work->bytes);
+}
+
+/* Rank 0's median; each repeat is `calls` calls, and takes as long as its slowest rank. */
+static double time_work(HostWork *work, void (*run)(HostWork *), int calls, double seconds)
+{
+    Comm *host = work->host;
+    double times[REPEATS], began = clock_seconds();
+    double *all = mem_array(double, host->size);
+    bool more = true;
+    int count = 0;
+    run(work);
+    while (more) {
+        comm_barrier(host);
+        double start = clock_seconds();
+        for (int i = 0; i < calls; i++)
+            run(work);
+        double mine = (clock_seconds() - start) / calls;
+        comm_gather(host, &mine, all, sizeof mine);
+        times[count] = 0;
+        for (int rank = 0; rank < host->size; rank++)
+            times[count] = all[rank] > times[count] ? all[rank] : times[count];
+        count++;
+        more = count < 3 || (count < REPEATS && clock_seconds() - began < seconds);
+        comm_broadcast(host, &more, sizeof more, 0);
+    }
+    mem_free(all);
+    double result = median(times, count);
+    comm_broadcast(host, &result, sizeof result, 0);
+    return result;
+}
+
+/* Reads what the next rank has written. */
+static void measure_shared(HostWork *work, HostLink *link, double seconds)
+{
+    Comm *host = work->host;
+    int next = (host->rank + 1) % host->size;
+    unsigned char *mine = shared_part(work->memory, host->rank), *read = work->target;
+    bool right = true;
+    for (size_t i = 0; i < work->bytes; i++)
+        mine[i] = pattern(host->rank, i);
+    comm_barrier(host);
+    work->source = shared_part(work->memory, next);
+    link->read = (double)work->bytes / time_work(work, copy, 1, seconds);
+    for (size_t i = 0; i < work->bytes && right; i++)
+        right = read[i] == pattern(next, i);
+    link->right = !comm_any(host, !right);
+    comm_reserve_board(host, sizeof(double));
+    link->barrier = time_work(work, wait_for_all, 16, seconds);
+    comm_reserve_board(host, 0);
+}
+
+HostLink link_measure_host(Comm *host, size_t bytes, double seconds)
+{
+    HostLink link = { .right = true, .bytes = bytes };
+    HostWork work = { .host = host, .bytes = bytes };
+    void *source = mem_alloc(bytes);
+    work.source = source;
+    work.target = mem_alloc(bytes);
+    memset(source, 1, bytes); /* pages of its own */
+    link.copy = (double)bytes / time_work(&work, copy, 1, seconds / 3);
+    work.memory = shared_alloc(host, bytes);
+    link.shares = work.memory != NULL;
+    if (link.shares)
+        measure_shared(&work, &link, seconds / 3);
+    shared_free(work.memory);
+    mem_free(source);
+    mem_free(work.target);
+    return link;
+}
