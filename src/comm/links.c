@@ -10,8 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REPEATS 101 /* at most */
+#define REPEATS 101 /* at most; three, if there is time for them */
+
+/* Where ranks take turns, each piece of a long message, and each barrier, may cost a turn. */
 #define LONG_BYTES ((size_t)4 << 20)
+#define CROWDED_LONG_BYTES ((size_t)256 << 10)
+#define BARRIERS 16
+#define CROWDED_BARRIERS 2
 
 static int compare(const void *a, const void *b)
 {
@@ -25,15 +30,21 @@ static double median(double *times, int count)
     return times[count / 2];
 }
 
+/* Enough, after `count` repeats that took so long? */
+static bool wants_more(int count, double spent, double seconds)
+{
+    return count < REPEATS && spent < (count < 3 ? 4 * seconds : seconds);
+}
+
 /* ---- two ranks ---- */
 
-/* What call `number` sends. */
+/* What rank `number` is sent, or writes. */
 static unsigned char pattern(int number, size_t at)
 {
     return (unsigned char)((size_t)number * 37 + at % 251);
 }
 
-/* There and back; half of that is one way. The last byte says which call it was. */
+/* There and back; half of that is one way. */
 static double round_trip(Comm *comm, bool sends, int other, char *data, size_t bytes)
 {
     double start = clock_seconds();
@@ -53,22 +64,22 @@ static double time_trips(Comm *comm, const Link *link, char *data, size_t bytes,
     double times[REPEATS], began = clock_seconds();
     bool sends = comm->rank == link->from, more = true;
     int other = sends ? link->to : link->from, count = 0;
-    round_trip(comm, sends, other, data, bytes); /* connects */
     while (more) {
         times[count++] = round_trip(comm, sends, other, data, bytes);
-        more = count < 3 || (count < REPEATS && clock_seconds() - began < seconds);
+        more = wants_more(count, clock_seconds() - began, seconds);
         round_trip(comm, sends, other, (char *)&more, sizeof more);
     }
     return median(times, count);
 }
 
-static bool arrives(Comm *comm, const Link *link, unsigned char *data)
+/* Connects the two, too. */
+static bool arrives(Comm *comm, const Link *link, unsigned char *data, size_t bytes)
 {
     bool sends = comm->rank == link->from, right = true;
-    for (size_t i = 0; i < LONG_BYTES; i++)
+    for (size_t i = 0; i < bytes; i++)
         data[i] = sends ? pattern(link->to, i) : 0;
-    round_trip(comm, sends, sends ? link->to : link->from, (char *)data, LONG_BYTES);
-    for (size_t i = 0; i < LONG_BYTES && right; i++)
+    round_trip(comm, sends, sends ? link->to : link->from, (char *)data, bytes);
+    for (size_t i = 0; i < bytes && right; i++)
         right = data[i] == pattern(link->to, i);
     return right;
 }
@@ -76,12 +87,13 @@ static bool arrives(Comm *comm, const Link *link, unsigned char *data)
 Link link_measure(Comm *comm, int from, int to, double seconds)
 {
     Link link = { .from = from, .to = to, .right = true };
+    size_t bytes = comm->crowded ? CROWDED_LONG_BYTES : LONG_BYTES;
     comm_barrier(comm);
     if (comm->rank == from || comm->rank == to) {
-        char *data = mem_alloc(LONG_BYTES);
+        char *data = mem_alloc(bytes);
+        link.right = arrives(comm, &link, (unsigned char *)data, bytes);
         link.latency = time_trips(comm, &link, data, sizeof(double), seconds / 2);
-        link.rate = (double)LONG_BYTES / time_trips(comm, &link, data, LONG_BYTES, seconds / 2);
-        link.right = arrives(comm, &link, (unsigned char *)data);
+        link.rate = (double)bytes / time_trips(comm, &link, data, bytes, seconds / 2);
         mem_free(data);
     }
     bool wrong = comm_any(comm, !link.right);
@@ -130,7 +142,7 @@ static double time_work(HostWork *work, void (*run)(HostWork *), int calls, doub
         for (int rank = 0; rank < host->size; rank++)
             times[count] = all[rank] > times[count] ? all[rank] : times[count];
         count++;
-        more = count < 3 || (count < REPEATS && clock_seconds() - began < seconds);
+        more = wants_more(count, clock_seconds() - began, seconds);
         comm_broadcast(host, &more, sizeof more, 0);
     }
     mem_free(all);
@@ -154,8 +166,9 @@ static void measure_shared(HostWork *work, HostLink *link, double seconds)
     for (size_t i = 0; i < work->bytes && right; i++)
         right = read[i] == pattern(next, i);
     link->right = !comm_any(host, !right);
+    int calls = host->crowded ? CROWDED_BARRIERS : BARRIERS;
     comm_reserve_board(host, sizeof(double));
-    link->barrier = time_work(work, wait_for_all, 16, seconds);
+    link->barrier = time_work(work, wait_for_all, calls, seconds);
     comm_reserve_board(host, 0);
 }
 

@@ -42,6 +42,8 @@ typedef struct Facts {
     double quota;                      /* CPUs that the cgroup may use */
     double memory, available, limited; /* bytes: there is, is free, the cgroup may use */
     double shm_bytes, shm_free;        /* /dev/shm */
+    int leftovers;                     /* files of dead jobs there, as its first rank sees it */
+    double leftover_bytes;
     char huge_pages[16], shm_huge_pages[16], governor[24], frequency_driver[32], clock[24];
     char interfaces[128]; /* bridges of containers and virtual machines: "docker0 virbr0" */
     int autogroup, overcommit;
@@ -57,5 +59,14 @@ typedef struct Facts {
 
 /* This rank's. Chooses OpenBLAS's kernels on the way, as training does. */
 void facts_collect(Facts *facts, const Comm *comm);
+
+/* facts_memory.c: its part of that, with what dead jobs left behind for the `first` of a host. */
+void facts_memory(Facts *facts, bool first);
+
+/* A file's first line without its end ("" and false if there is none), as a number (-1); and the
+ * number behind "key:" in a file of such lines (-1). */
+bool facts_line(const char *path, char *text, size_t size);
+double facts_number(const char *path);
+double facts_field(const char *path, const char *key);
 
 #endif

@@ -130,6 +130,12 @@ static void look_at_shared_memory(Examination *e, const HostReport *host)
             e, host, SEVERITY_WARNING, EXIT_OK,
             "the ranks of this host do not share memory\nthey are in containers of their own, or "
             "/dev/shm cannot be written: each has its own weights and sends messages");
+    if (facts->leftovers > 0)
+        finding_add(
+            e, host, SEVERITY_WARNING, EXIT_OK,
+            "/dev/shm holds files of dead jobs: %d, %s\nranks that are killed leave them: rm "
+            "/dev/shm/vader_segment.* /dev/shm/osc_* while no job runs",
+            facts->leftovers, text_bytes(size, sizeof size, facts->leftover_bytes));
     if (host->ranks > 1 && strcmp(facts->shm_huge_pages, "never") == 0)
         finding_add(e, host, SEVERITY_NOTE, EXIT_OK,
                     "shared weights and gradients are in small pages\necho advise > "

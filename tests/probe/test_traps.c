@@ -132,6 +132,9 @@ START_TEST(test_memory)
     setup();
     facts[2].shm_free = 60e6;
     check_one(SEVERITY_WARNING, "/dev/shm has 60.0 MB free of 32.0 GB", EXIT_OK);
+    facts[0].leftovers = 3;
+    facts[0].leftover_bytes = 12e6;
+    check_one(SEVERITY_WARNING, "/dev/shm holds files of dead jobs: 3, 12.0 MB", EXIT_OK);
     hosts[0].link.shares = false;
     check_one(SEVERITY_WARNING, "the ranks of this host do not share memory", EXIT_OK);
     strcpy(facts[0].shm_huge_pages, "never");
@@ -233,6 +236,13 @@ START_TEST(test_order)
     ck_assert_str_eq(e.finding[1].where, "one, two");
     ck_assert_str_eq(e.finding[2].where, "two");
     ck_assert_int_eq(e.finding[3].severity, SEVERITY_NOTE);
+    mem_free(e.finding);
+    setup();
+    facts[0].quota = 1;
+    traps_find(&e);
+    ck_assert_uint_eq(e.findings, 2);
+    ck_assert(strncmp(e.finding[0].text, "ranks that wait keep the core", 29) == 0);
+    ck_assert(strncmp(e.finding[1].text, "the control group may use 1", 27) == 0);
     mem_free(e.finding);
 }
 END_TEST
