@@ -152,6 +152,8 @@ float *trainer_final_weights(Trainer *t)
     optimizer_evaluated(&t->optimizer, t->w, t->average);
     publish(t, t->shared_average, t->average);
     t->average_is_final = t->step == t->steps;
+    if (t->average_is_final)
+        growth_step(t, t->step - 1); /* for `eval`; training stands there */
     for (int64_t i = t->average_is_final ? statistics_steps(t) : 0; i > 0; i--) {
         statistics_step(t, t->average, t->step - i);
         publish(t, t->shared_average, t->average);
@@ -217,7 +219,7 @@ static Gradient find_curvature(Trainer *t, Gradient gradient)
 StepOutcome trainer_step(Trainer *t)
 {
     int global_batch = loader_batch_size(&t->loader, t->step);
-    growth_step(t);                                         /* more lanes, where the batch grows */
+    growth_step(t, t->step);                                /* more lanes, where the batch grows */
     Gradient gradient = trainer_gradient(t, t->w, t->step); /* mean gradient, my slice */
     gather_reports(t);
     lap(t, PHASE_EXCHANGE);
