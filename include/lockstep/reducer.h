@@ -56,6 +56,18 @@ Gradient reducer_reduce_all(Reducer *reducer);
 void reducer_set_stages(Reducer *reducer, const int *stages, bool thread);
 void reducer_final(Reducer *reducer, int stage);
 
+#define REDUCER_NAP 5e-4 /* seconds between two looks of the thread */
+
+/* What travels between hosts at once: from the end of the arena, statistics apart. */
+typedef struct SumBucket {
+    size_t lo, hi; /* floats */
+    int stage;     /* final when this stage is: the lowest of its tensors' */
+} SumBucket;
+
+/* Cuts a layout into buckets of up to `bytes`: returns how many; buckets (NULL: only counted) get
+ * bounds, and stages if stages[t] of each tensor are given (else NULL). Not collective. */
+int reducer_cut(const Layout *layout, size_t bytes, const int *stages, SumBucket *buckets);
+
 /* What reducer_init would allocate; not collective. */
 size_t reducer_plan_bytes(Comm *comm, const Lanes *lanes, const Layout *layout,
                           const SliceExchange *exchange);
