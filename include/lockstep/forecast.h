@@ -67,9 +67,26 @@ typedef struct ForecastRequest {
     bool json, csv;
 } ForecastRequest;
 
-/* `lockstep plan`: measures on all ranks of this job, which have to be on one host, forecasts and
- * prints on rank 0. Where compute_ms is given the trainer may be that of a dry run. False, on every
- * rank: something in the request is wrong, or training diverged meanwhile. Collective. */
-bool forecast_run(Trainer *trainer, const ForecastRequest *request, Err *err);
+/* A request that was read. */
+#define FORECAST_MAX 64
+typedef struct ForecastPlan {
+    int ranks[FORECAST_MAX], count, ranks_per_host;
+    bool strong;
+    double compute; /* seconds; 0: to be measured */
+    const char *network_text;
+    Network network;
+    int overlap; /* of the config, which is measured without */
+} ForecastPlan;
+
+/* Reads the request, and changes the settings for measuring: if this job has more ranks than a
+ * host will have, it is measured as several hosts of so many, whose exchange is left out. */
+bool forecast_prepare(const ForecastRequest *request, const Comm *comm, Settings *settings,
+                      ForecastPlan *plan, Err *err);
+
+/* `lockstep plan`: measures on all ranks of this job, forecasts and prints on rank 0. Where
+ * compute_ms is given the trainer may be that of a dry run. False, on every rank: training diverged
+ * meanwhile. Collective. */
+bool forecast_run(Trainer *trainer, const ForecastPlan *plan, const ForecastRequest *request,
+                  Err *err);
 
 #endif

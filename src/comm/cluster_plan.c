@@ -6,8 +6,8 @@
 
 /* ---- who does what ---- */
 
-/* The ranks of each host: ranks[first[h]] .. ranks[first[h + 1] - 1]. One pass over all ranks, since
- * every rank does this for every host. */
+/* The ranks of each host: ranks[first[h]] .. ranks[first[h + 1] - 1]. One pass over all ranks,
+ * since every rank does this for every host. */
 typedef struct HostRanks {
     int *first, *ranks;
 } HostRanks;

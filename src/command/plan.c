@@ -35,7 +35,7 @@ static const Flag flags[] = {
     { "--json", false },   { "--csv", false },           { NULL, false },
 };
 
-static int plan(Comm *comm, const Line *line)
+static int run(Comm *comm, const Line *line)
 {
     const char *seconds = line_value(line, "--seconds");
     ForecastRequest request = { .ranks = line_value(line, "--ranks"),
@@ -47,6 +47,7 @@ static int plan(Comm *comm, const Line *line)
                                 .json = line_has(line, "--json"),
                                 .csv = line_has(line, "--csv") };
     Settings settings = { 0 };
+    ForecastPlan plan;
     Trainer trainer;
     Err err;
     if (line->count < 2)
@@ -55,9 +56,10 @@ static int plan(Comm *comm, const Line *line)
     if (seconds && (!text_to_double(seconds, &request.seconds) || !(request.seconds > 0)))
         die_all(EXIT_USAGE, "plan: --seconds %s: a number above 0 is wanted", seconds);
     command_settings(comm, line->words[1], line->words + 2, line->count - 2, &settings);
-    settings.dry_run = request.compute_ms != NULL;
+    if (!forecast_prepare(&request, comm, &settings, &plan, &err))
+        die_all(EXIT_USAGE, "%s", err.text);
     command_trainer(&trainer, &settings, comm);
-    if (!forecast_run(&trainer, &request, &err))
+    if (!forecast_run(&trainer, &plan, &request, &err))
         die_all(EXIT_USAGE, "%s", err.text);
     trainer_free(&trainer);
     settings_free(&settings);
@@ -70,5 +72,5 @@ const Command command_plan = {
     .summary = "  plan CONFIG [KEY=VALUE]        how a step would scale on a cluster, predicted\n",
     .usage = usage,
     .flags = flags,
-    .run = plan,
+    .run = run,
 };

@@ -55,10 +55,9 @@ static void job_init(Job *job, Comm *comm, int tensors, int floats, const char *
     Err err;
     int ranks = comm_size(comm), lanes = 1;
     *job = (Job){ .comm = comm };
-    snprintf(text, sizeof text, "%d", ranks);
     while (lanes < ranks)
         lanes *= 2;
-    if (!comm_pretend_hosts(comm, text, &err) || !collective_set_algorithm(comm, algorithm, &err) ||
+    if (!collective_set_algorithm(comm, algorithm, &err) ||
         !lanes_init(&job->lanes, lanes, lanes, comm_rank(comm), ranks, &err))
         die(EXIT_USAGE, "%s", err.text);
     comm_set_bucket(comm, (size_t)floats * sizeof(float));

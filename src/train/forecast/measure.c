@@ -34,19 +34,21 @@ static void find_ready(StepProfile *profile, const Trainer *t, const double *bac
     mem_free(nodes);
 }
 
-/* Of this job: its ranks are on one host. */
+/* Of this job, that is one host or pretends to be several: then what a rank updates is complete. */
 static void take_sizes(StepProfile *profile, const Trainer *t)
 {
-    int ranks = comm_size(t->comm), last = t->lanes.last - t->lanes.first;
+    int ranks = comm_size(t->comm), lanes = t->lanes.last - t->lanes.first;
+    bool replicated = t->settings->comm.update == UPDATE_REPLICATED;
     StepMemory memory = step_memory(t);
     ForecastJob job = { .ranks = ranks, .ranks_per_host = ranks, .lanes = t->lanes.count };
     profile->floats = t->model.layout.n;
     profile->nodes = t->model.count;
-    profile->update_share = t->settings->comm.update == UPDATE_REPLICATED ? 1 : 1.0 / ranks;
+    profile->update_share = replicated ? 1 : 1.0 / comm_size(t->group);
     profile->state_bytes = memory.optimizer / profile->update_share;
     profile->rank_bytes = memory.activations + memory.layers + memory.data;
-    profile->folds = last - forecast_sums(&job, t->lanes.rank);
-    for (int rank = 0; rank < ranks; rank++)
+    profile->folds = lanes - forecast_sums(&job, t->lanes.rank);
+    profile->sums = comm_hosts(t->comm) > 1;
+    for (int rank = 0; rank < ranks && comm_hosts(t->comm) == 1; rank++)
         profile->sums += forecast_sums(&job, rank);
 }
 
@@ -74,7 +76,8 @@ bool profile_measure(StepProfile *profile, Trainer *t, double seconds, Err *err)
         profile->fold = a_step(&bench, PHASE_FOLD);
         profile->update = a_step(&bench, PHASE_UPDATE);
         profile->digest = a_step(&bench, PHASE_DIGEST);
-        profile->wait = a_step(&bench, PHASE_EXCHANGE);
+        if (comm_hosts(t->comm) == 1) /* else it is the exchange */
+            profile->wait = a_step(&bench, PHASE_EXCHANGE);
     }
     if (ok && comm_rank(t->comm) == 0) {
         MemoryLimit memory = limits_measure_memory("", MEMORY_BYTES);

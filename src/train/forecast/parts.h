@@ -4,17 +4,6 @@
 
 #include "lockstep/forecast.h"
 
-#define FORECAST_MAX 64
-
-/* A request that was read. */
-typedef struct ForecastPlan {
-    int ranks[FORECAST_MAX], count, ranks_per_host;
-    bool strong;
-    double compute; /* seconds; 0: to be measured */
-    const char *network_text;
-    Network network;
-} ForecastPlan;
-
 /* Trains for some seconds, or takes what is given. Arrays of the profile are to be freed by
  * profile_free, also after an error. Collective. */
 bool profile_measure(StepProfile *profile, Trainer *trainer, double seconds, Err *err);

@@ -61,11 +61,32 @@ static bool read_request(const ForecastRequest *request, const Comm *comm, Forec
         return err_prefix(err, "plan: ");
     if (plan->compute > 0 && plan->network.memory_bytes_per_second <= 0)
         plan->network.memory_bytes_per_second = GIVEN_MEMORY;
-    if (comm_hosts(comm) > 1)
+    return true;
+}
+
+bool forecast_prepare(const ForecastRequest *request, const Comm *comm, Settings *settings,
+                      ForecastPlan *plan, Err *err)
+{
+    char hosts[16];
+    int ranks = comm_size(comm);
+    if (!read_request(request, comm, plan, err))
+        return false;
+    if (comm_hosts(comm) > 1 || *settings->comm.virtual_hosts)
+        return err_set(err, "plan: several hosts found; it measures on the ranks of one, and "
+                            "simulates the others");
+    plan->overlap = settings->comm.overlap;
+    settings->comm.overlap = OVERLAP_OFF;
+    settings->dry_run = plan->compute > 0;
+    if (plan->compute > 0 || ranks <= plan->ranks_per_host)
+        return true;
+    if (ranks % plan->ranks_per_host != 0)
         return err_set(err,
-                       "plan: %d hosts found; it measures on the ranks of one, and simulates "
-                       "the others",
-                       comm_hosts(comm));
+                       "plan: --ranks-per-host %d: the %d ranks of this job, which are "
+                       "measured, are no whole number of such hosts",
+                       plan->ranks_per_host, ranks);
+    snprintf(hosts, sizeof hosts, "%d", ranks / plan->ranks_per_host);
+    mem_free(settings->comm.virtual_hosts);
+    settings->comm.virtual_hosts = mem_string(hosts);
     return true;
 }
 
@@ -79,7 +100,7 @@ static ForecastJob job_of(const ForecastPlan *plan, const Trainer *t, int ranks)
                         .lanes = lanes,
                         .samples = (double)t->settings->train.batch,
                         .network = plan->network,
-                        .overlap = t->settings->comm.overlap };
+                        .overlap = plan->overlap };
     if (!plan->strong) {
         double each = (double)lanes / measured;
         for (job.lanes = 1; job.lanes < each * ranks;)
@@ -104,19 +125,18 @@ static void forecast_all(const ForecastPlan *plan, const Trainer *t, const StepP
     }
 }
 
-bool forecast_run(Trainer *t, const ForecastRequest *request, Err *err)
+bool forecast_run(Trainer *t, const ForecastPlan *plan, const ForecastRequest *request, Err *err)
 {
-    ForecastPlan plan;
     StepProfile profile = { 0 };
-    bool ok = read_request(request, t->comm, &plan, err);
-    if (ok && plan.compute > 0)
-        profile_give(&profile, t, &plan);
-    else if (ok)
+    bool ok = true;
+    if (plan->compute > 0)
+        profile_give(&profile, t, plan);
+    else
         ok = profile_measure(&profile, t, request->seconds, err);
     if (ok && comm_rank(t->comm) == 0) {
-        Forecast *rows = mem_array(Forecast, plan.count);
-        forecast_all(&plan, t, &profile, rows);
-        forecast_print(&plan, t, &profile, rows, request);
+        Forecast *rows = mem_array(Forecast, plan->count);
+        forecast_all(plan, t, &profile, rows);
+        forecast_print(plan, t, &profile, rows, request);
         mem_free(rows);
     }
     profile_free(&profile);
