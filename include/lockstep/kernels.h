@@ -22,6 +22,8 @@ typedef struct Kernels {
 
     /* Words of `groups` groups of four, numbers first_group .. : x (4 * groups), any alignment. */
     void (*random_groups)(RandomKey key, uint64_t first_group, uint32_t *x, size_t groups);
+    /* The normal number of each word, as random_normal makes it; any n and alignment. */
+    void (*normals)(const uint32_t *words, float *x, size_t n);
 } Kernels;
 
 const Kernels *kernels(void); /* of the level in use */

@@ -83,6 +83,7 @@ static double sum(const float *x, size_t n)
 }
 
 extern void ISA_NAME(philox_groups)(RandomKey key, uint64_t group, uint32_t *x, size_t groups);
+extern void ISA_NAME(normals_of_words)(const uint32_t *words, float *x, size_t n);
 
 extern const Kernels ISA_NAME(kernels_passes);
 const Kernels ISA_NAME(kernels_passes) = {
@@ -94,4 +95,5 @@ const Kernels ISA_NAME(kernels_passes) = {
     .sum = sum,
     .digest = digest,
     .random_groups = ISA_NAME(philox_groups),
+    .normals = ISA_NAME(normals_of_words),
 };
