@@ -183,7 +183,8 @@ typedef struct WrapperType {
     void (*gradient_tensor)(const void *options, const TensorStep *step,
                             const OptimizerTensor *tensor, float *g);
     void (*decide)(const void *options, MethodStep *step);
-    void (*tensor)(const void *options, TensorStep *step); /* may change scale, norm_g and lr */
+    /* May change scale, norm_g, lr and weight_decay. */
+    void (*tensor)(const void *options, TensorStep *step);
     void (*weights)(const void *options, const TensorStep *step, const OptimizerRange *range);
     void (*evaluate)(const void *options, const TensorStep *step, const OptimizerRange *range,
                      float *out);
