@@ -82,7 +82,10 @@ asan: ; $(MAKE) BUILD=$(BUILD)-asan OPT="-O1 -g -fsanitize=address,undefined -fn
 tsan: ; $(MAKE) BUILD=$(BUILD)-tsan OPT="-O1 -g -fsanitize=thread" LDFLAGS="-fsanitize=thread" check
 lint: ; tests/lint
 format: ; clang-format -i $$(git ls-files '*.c' '*.h')
-docs: $(PROGRAM) ; $(PROGRAM) list --markdown > docs/options.md
+docs: $(PROGRAM)
+	$(PROGRAM) list --markdown > docs/options.md
+	$(PROGRAM) list optimizers --markdown > $(BUILD)/costs.md
+	sed -i -e '/^<!-- costs/,/^<!-- end/{//!d}' -e '/^<!-- costs/r $(BUILD)/costs.md' docs/optimizers.md
 install: $(PROGRAM)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/lockstep $(DESTDIR)$(PREFIX)/share/doc/lockstep
 	install -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/lockstep

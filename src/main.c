@@ -156,7 +156,8 @@ static const char usage_list[] =
     "collectives, config.\n"
     "With NAME: formula, source, options with types, ranges and defaults. --markdown prints the "
     "whole\n"
-    "option reference (docs/options.md).\n";
+    "option reference (docs/options.md), after `optimizers` the table of their costs\n"
+    "(docs/optimizers.md).\n";
 
 static const char usage_tokenize[] =
     "usage: lockstep tokenize TEXT ... --tokenizer NAME --out PREFIX\n"
@@ -592,6 +593,10 @@ static int list(Comm *comm, const Line *line)
 {
     (void)comm;
     Err err;
+    if (line->markdown && line->count > 1 && strcmp(line->words[1], "optimizers") == 0) {
+        list_optimizer_costs();
+        return EXIT_OK;
+    }
     if (line->markdown) {
         list_markdown();
         return EXIT_OK;

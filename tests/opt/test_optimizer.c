@@ -819,7 +819,8 @@ END_TEST
 /* sum of (w - target)^2 / 2 goes down, or up when maximizing. */
 static void law_quadratic(const char *options)
 {
-    if (strstr(options, "type: l4") && strstr(options, "clip")) /* its step needs the whole slope */
+    /* L4 divides what is to be won by the slope; cut element by element there is no slope left. */
+    if (strstr(options, "type: l4") && strstr(options, "clip_value"))
         return;
     Bench bench;
     Optimizer optimizer;
