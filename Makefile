@@ -116,7 +116,10 @@ $(SIMGRID)/%.o: %.c
 	$(Q)smpicc -Iinclude $(CFLAGS) -fPIC -DSMPI_NO_OVERRIDE_MALLOC -MMD -MP -c -o $@ $<
 lint: ; tests/lint
 format: ; clang-format -i $$(git ls-files '*.c' '*.h')
-docs: $(PROGRAM) ; $(PROGRAM) list --markdown > docs/options.md
+docs: $(PROGRAM)
+	$(PROGRAM) list --markdown > docs/options.md
+	$(PROGRAM) list optimizers --markdown > $(BUILD)/costs.md
+	sed -i -e '/^<!-- costs/,/^<!-- end/{//!d}' -e '/^<!-- costs/r $(BUILD)/costs.md' docs/optimizers.md
 install: $(PROGRAM)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/lockstep $(DESTDIR)$(PREFIX)/share/doc/lockstep
 	install -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/lockstep
