@@ -1,10 +1,11 @@
 # Sourced by the launch scripts, which set `root` first: messages, cores, Debian packages, building.
 script=launch/${0##*/}
 
-# To build and to run; to test in addition.
+# To build and to run; to test in addition; to fuzz.
 packages_run='gcc make pkgconf libc6-dev openmpi-bin libopenmpi-dev libopenblas-dev libfyaml-dev
     libjansson-dev libxxhash-dev librandom123-dev zlib1g-dev liblzma-dev dataset-fashion-mnist'
 packages_test='check git'
+packages_fuzz='clang libclang-rt-dev'
 
 say()
 {
