@@ -11,14 +11,18 @@
 #define SETTINGS_MAX_LANES 4096
 #define SETTINGS_AUTO_LANES 8
 
+typedef enum TrainReduce { REDUCE_TREE, REDUCE_FAST, REDUCE_ADASUM } TrainReduce;
+
 typedef struct TrainSettings {
     int64_t batch;    /* global, samples */
     char *lanes_text; /* "auto" or a power of two */
     int lanes;        /* resolved: auto is the largest power of two <= 8 that divides batch */
     double epochs;    /* how long to train: one of the two, the other is 0 */
     int64_t steps;
-    char *weights;    /* safetensors file with the start values; "": the initialisers' */
-    ConfigNode *grow; /* list of {at, batch}, or NULL: read by the trainer; borrowed */
+    char *weights;     /* safetensors file with the start values; "": the initialisers' */
+    ConfigNode *grow;  /* list of {at, batch}, or NULL: read by the trainer; borrowed */
+    int reduce;        /* TrainReduce */
+    ConfigNode *local; /* map {steps, after, state}, or NULL: read by the trainer; borrowed */
 } TrainSettings;
 
 typedef enum Tta { TTA_NONE, TTA_FLIP, TTA_MULTICROP } Tta;

@@ -22,6 +22,7 @@
  * With S subtrees in all and n floats a rank receives at most (S - 1) n / P floats: n (P - 1) / P,
  * the least possible, when P is a power of two. */
 #include "lockstep/reducer.h"
+#include "adasum.h"
 #include "cluster.h"
 #include "feedback.h"
 #include "low_rank.h"
@@ -45,6 +46,7 @@ typedef struct Sum {
 
 typedef struct Source {
     int rank, number; /* whose, and which of its subtrees */
+    bool last;        /* of its rank */
     Sum sum;          /* x is in shared memory, or borrowed from `received`, or NULL for our own */
     size_t origin;    /* x[0] is this float of the arena */
 } Source;
@@ -62,6 +64,8 @@ struct Reducer {
     bool learns;                   /* see reducer_set_learning */
     bool lazy;                     /* the last lane is not added to its siblings before the fold */
     ReducerOrder order;
+    Adasum *adasum; /* REDUCER_ORDER_ADASUM */
+    double scale;   /* of what it makes of all lanes */
     size_t rounded; /* floats from the start whose sums are of the wire's format; 0: none */
 
     SharedMemory *shared; /* the buffers of all ranks, or NULL */
@@ -73,13 +77,19 @@ struct Reducer {
 
     Source *sources; /* the subtrees of all ranks, left to right */
     int source_count, source_capacity;
+    Source combined[MAX_DEPTH]; /* the stack of Adasum across ranks */
     float *received, *tiles, *block;
     size_t received_floats, tile_floats; /* of tiles and block */
 };
 
+static bool is_running_sum(ReducerOrder order)
+{
+    return order == REDUCER_ORDER_ARRIVAL || order == REDUCER_ORDER_FAST;
+}
+
 static bool joins(ReducerOrder order, Subtree left, Subtree right)
 {
-    return order == REDUCER_ORDER_ARRIVAL || lanes_siblings(left, right);
+    return is_running_sum(order) || lanes_siblings(left, right);
 }
 
 static Subtree join(Subtree left, Subtree right)
@@ -92,15 +102,14 @@ static int rank_subtrees(const Reducer *reducer, int rank, Subtree subtrees[MAX_
 {
     int first = lanes_first(reducer->lanes->count, rank, reducer->lanes->ranks);
     int last = lanes_first(reducer->lanes->count, rank + 1, reducer->lanes->ranks);
-    if (reducer->lazy) {
-        int count = lanes_subtrees(first, last - 1, subtrees);
-        subtrees[count] = (Subtree){ .first = last - 1, .width = 1 };
-        return count + 1;
-    }
-    if (reducer->order == REDUCER_ORDER_TREE)
-        return lanes_subtrees(first, last, subtrees);
-    subtrees[0] = (Subtree){ .first = first, .width = last - first };
-    return 1;
+    int end = reducer->lazy ? last - 1 : last, count = end > first;
+    if (is_running_sum(reducer->order))
+        subtrees[0] = (Subtree){ .first = first, .width = end - first };
+    else
+        count = lanes_subtrees(first, end, subtrees);
+    if (reducer->lazy)
+        subtrees[count++] = (Subtree){ .first = last - 1, .width = 1 };
+    return count;
 }
 
 /* Most sums alive at once while this rank adds its lanes, the new lane included. */
@@ -176,13 +185,16 @@ static void plan_sources(Reducer *reducer)
     int rank = reducer->group->rank;
     size_t lo = reducer->bounds[rank], slice = reducer->bounds[rank + 1] - lo;
     size_t used = 0;
-    reducer->lazy =
-        reducer->order == REDUCER_ORDER_TREE && (reducer->shared || reducer->group->size == 1);
+    bool by_blocks =
+        reducer->order == REDUCER_ORDER_TREE || reducer->order == REDUCER_ORDER_ARRIVAL;
+    reducer->lazy = by_blocks && (reducer->shared || reducer->group->size == 1);
     reducer->source_count = 0;
     for (int r = 0; r < reducer->group->size; r++) {
         int count = rank_subtrees(reducer, world_rank(reducer, r), subtrees);
         for (int i = 0; i < count; i++) {
-            Source source = { .rank = r, .number = i, .sum.node = subtrees[i] };
+            Source source = {
+                .rank = r, .number = i, .last = i + 1 == count, .sum.node = subtrees[i]
+            };
             if (r != rank && reducer->shared) {
                 source.sum.x = peer_sum(reducer, &source);
             } else if (r != rank) {
@@ -321,14 +333,24 @@ void reducer_free(Reducer *reducer)
     mem_free(reducer->received);
     mem_free(reducer->block);
     mem_free(reducer->sources);
+    adasum_free(reducer->adasum);
     mem_free(reducer);
 }
 
 void reducer_set_order(Reducer *reducer, ReducerOrder order)
 {
-    expect(reducer->depth == 0 && !reducer->cluster);
+    expect(!reducer->cluster);
     reducer->order = order;
+    reducer->depth = reducer->added = 0;
+    if (order == REDUCER_ORDER_ADASUM && !reducer->adasum)
+        reducer->adasum = adasum_new(reducer->layout);
+    reducer->scale = 1;
     plan_sources(reducer);
+}
+
+void reducer_set_scale(Reducer *reducer, double scale)
+{
+    reducer->scale = scale;
 }
 
 /* out = left + right, n floats that begin at float `at` of the arena. */
@@ -358,9 +380,36 @@ static void add_down_to(Reducer *reducer, int bottom)
     }
 }
 
+/* The root's factor. */
+static double scale_of(const Reducer *reducer, Subtree node)
+{
+    return node.width == reducer->lanes->count ? reducer->scale : 1;
+}
+
+/* The same by Adasum: each pair is combined before the next, which wants its products. */
+static void combine_down(Reducer *reducer)
+{
+    Slice all = layout_blocks(reducer->layout, 0, reducer->layout->blocks);
+    while (reducer->depth > 1) {
+        Sum *left = &reducer->stack[reducer->depth - 2];
+        const Sum *right = left + 1;
+        if (!lanes_siblings(left->node, right->node))
+            return;
+        AdasumSide a = { left->x, 0 }, b = { right->x, 0 };
+        left->node = join(left->node, right->node);
+        adasum_measure(reducer->adasum, all, a, b);
+        adasum_combine(reducer->adasum, all, a, b, a, scale_of(reducer, left->node));
+        reducer->depth--;
+    }
+}
+
 /* Adds the sum on top of the stack to its siblings, as far as they are complete. */
 static void carry(Reducer *reducer)
 {
+    if (reducer->order == REDUCER_ORDER_ADASUM) {
+        combine_down(reducer);
+        return;
+    }
     int bottom = reducer->depth - 1;
     Subtree node = reducer->stack[bottom].node;
     while (bottom > 0 && joins(reducer->order, reducer->stack[bottom - 1].node, node))
@@ -420,6 +469,13 @@ static void exchange_subtrees(Reducer *reducer)
     messages_finish(comm);
 }
 
+/* When `source` has come: a rank's running sum is complete before it is added to those before
+ * it. */
+static bool joins_across(const Reducer *reducer, const Source *source, Subtree left, Subtree right)
+{
+    return is_running_sum(reducer->order) ? source->last : lanes_siblings(left, right);
+}
+
 /* The carry stack over the sources of one tile, `at` floats from the start of the arena. The last
  * sum goes to `result`, which may be one of the sources: all are read by then. */
 static void fold_tile(Reducer *reducer, int tensor, size_t at, size_t n, float *result)
@@ -435,7 +491,8 @@ static void fold_tile(Reducer *reducer, int tensor, size_t at, size_t n, float *
             feedback_decode(reducer->feedback, source->sum.node.first, tensor,
                             at - reducer->layout->tensors[tensor].offset, n, stack[depth].x);
         depth++;
-        while (depth > 1 && joins(reducer->order, stack[depth - 2].node, stack[depth - 1].node)) {
+        while (depth > 1 &&
+               joins_across(reducer, source, stack[depth - 2].node, stack[depth - 1].node)) {
             Sum *left = &stack[depth - 2];
             bool last = depth == 2 && i + 1 == reducer->source_count;
             float *out = last ? result : reducer->tiles + (size_t)(depth - 2) * TILE;
@@ -456,6 +513,39 @@ static const float *fold_block(void *context, LayoutBlock block, bool keep)
         fold_tile(reducer, block.tensor, block.offset + at,
                   block.n - at < TILE ? block.n - at : TILE, result + at);
     return result;
+}
+
+/* Two sources by Adasum, in this rank's slice, in place of the left one or, at the root, in this
+ * rank's own memory. */
+static void combine_sources(Reducer *reducer, Source *left, const Source *right)
+{
+    const size_t *blocks = reducer->exchange->block_bounds;
+    int rank = reducer->group->rank;
+    Slice slice = layout_blocks(reducer->layout, (int)blocks[rank], (int)blocks[rank + 1]);
+    AdasumSide a = { left->sum.x, left->origin }, b = { right->sum.x, right->origin };
+    Subtree node = join(left->sum.node, right->sum.node);
+    bool root = node.width == reducer->lanes->count;
+    AdasumSide out = root ? (AdasumSide){ reducer->stack[0].x, 0 } : a;
+    double *products = adasum_measure(reducer->adasum, slice, a, b);
+    comm_allgather(reducer->group, products, blocks, ADASUM_PRODUCTS * sizeof *products);
+    adasum_combine(reducer->adasum, slice, a, b, out, scale_of(reducer, node));
+    left->sum.node = node;
+}
+
+/* The carry stack over the sources by Adasum: every pair wants the products of all slices before
+ * the next. */
+static void combine_all_sources(Reducer *reducer)
+{
+    int depth = 0;
+    for (int i = 0; i < reducer->source_count; i++) {
+        reducer->combined[depth++] = reducer->sources[i];
+        while (depth > 1 && lanes_siblings(reducer->combined[depth - 2].sum.node,
+                                           reducer->combined[depth - 1].sum.node)) {
+            depth--;
+            combine_sources(reducer, &reducer->combined[depth - 1], &reducer->combined[depth]);
+        }
+    }
+    expect(depth == 1);
 }
 
 /* This rank's sums have their places in the stack only now. */
@@ -492,14 +582,20 @@ Gradient reducer_reduce(Reducer *reducer)
     if (reducer->cluster)
         return gradient_at(cluster_finish(reducer->cluster));
     find_own_sources(reducer);
+    Gradient gradient = gradient_at(reducer->stack[0].x);
+    if (reducer->order == REDUCER_ORDER_FAST) {
+        comm_allreduce_fast(reducer->comm, gradient.sums, reducer->layout->n);
+        return gradient;
+    }
     if (reducer->feedback)
         feedback_exchange(reducer->feedback);
     if (reducer->shared)
         comm_barrier(reducer->group); /* everybody's subtree sums are there */
     else if (reducer->group->size > 1)
         exchange_subtrees(reducer);
-    Gradient gradient = gradient_at(reducer->stack[0].x);
-    if (reducer->source_count > 1) {
+    if (reducer->order == REDUCER_ORDER_ADASUM) {
+        combine_all_sources(reducer);
+    } else if (reducer->source_count > 1) {
         gradient.finish = fold_block;
         gradient.context = reducer;
     }
@@ -511,6 +607,8 @@ Gradient reducer_reduce_all(Reducer *reducer)
     const size_t *blocks = reducer->exchange->block_bounds;
     const Layout *layout = reducer->layout;
     Gradient gradient = reducer_reduce(reducer);
+    if (reducer->order == REDUCER_ORDER_FAST)
+        return gradient;
     if (reducer->low_rank)
         return low_rank_whole(reducer->low_rank);
     float *all = reducer->buffers[0];
@@ -532,6 +630,7 @@ size_t reducer_bytes(const Reducer *reducer)
                      : reducer->feedback ? feedback_bytes(reducer->feedback)
                      : reducer->low_rank ? low_rank_bytes(reducer->low_rank)
                                          : 0;
+    between += reducer->adasum ? adasum_bytes(reducer->layout) : 0;
     return between + (floats + reducer->received_floats + reducer->tile_floats) * sizeof(float);
 }
 
@@ -555,6 +654,8 @@ double reducer_step_bytes(const Reducer *reducer)
     Subtree subtrees[MAX_SUBTREES];
     int rank = reducer->comm->rank;
     size_t slice = reducer->bounds[rank + 1] - reducer->bounds[rank];
+    if (reducer->order == REDUCER_ORDER_FAST) /* the least that an all-reduce sends */
+        return 2.0 * (double)(reducer->layout->n - slice) * sizeof(float);
     int sums = rank_subtrees(reducer, rank, subtrees);
     return (double)sums * (double)(reducer->layout->n - slice) * sizeof(float);
 }

@@ -85,7 +85,9 @@ typedef struct Pieces {
     size_t mine; /* bytes that this rank writes */
 } Pieces;
 
-void pieces_collect(Pieces *pieces, Trainer *trainer);
+/* Of a trainer that has done so many steps: lanes with weights of their own are saved once they
+ * have parted. */
+void pieces_collect(Pieces *pieces, Trainer *trainer, int64_t done);
 void pieces_free(Pieces *pieces);
 
 /* The first element that this rank writes. */

@@ -19,9 +19,23 @@ static bool refuse(const Trainer *t, Err *err, const char *why)
     return config_error(&t->settings->config, t->settings->comm.compress, err, "%s", why);
 }
 
+/* What travels for lanes that are not simply added are weights or products. */
+static bool check_sum(const Trainer *t, Err *err)
+{
+    const Config *config = &t->settings->config;
+    bool wide = !t->compression.type && t->settings->comm.wire == WIRE_FP32;
+    if (wide || (!t->local && t->settings->train.reduce == REDUCE_TREE))
+        return true;
+    return config_error(config, config_get(config->root, "train"), err,
+                        "lanes that are not added up in every step (local, reduce) travel in fp32: "
+                        "not together with comm.wire or comm.compress");
+}
+
 static bool check(const Trainer *t, Err *err)
 {
     const Settings *s = t->settings;
+    if (!check_sum(t, err))
+        return false;
     if (!t->compression.type)
         return true;
     if (s->comm.wire != WIRE_FP32)

@@ -42,6 +42,13 @@ static const Option train_options[] = {
     { "grow", OPTION_NODE, OPTION_AT(TrainSettings, grow), 0, 0, NULL, "",
       "larger batches later on, such as [{at: 30ep, batch: 1024}]: more lanes of the same size; "
       "see schedule.on_growth" },
+    { "reduce", OPTION_CHOICE, OPTION_AT(TrainSettings, reduce), 0, 0, "tree|fast|adasum", "tree",
+      "what is made of the lanes' gradients: their sum over the fixed tree; the sum by "
+      "MPI_Allreduce, which gives other bits for another number of ranks (fast: to measure what "
+      "the tree costs); or Adasum over the same tree, the same bits for any number of ranks" },
+    { "local", OPTION_NODE, OPTION_AT(TrainSettings, local), 0, 0, NULL, "",
+      "local SGD: lanes with weights of their own that are averaged every so many steps, such as "
+      "{steps: 8, after: 20ep, state: keep}; see docs/local.md" },
     OPTION_END,
 };
 
