@@ -2,28 +2,49 @@
 #include "lockstep/compress.h"
 #include "world.h"
 
+#include "lockstep/cpu.h"
 #include "lockstep/memory.h"
 
 #include <string.h>
 
-#define COMPRESSOR(name) extern const Compressor compressor_##name;
+#define COMPRESSOR(name) extern const Compressor compressor_##name##_v2;
 #include "compressors.def"
 #undef COMPRESSOR
-static const Compressor *const types[] = {
-#define COMPRESSOR(name) &compressor_##name,
+static const Compressor *const types_v2[] = {
+#define COMPRESSOR(name) &compressor_##name##_v2,
 #include "compressors.def"
 #undef COMPRESSOR
 };
-enum { TYPE_COUNT = sizeof types / sizeof *types };
+enum { TYPE_COUNT = sizeof types_v2 / sizeof *types_v2 };
+
+#ifdef __x86_64__
+#define COMPRESSOR(name) extern const Compressor compressor_##name##_v3, compressor_##name##_v4;
+#include "compressors.def"
+#undef COMPRESSOR
+static const Compressor *const types_v3[] = {
+#define COMPRESSOR(name) &compressor_##name##_v3,
+#include "compressors.def"
+#undef COMPRESSOR
+};
+static const Compressor *const types_v4[] = {
+#define COMPRESSOR(name) &compressor_##name##_v4,
+#include "compressors.def"
+#undef COMPRESSOR
+};
+static const Compressor *const *const levels[ISA_COUNT] = { types_v2, types_v3, types_v4 };
+#else
+static const Compressor *const *const levels[ISA_COUNT] = { types_v2, types_v2, types_v2 };
+#endif
 
 const Compressor *const *compressor_all(int *count)
 {
     *count = TYPE_COUNT;
-    return types;
+    return levels[cpu_isa()];
 }
 
 const Compressor *compressor_find(const char *name)
 {
+    const Compressor *const *types = levels[cpu_isa()];
     for (int i = 0; i < TYPE_COUNT; i++)
         if (strcmp(types[i]->name, name) == 0)
             return types[i];
@@ -47,7 +68,7 @@ static bool unknown_type(const Config *config, const ConfigNode *node, Err *err)
 {
     const char *names[TYPE_COUNT];
     for (int i = 0; i < TYPE_COUNT; i++)
-        names[i] = types[i]->name;
+        names[i] = types_v2[i]->name;
     return config_unknown(config, node, false, "compressor", "compressors", names, TYPE_COUNT, err);
 }
 

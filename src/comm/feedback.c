@@ -11,6 +11,7 @@
 #include "feedback.h"
 #include "world.h"
 
+#include "lockstep/kernels.h"
 #include "lockstep/memory.h"
 
 #include <string.h>
@@ -114,8 +115,7 @@ static void encode_tensor(Feedback *f, int t, float *gradient, float *errors, ch
     const LayoutTensor *tensor = &f->layout->tensors[t];
     const Compression *c = f->compression;
     float *x = gradient + tensor->offset, *m = errors + tensor->offset;
-    for (size_t i = 0; i < tensor->n; i++)
-        m[i] += x[i];
+    kernels()->add(m, m, x, tensor->padded);
     c->type->encode(c->options, tensor->n, m, code + f->places[t]);
     c->type->decode(c->options, tensor->n, code + f->places[t], 0, tensor->n, x);
 }

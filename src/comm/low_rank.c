@@ -13,6 +13,7 @@
 #include "feedback.h"
 #include "world.h"
 
+#include "lockstep/kernels.h"
 #include "lockstep/memory.h"
 #include "lockstep/random.h"
 #include "lockstep/thin.h"
@@ -208,8 +209,8 @@ void low_rank_add_lane(LowRank *l, int lane, bool learns)
         const LayoutTensor *tensor = &l->layout->tensors[travel->tensor];
         float *m = low_rank_errors(l, lane) + tensor->offset;
         const float *g = l->gradient + tensor->offset;
-        for (size_t k = 0; k < tensor->n && (travel->shape.rank == 0 || learns); k++)
-            m[k] += g[k];
+        if (travel->shape.rank == 0 || learns)
+            kernels()->add(m, m, g, tensor->padded);
         if (travel->shape.rank > 0 && sends)
             thin_kernels()->times(&travel->shape, m, l->q + travel->q, p + travel->p);
     }

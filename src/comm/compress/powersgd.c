@@ -1,5 +1,6 @@
 /* A matrix as the product of two thin ones, found by one step of power iteration (low_rank.c). */
 #include "lockstep/compress.h"
+#include "lockstep/cpu.h"
 
 typedef struct PowerOptions {
     int rank;
@@ -17,8 +18,8 @@ static const Option options[] = {
     OPTION_END,
 };
 
-extern const Compressor compressor_powersgd;
-const Compressor compressor_powersgd = {
+extern const Compressor ISA_NAME(compressor_powersgd);
+const Compressor ISA_NAME(compressor_powersgd) = {
     .name = "powersgd",
     .help =
         "each tensor, seen as a matrix of shape[0] rows, as a product of thin ones; those whose "

@@ -1,5 +1,6 @@
 /* The largest values of each tensor, exactly, with their places. */
 #include "lockstep/compress.h"
+#include "lockstep/cpu.h"
 
 #include <math.h>
 #include <string.h>
@@ -33,14 +34,31 @@ static uint32_t size_bits(const float *x)
     return bits & 0x7fffffffu;
 }
 
+/* From `first` on, the first run of up to RUN values in which one is not below `least`, or n: most
+ * are. Its end is *end. */
+#define RUN 64
+static size_t next_run(const float *m, size_t first, size_t n, uint32_t least, size_t *end)
+{
+    for (; first < n; first = *end) {
+        int32_t largest = 0;
+        *end = first + RUN < n ? first + RUN : n;
+        for (size_t i = first; i < *end; i++) {
+            int32_t bits = (int32_t)size_bits(&m[i]);
+            largest = bits > largest ? bits : largest;
+        }
+        if ((uint32_t)largest >= least)
+            break;
+    }
+    return first;
+}
+
 #define DIGIT 11 /* bits; 31 in three digits, the last of 9 */
 
 /* Of the values whose upper bits are those of `prefix`, counts each next digit. */
-static void count_digits(const float *m, size_t n, uint32_t prefix, int shift, int width,
-                         size_t counts[1 << DIGIT])
+static void count_digits(const float *m, size_t first, size_t n, uint32_t prefix, int shift,
+                         int width, size_t counts[1 << DIGIT])
 {
-    memset(counts, 0, ((size_t)1 << DIGIT) * sizeof *counts);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = first; i < n; i++) {
         uint32_t bits = size_bits(&m[i]);
         if ((uint64_t)bits >> (shift + width) == (uint64_t)prefix >> (shift + width))
             counts[bits >> shift & ((1u << width) - 1)]++;
@@ -55,7 +73,9 @@ static uint32_t threshold(const float *m, size_t n, size_t k, size_t *ties)
     size_t counts[1 << DIGIT];
     uint32_t prefix = 0;
     for (int i = 0; i < 3; i++) {
-        count_digits(m, n, prefix, shifts[i], widths[i], counts);
+        memset(counts, 0, sizeof counts);
+        for (size_t at = 0, end = n; (at = next_run(m, at, n, prefix, &end)) < n; at = end)
+            count_digits(m, at, end, prefix, shifts[i], widths[i], counts);
         uint32_t digit = (1u << widths[i]) - 1;
         while (counts[digit] < k)
             k -= counts[digit--];
@@ -65,7 +85,22 @@ static uint32_t threshold(const float *m, size_t n, size_t k, size_t *ties)
     return prefix;
 }
 
-/* Of equal sizes the first are taken. */
+/* Those of values [first, n) that are sent, from `used` on. Of equal sizes the first. */
+static size_t take(float *m, size_t first, size_t n, uint32_t least, size_t *ties, Code *c,
+                   size_t used)
+{
+    for (size_t i = first; i < n && used < c->count; i++) {
+        uint32_t bits = size_bits(&m[i]);
+        if (bits < least || (bits == least && *ties == 0))
+            continue;
+        *ties -= bits == least;
+        c->words[used] = (uint32_t)i;
+        memcpy(&c->words[c->count + used++], &m[i], sizeof *m);
+        m[i] = 0;
+    }
+    return used;
+}
+
 static void encode(const void *options, size_t n, float *m, void *code)
 {
     Code *c = code;
@@ -73,15 +108,8 @@ static void encode(const void *options, size_t n, float *m, void *code)
     uint32_t least = threshold(m, n, k, &ties);
     c->count = (uint32_t)k;
     c->pad = 0;
-    for (size_t i = 0; i < n && used < k; i++) {
-        uint32_t bits = size_bits(&m[i]);
-        if (bits < least || (bits == least && ties == 0))
-            continue;
-        ties -= bits == least;
-        c->words[used] = (uint32_t)i;
-        memcpy(&c->words[k + used++], &m[i], sizeof *m);
-        m[i] = 0;
-    }
+    for (size_t at = 0, end = n; (at = next_run(m, at, n, least, &end)) < n; at = end)
+        used = take(m, at, end, least, &ties, c, used);
 }
 
 /* The first of the places that is not below `value`. */
@@ -115,8 +143,8 @@ static const Option options[] = {
     OPTION_END,
 };
 
-extern const Compressor compressor_topk;
-const Compressor compressor_topk = {
+extern const Compressor ISA_NAME(compressor_topk);
+const Compressor ISA_NAME(compressor_topk) = {
     .name = "topk",
     .help = "the largest values of each tensor, as they are, with their places",
     .formula = "sent = m where |m| is among the ceil(ratio n) largest of its tensor, the first of "
