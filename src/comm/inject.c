@@ -6,7 +6,8 @@
  * takes the message for arrived when that time has come, and never before the card has had
  * the time to take it in beside the others: it gets the first gap in the card's time that is long
  * enough, since MPI does not hand over messages in the order of their stamps, and a card would not
- * idle for that. So, as with a real card, messages move while both sides compute. Each rank has its share of its host's card, both ways at once. */
+ * idle for that. So, as with a real card, messages move while both sides compute. Each rank has its
+ * share of its host's card, both ways at once. */
 #include "world.h"
 
 #include "lockstep/clock.h"
