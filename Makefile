@@ -29,7 +29,8 @@ LEVELS  := $(if $(filter x86_64,$(ARCH)),v2 v3 v4,v2)
 MARCH_v2 := $(if $(filter x86_64,$(ARCH)),-march=x86-64-v2)
 MARCH_v3 := -march=x86-64-v3
 MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
-ISA_DIRS := src/base/kernels src/nn/kernels src/nn/layers src/nn/losses src/opt/methods src/opt/wrappers
+ISA_DIRS := src/base/kernels src/nn/kernels src/nn/layers src/nn/losses src/opt/methods src/opt/wrappers \
+	src/comm/compress
 
 ISA_SRC := $(wildcard $(addsuffix /*.c,$(ISA_DIRS)))
 SRC     := $(filter-out $(ISA_SRC) src/main.c,$(wildcard src/*/*.c src/*/*/*.c))
@@ -37,8 +38,11 @@ OBJ     := $(SRC:%.c=$(BUILD)/%.o) $(foreach l,$(LEVELS),$(ISA_SRC:%.c=$(BUILD)/
 LIB     := $(BUILD)/liblockstep.a
 PROGRAM := $(BUILD)/lockstep
 TESTS   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c))
+FUZZ    := $(notdir $(wildcard tests/fuzz/corpus/*))
+FUZZ_LIB := $(BUILD)/tests/fuzz/libtargets.a
 GOLDEN_RUNNER := $(BUILD)/tests/golden/golden
 GOLDEN  ?= tests/golden
+FUZZ_RUNS ?= 10000000
 
 all: $(PROGRAM)
 
@@ -68,9 +72,21 @@ $(BUILD)/git-$(GIT):
 tests: $(TESTS) $(GOLDEN_RUNNER)
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.o $(LIB)
 	$(call say,LD $@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %targets.a,$^) $(LIB) \
+	    $(shell pkg-config --libs check) $(LDLIBS)
 $(BUILD)/tests/%.o: CPPFLAGS += -Itests
+$(BUILD)/tests/fuzz/test_corpus: $(FUZZ_LIB)
+$(FUZZ_LIB): $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/main.c %/test_corpus.c,$(wildcard tests/fuzz/*.c)))
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 $(GOLDEN_RUNNER): $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/golden/test_%,$(wildcard tests/golden/*.c))) $(LIB)
+	$(call say,LD $@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+fuzz-programs: $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%)
+$(BUILD)/tests/fuzz/main_%.o: tests/fuzz/main.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -DFUZZ_TARGET=fuzz_$* -MMD -MP -c -o $@ $<
+$(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/main_%.o $(FUZZ_LIB) $(LIB)
 	$(call say,LD $@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -80,6 +96,7 @@ golden: $(GOLDEN_RUNNER)
 	$(GOLDEN_RUNNER) $(GOLDEN)
 asan: ; $(MAKE) BUILD=$(BUILD)-asan OPT="-O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer" LDFLAGS="-fsanitize=address,undefined" check
 tsan: ; $(MAKE) BUILD=$(BUILD)-tsan OPT="-O1 -g -fsanitize=thread" LDFLAGS="-fsanitize=thread" check
+fuzz: ; tests/fuzz/run $(BUILD) $(FUZZ_RUNS)
 # src/comm as it is against SimGrid's MPI, if the package libsimgrid-dev is there (docs/scaling.md).
 SIMGRID := $(BUILD)/simgrid
 SIMGRID_SRC := $(wildcard src/comm/*.c src/comm/collectives/*.c tests/simgrid/*.c) \
@@ -99,15 +116,18 @@ $(SIMGRID)/%.o: %.c
 	$(Q)smpicc -Iinclude $(CFLAGS) -fPIC -DSMPI_NO_OVERRIDE_MALLOC -MMD -MP -c -o $@ $<
 lint: ; tests/lint
 format: ; clang-format -i $$(git ls-files '*.c' '*.h')
-docs: $(PROGRAM) ; $(PROGRAM) list --markdown > docs/options.md
+docs: $(PROGRAM)
+	$(PROGRAM) list --markdown > docs/options.md
+	$(PROGRAM) list optimizers --markdown > $(BUILD)/costs.md
+	sed -i -e '/^<!-- costs/,/^<!-- end/{//!d}' -e '/^<!-- costs/r $(BUILD)/costs.md' docs/optimizers.md
 install: $(PROGRAM)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/lockstep $(DESTDIR)$(PREFIX)/share/doc/lockstep
 	install -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/lockstep
 	cp -r configs $(DESTDIR)$(PREFIX)/share/lockstep/
 	install -m 644 README.md docs/*.md docs/*.svg $(DESTDIR)$(PREFIX)/share/doc/lockstep/
-clean: ; rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
+clean: ; rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
 help:
-	@echo 'make [all] check golden [GOLDEN=DIR] asan tsan simgrid lint format docs install [PREFIX=] clean'
-.PHONY: all tests check golden asan tsan simgrid lint format docs install clean help
+	@echo 'make [all] check golden [GOLDEN=DIR] asan tsan fuzz [FUZZ_RUNS=N] simgrid lint format docs install [PREFIX=] clean'
+.PHONY: all tests fuzz-programs check golden asan tsan fuzz simgrid lint format docs install clean help
 .PRECIOUS: %.o
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -2,16 +2,6 @@
  * begins. */
 #include "lockstep/reducer.h"
 
-/* Where running statistics begin: those of early layers are final late. */
-static size_t statistics_start(const Layout *layout)
-{
-    size_t start = layout->n;
-    for (int i = 0; i < layout->count; i++)
-        if (layout->tensors[i].flags & LAYOUT_STATISTIC && layout->tensors[i].offset < start)
-            start = layout->tensors[i].offset;
-    return start;
-}
-
 static int lowest_stage(const Layout *layout, const int *stages, const SumBucket *bucket)
 {
     int lowest = -1;
@@ -28,7 +18,7 @@ int reducer_cut(const Layout *layout, size_t bytes, const int *stages, SumBucket
 {
     size_t lines = bytes / (LAYOUT_ALIGN * sizeof(float));
     size_t floats = (lines > 0 ? lines : 1) * LAYOUT_ALIGN;
-    size_t start = statistics_start(layout);
+    size_t start = layout_statistics(layout); /* those of early layers are final late */
     const size_t lo[] = { 0, start }, hi[] = { start, layout->n };
     int count = 0;
     for (int part = 0; part < 2; part++)

@@ -155,6 +155,10 @@ static Part new_part(const Cluster *cluster, int bucket, int column)
                                            (part.hi - part.lo) * sizeof(float)),
                          COLLECTIVE_ALL_REDUCE, &shape);
     part.collective = collective_init(cluster->comm, part.plan, ranks, part.number);
+    part.rounded =
+        cluster->comm->wire.type != WIRE_FP32 && part.hi <= layout_statistics(cluster->layout);
+    if (part.rounded)
+        collective_round(part.collective);
     mem_free(ranks);
     mem_free(bounds);
     return part;
