@@ -25,6 +25,12 @@ typedef struct Messages {
     size_t count, capacity;
 } Messages;
 
+/* When a network card is at work, seconds of the clock. */
+#define CARD_TIMES 64
+typedef struct CardTime {
+    double start, end;
+} CardTime;
+
 typedef struct Measured Measured; /* choose.c */
 typedef struct Board Board;       /* board.c */
 
@@ -45,8 +51,10 @@ struct Comm {
     Injection inject; /* inject.c; seconds of the clock: */
     bool inject_on;
     double inject_seconds_per_byte, inject_left;
-    double inject_out, inject_in; /* when the network card will have sent, received everything */
-    uint64_t inject_count;        /* messages sent so far */
+    double inject_out;              /* when the network card will have sent everything */
+    CardTime inject_in[CARD_TIMES]; /* when it receives, by time */
+    int inject_in_count;
+    uint64_t inject_count; /* messages sent so far */
 
     const CollectiveAlgorithm *algorithm; /* for everything, or NULL */
     Measured *measured;
