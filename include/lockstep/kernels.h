@@ -27,8 +27,6 @@ typedef struct Kernels {
 
     /* Words of `groups` groups of four, numbers first_group .. : x (4 * groups), any alignment. */
     void (*random_groups)(RandomKey key, uint64_t first_group, uint32_t *x, size_t groups);
-    /* The normal number of each word, as random_normal makes it; any n and alignment. */
-    void (*normals)(const uint32_t *words, float *x, size_t n);
 
     /* 16-bit sums (wire.h), any n and alignment: y = round(round(a) + round(b)), y may be a or b; y
      * = round(x), y may be x; and their bits. bf16 or fp16 only. */
@@ -36,6 +34,8 @@ typedef struct Kernels {
     void (*wire_round)(const Wire *wire, float *y, const float *x, size_t n);
     void (*wire_pack)(const Wire *wire, uint16_t *to, const float *from, size_t n); /* rounds */
     void (*wire_unpack)(const Wire *wire, float *to, const uint16_t *from, size_t n);
+    /* The normal number of each word, as random_normal makes it; any n and alignment. */
+    void (*normals)(const uint32_t *words, float *x, size_t n);
 } Kernels;
 
 const Kernels *kernels(void); /* of the level in use */

@@ -23,17 +23,16 @@ static int list(Comm *comm, const Line *line)
 {
     (void)comm;
     Err err;
-    bool markdown = line_has(line, "--markdown");
-    if (markdown && line->count > 1 && strcmp(line->words[1], "optimizers") == 0) {
+    const char *kind = line->count > 1 ? line->words[1] : NULL;
+    if (line_has(line, "--markdown") && kind && strcmp(kind, "optimizers") == 0) {
         list_optimizer_costs();
         return EXIT_OK;
     }
-    if (markdown) {
+    if (line_has(line, "--markdown")) {
         list_markdown();
         return EXIT_OK;
     }
-    if (!list_print(line->count > 1 ? line->words[1] : NULL,
-                    line->count > 2 ? line->words[2] : NULL, &err))
+    if (!list_print(kind, line->count > 2 ? line->words[2] : NULL, &err))
         die_all(EXIT_USAGE, "list: %s", err.text);
     return EXIT_OK;
 }

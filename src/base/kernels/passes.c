@@ -120,9 +120,9 @@ const Kernels ISA_NAME(kernels_passes) = {
     .blend = blend,
     .digest = digest,
     .random_groups = ISA_NAME(philox_groups),
-    .normals = ISA_NAME(normals_of_words),
     .wire_add = ISA_NAME(wire_add),
     .wire_round = ISA_NAME(wire_round),
     .wire_pack = ISA_NAME(wire_pack),
     .wire_unpack = ISA_NAME(wire_unpack),
+    .normals = ISA_NAME(normals_of_words),
 };
