@@ -21,6 +21,12 @@ void checkpointer_free(Checkpointer *checkpointer); /* NULL is fine */
  * that every rank has written. Trouble is warned about and training goes on. Collective. */
 void checkpointer_step(Trainer *trainer, Run *run, bool best);
 
+/* Does checkpointer_step begin one now? */
+bool checkpointer_due(const Trainer *trainer, bool best);
+
+/* Until nothing is being written. Collective. */
+void checkpointer_wait(Trainer *trainer, Run *run);
+
 /* After the last step: waits for the one that is being written, and writes one of the last step if
  * the run was interrupted or writes checkpoints at all. Collective. */
 void checkpointer_end(Trainer *trainer, Run *run, bool diverged);

@@ -66,6 +66,10 @@ typedef struct CommSettings {
     char *virtual_hosts;     /* comm_pretend_hosts */
     double inject_delay_us, inject_gbit, inject_jitter_us, inject_slow_factor; /* Injection */
     int inject_slow_rank;
+    int inject_flip_rank; /* a fault for tests; -1: none */
+    int64_t inject_flip_step;
+    char *inject_flip_tensor;
+    Span check_every;               /* the replica check; 0: never */
     double warn_after, abort_after; /* seconds that the ranks stand still; 0: never */
 } CommSettings;
 

@@ -13,13 +13,15 @@
 
 typedef struct Checkpointer Checkpointer; /* checkpoint.h */
 typedef struct Watch Watch;               /* src/train/watch.h */
+typedef struct Replicas Replicas;         /* src/train/replicas.h */
 
 /* What a lane reports in a step; gathered from all lanes and summed over the lane tree. */
 typedef struct LaneReport {
     Tally tally;
-    double stop;    /* 1: this lane's rank was asked to stop (signal) */
-    double save;    /* 1: its rank (rank 0 by its clock) wants a checkpoint */
-    double written; /* 1: its rank has written its part of the checkpoint */
+    double stop;     /* 1: this lane's rank was asked to stop (signal) */
+    double save;     /* 1: its rank (rank 0 by its clock) wants a checkpoint */
+    double written;  /* 1: its rank has written its part of the checkpoint */
+    uint64_t digest; /* of its rank's weights */
 } LaneReport;
 
 /* What a run knows beside weights and optimizer, over all its sessions; kept in checkpoints. */
@@ -44,7 +46,7 @@ typedef enum Phase {
     PHASE_COUNT
 } Phase;
 
-typedef enum StepOutcome { STEP_OK, STEP_DIVERGED } StepOutcome;
+typedef enum StepOutcome { STEP_OK, STEP_DIVERGED, STEP_REPLICAS } StepOutcome;
 
 typedef struct Trainer {
     const Settings *settings; /* borrowed, as is comm */
@@ -87,6 +89,7 @@ typedef struct Trainer {
     bool save_wanted, written;    /* what this rank reports for these two */
     Checkpointer *checkpointer;   /* owned */
     Watch *watch;                 /* while trainer_run runs; or NULL */
+    Replicas *replicas;           /* owned */
     History history;
     uint64_t digest, trajectory; /* after the last step */
     size_t planned_bytes;        /* most memory of this rank until training starts (memory.h),
@@ -101,7 +104,7 @@ void trainer_free(Trainer *trainer);
 
 /* One optimizer step on the next global batch. STEP_DIVERGED: the loss or the gradient is not
  * finite; step, digest and trajectory stay those of the step before, the weights are not to be
- * used. */
+ * used. STEP_REPLICAS: the ranks' copies of the weights differ (exit code 7), nothing is done. */
 StepOutcome trainer_step(Trainer *trainer);
 
 /* The mean gradient of a step's batch at weights w (layout.n floats, on every rank), to be asked

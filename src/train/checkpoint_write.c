@@ -364,8 +364,7 @@ static void end_write(Trainer *t)
         forget(c);
 }
 
-/* Until nothing is being written. Collective. */
-static void finish(Trainer *t, Run *run)
+void checkpointer_wait(Trainer *t, Run *run)
 {
     Checkpointer *c = t->checkpointer;
     watch_note(t->watch, t->step, WATCH_CHECKPOINT, 0);
@@ -377,10 +376,11 @@ static void finish(Trainer *t, Run *run)
 
 /* ---- the module's functions ---- */
 
-static bool is_due(const Trainer *t, bool best)
+bool checkpointer_due(const Trainer *t, bool best)
 {
-    return best || t->save ||
-           batch_plan_due(&t->loader.plan, t->step, t->settings->checkpoint.every);
+    bool due =
+        best || t->save || batch_plan_due(&t->loader.plan, t->step, t->settings->checkpoint.every);
+    return due && t->checkpointer->takes_copy && t->step < t->steps && !t->stop;
 }
 
 void checkpointer_step(Trainer *t, Run *run, bool best)
@@ -391,8 +391,9 @@ void checkpointer_step(Trainer *t, Run *run, bool best)
         end_write(t);
     if (c->stage == STAGE_PUBLISH && atomic_load(&c->done))
         end_publish(c, run);
-    if (c->takes_copy && t->step < t->steps && !t->stop && is_due(t, best)) {
-        finish(t, run); /* at most one is being written: a slow disk holds training up here */
+    if (checkpointer_due(t, best)) {
+        checkpointer_wait(
+            t, run); /* at most one is being written: a slow disk holds training up here */
         begin(t, run, best, true);
     }
     c->ends_best = best;
@@ -410,10 +411,10 @@ void checkpointer_end(Trainer *t, Run *run, bool diverged)
 {
     Checkpointer *c = t->checkpointer;
     bool writes = t->settings->checkpoint.every.value > 0 || t->history.checkpoints > 0;
-    finish(t, run);
+    checkpointer_wait(t, run);
     if (!diverged && t->step > 0 && (t->step < t->steps || writes) && c->step != t->step) {
         begin(t, run, c->ends_best, false);
-        finish(t, run);
+        checkpointer_wait(t, run);
     }
     if (c->trouble)
         run_note_failure(run, &c->err);

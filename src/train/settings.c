@@ -118,6 +118,16 @@ static const Option comm_options[] = {
       "-1", "a rank that computes inject_slow_factor times as long; -1: none" },
     { "inject_slow_factor", OPTION_FLOAT, OPTION_AT(CommSettings, inject_slow_factor), 1, 1000,
       NULL, "2", "see inject_slow_rank" },
+    { "check_every", OPTION_SPAN, OPTION_AT(CommSettings, check_every), 0, 0, NULL, "100st",
+      "how often all copies of the weights are read and compared, beside each checkpoint and the "
+      "end; what the updates have written is compared in every step; exit code 7 if they differ; "
+      "0: never any of it" },
+    { "inject_flip_rank", OPTION_INT, OPTION_AT(CommSettings, inject_flip_rank), -1, 1e6, NULL,
+      "-1", "a fault for tests: a rank in whose memory a bit of a weight flips; -1: none" },
+    { "inject_flip_step", OPTION_INT, OPTION_AT(CommSettings, inject_flip_step), 1, 1e12, NULL, "1",
+      "after which step; see inject_flip_rank" },
+    { "inject_flip_tensor", OPTION_STRING, OPTION_AT(CommSettings, inject_flip_tensor), 0, 0, NULL,
+      "", "in which tensor; default: the first; see inject_flip_rank" },
     OPTION_END,
 };
 

@@ -5,6 +5,7 @@
 #include "lockstep/clock.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
+#include "replicas.h"
 #include "statistics.h"
 #include "watch.h"
 
@@ -47,8 +48,9 @@ static void run_lane(Trainer *t, float *w, int64_t step, int lane)
     watch_note(t->watch, step + 1, WATCH_LANES, lane);
     const Batch *batch = loader_lane(&t->loader, step, lane);
     lap(t, PHASE_LOAD);
-    t->reports[lane] =
-        (LaneReport){ .stop = stop_requested, .save = t->save_wanted, .written = t->written };
+    t->reports[lane] = (LaneReport){
+        .stop = stop_requested, .save = t->save_wanted, .written = t->written, .digest = t->digest
+    };
     if (batch->count == 0) { /* behind the end of a short batch */
         memset(gradient, 0, t->model.layout.n * sizeof *gradient);
         return;
@@ -221,6 +223,8 @@ StepOutcome trainer_step(Trainer *t)
     Gradient gradient = trainer_gradient(t, t->w, t->step); /* mean gradient, my slice */
     gather_reports(t);
     lap(t, PHASE_EXCHANGE);
+    if (!replicas_reported(t))
+        return STEP_REPLICAS;
     if (!isfinite(t->tally.loss))
         return STEP_DIVERGED;
 
@@ -368,37 +372,57 @@ static bool evaluate_now(Trainer *t, Run *run, Progress *progress, double start)
     return note_eval(t, &eval);
 }
 
+/* Records and evaluation of the step that is done. True: the evaluation was the best so far. */
+static bool note_step(Trainer *t, Run *run, Progress *progress, double start)
+{
+    bool best = false;
+    add_tally(&t->epoch_tally, t->tally);
+    double now = clock_seconds() - start;
+    StepRecord record = step_record(t, now, now - t->history.evaluating);
+    progress_step(progress, &record);
+    if (is_due(t, t->settings->log.metrics) || t->step == t->steps || t->stop)
+        run_log_step(run, &record);
+    if (t->step == t->steps || (is_due(t, t->settings->eval.every) && !t->stop))
+        best = evaluate_now(t, run, progress, start);
+    else
+        t->history.owes_eval = is_due(t, t->settings->eval.every);
+    t->history.seconds = clock_seconds() - start;
+    return best;
+}
+
+/* A checkpoint, if one is due: of weights that are the same everywhere. */
+static void save(Trainer *t, Run *run, bool best)
+{
+    if (replicas_due(t) || checkpointer_due(t, best))
+        replicas_check(t, run);
+    checkpointer_step(t, run, best);
+}
+
 static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Summary *result)
 {
-    Span eval_every = t->settings->eval.every, log_every = t->settings->log.metrics;
     double start = clock_seconds() - t->history.seconds;
     bool diverged = false;
     if (t->history.owes_eval) /* the last session had no time for it */
-        checkpointer_step(t, run, evaluate_now(t, run, progress, start));
+        save(t, run, evaluate_now(t, run, progress, start));
     while (t->step < t->steps && !t->stop) {
         if (batch_plan_at(&t->loader.plan, t->step).position == 0)
             t->epoch_tally = (Tally){ 0 };
-        diverged = trainer_step(t) == STEP_DIVERGED;
+        StepOutcome outcome = trainer_step(t);
+        if (outcome == STEP_REPLICAS)
+            replicas_check(t, run); /* does not come back */
+        diverged = outcome == STEP_DIVERGED;
         if (diverged)
             break;
-        bool best = false;
-        add_tally(&t->epoch_tally, t->tally);
-        double now = clock_seconds() - start;
-        StepRecord record = step_record(t, now, now - t->history.evaluating);
-        progress_step(progress, &record);
-        if (is_due(t, log_every) || t->step == t->steps || t->stop)
-            run_log_step(run, &record);
-        if (t->step == t->steps || (is_due(t, eval_every) && !t->stop))
-            best = evaluate_now(t, run, progress, start);
-        else
-            t->history.owes_eval = is_due(t, eval_every);
-        t->history.seconds = clock_seconds() - start;
-        checkpointer_step(t, run, best);
+        replicas_inject(t);
+        bool best = note_step(t, run, progress, start);
+        save(t, run, best);
     }
     result->seconds = t->history.seconds = clock_seconds() - start;
     result->samples_per_second = (double)t->samples / (result->seconds - t->history.evaluating);
     if (t->step == t->steps) /* no later step tells what the last one has done */
         diverged = !isfinite(t->history.test_loss);
+    if (!diverged)
+        replicas_check(t, run);
     checkpointer_end(t, run, diverged);
     return diverged ? "diverged" : t->step < t->steps ? "interrupted" : "completed";
 }
@@ -433,5 +457,6 @@ int trainer_run(Trainer *t, Run *run, Summary *result)
     progress_free(progress);
     finish_summary(t, result, status);
     trainer_say_memory(t);
+    replicas_say_cost(t);
     return strcmp(status, "diverged") == 0 ? EXIT_DIVERGED : EXIT_OK;
 }

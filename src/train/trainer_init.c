@@ -9,6 +9,7 @@
 #include "lockstep/trainer.h"
 #include "lockstep/version.h"
 #include "lockstep/weights.h"
+#include "replicas.h"
 
 #include <gnu/libc-version.h>
 #include <math.h>
@@ -262,7 +263,7 @@ static bool init_training(Trainer *t, Err *err)
 {
     mem_reserve(t->settings->dry_run);
     find_group(t);
-    bool ok = init_model(t, err) && init_optimizer(t, err);
+    bool ok = init_model(t, err) && init_optimizer(t, err) && replicas_init(t, err);
     if (ok)
         allocate_scratch(t);
     mem_reserve(false);
@@ -318,6 +319,7 @@ void trainer_free(Trainer *t)
 {
     comm_reserve_board(t->comm, 0);
     checkpointer_free(t->checkpointer);
+    replicas_free(t->replicas);
     comm_reserve_board(t->group, 0);
     reducer_free(t->reducer);
     optimizer_free(&t->optimizer);
