@@ -46,6 +46,11 @@ typedef enum ResumeOutcome {
  * schedule"; NULL: none); otherwise err lists the differences. Collective. */
 ResumeOutcome checkpoint_resume(Trainer *trainer, const char *folder, const char *allow, Err *err);
 
+/* Back to the newest valid checkpoint of a step below `before` that was written because of
+ * checkpoint.every, in the run that goes on; others depend on clocks and signals. After an error the trainer's weights may mean
+ * nothing. Collective; nothing is being written. */
+bool checkpoint_back(Trainer *trainer, const char *folder, int64_t before, Err *err);
+
 /* The weights alone, for evaluation: `what` is a safetensors file, a checkpoint's folder, or
  * "latest", "best", "step-N" or "final" in the run folder. Fills rank 0's w; call it there only. */
 bool checkpoint_weights(Trainer *trainer, const char *folder, const char *what, int64_t *step,

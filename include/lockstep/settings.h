@@ -11,6 +11,9 @@
 #define SETTINGS_MAX_LANES 4096
 #define SETTINGS_AUTO_LANES 8
 
+typedef enum OnDiverged { DIVERGED_STOP, DIVERGED_SKIP, DIVERGED_ROLLBACK } OnDiverged;
+#define SETTINGS_MAX_ROLLBACKS 100
+
 typedef struct TrainSettings {
     int64_t batch;    /* global, samples */
     char *lanes_text; /* "auto" or a power of two */
@@ -19,6 +22,10 @@ typedef struct TrainSettings {
     int64_t steps;
     char *weights;    /* safetensors file with the start values; "": the initialisers' */
     ConfigNode *grow; /* list of {at, batch}, or NULL: read by the trainer; borrowed */
+    int on_diverged;  /* OnDiverged */
+    int64_t diverged_limit;
+    double rollback_lr;
+    int64_t rollback_skip; /* batches */
 } TrainSettings;
 
 typedef enum Tta { TTA_NONE, TTA_FLIP, TTA_MULTICROP } Tta;

@@ -32,6 +32,7 @@ typedef enum Stage { STAGE_IDLE, STAGE_WRITE, STAGE_PUBLISH } Stage;
 
 struct Checkpointer {
     const CheckpointSettings *settings; /* borrowed */
+    const BatchPlan *plan;              /* borrowed; NULL: no rollbacks */
     bool takes_copy;
     char *copy; /* of this rank's part; owned */
     size_t copy_bytes;
@@ -66,6 +67,8 @@ Checkpointer *checkpointer_new(Trainer *t)
     const CheckpointSettings *settings = &t->settings->checkpoint;
     Checkpointer *c = mem_new(Checkpointer);
     c->settings = settings;
+    if (t->settings->train.on_diverged == DIVERGED_ROLLBACK)
+        c->plan = &t->loader.plan;
     c->rank = comm_rank(t->comm);
     c->hosts = comm_hosts(t->comm);
     c->step = c->newest = -1;
@@ -215,7 +218,7 @@ static bool publish(Checkpointer *c, Err *err)
     ok = ok && folder_sync(folder, err) && pointer_write(c->run, "latest", c->step, err) &&
          (!c->is_best || pointer_write(c->run, "best", c->step, err)) && folder_sync(folder, err);
     if (ok)
-        checkpoint_prune(c->run, c->settings);
+        checkpoint_prune(c->run, c->settings, c->plan);
     return ok;
 }
 

@@ -40,6 +40,20 @@ static const Option train_options[] = {
     { "grow", OPTION_NODE, OPTION_AT(TrainSettings, grow), 0, 0, NULL, "",
       "larger batches later on, such as [{at: 30ep, batch: 1024}]: more lanes of the same size; "
       "see schedule.on_growth" },
+    { "on_diverged", OPTION_CHOICE, OPTION_AT(TrainSettings, on_diverged), 0, 0,
+      "stop|skip|rollback", "stop",
+      "what happens when loss or gradient are not finite: the run stops (exit code 5), the step is "
+      "left out, or the run goes back to its newest checkpoint of checkpoint.every "
+      "(docs/checkpoints.md)" },
+    { "diverged_limit", OPTION_INT, OPTION_AT(TrainSettings, diverged_limit), 1,
+      SETTINGS_MAX_ROLLBACKS, NULL, "10",
+      "so many steps in a row are left out (skip), or so many times the run goes back (rollback); "
+      "then it stops" },
+    { "rollback_lr", OPTION_FLOAT, OPTION_AT(TrainSettings, rollback_lr), 1e-6, 1, NULL, "0.5",
+      "factor of the learning rate from each rollback on" },
+    { "rollback_skip", OPTION_INT, OPTION_AT(TrainSettings, rollback_skip), 0, 1e9, NULL, "1",
+      "batches that are passed over after a rollback: the one that diverged and those before it; "
+      "0: none" },
     OPTION_END,
 };
 
@@ -317,6 +331,16 @@ static bool check_bf16_kernel(const Settings *settings, Err *err)
                         name);
 }
 
+/* Not those by minutes, which depend on how fast the machine was. */
+static bool check_rollback(const Settings *settings, Err *err)
+{
+    const ConfigNode *train = config_get(settings->config.root, "train");
+    if (settings->train.on_diverged != DIVERGED_ROLLBACK || settings->checkpoint.every.value > 0)
+        return true;
+    return config_error(&settings->config, config_get(train, "on_diverged"), err,
+                        "rollback goes back to a checkpoint of checkpoint.every, which is 0");
+}
+
 /* ---- the module's functions ---- */
 
 bool settings_read(Settings *settings, Err *err)
@@ -329,7 +353,7 @@ bool settings_read(Settings *settings, Err *err)
         !read_section(settings, "comm", comm_options, &settings->comm, err) ||
         !read_section(settings, "checkpoint", checkpoint_options, &settings->checkpoint, err) ||
         !check_lanes(settings, err) || !check_isa(settings, err) ||
-        !check_bf16_kernel(settings, err))
+        !check_bf16_kernel(settings, err) || !check_rollback(settings, err))
         return false;
     settings->loss = config_section(root, "loss");
     settings->optimizer = config_section(root, "optimizer");

@@ -5,6 +5,7 @@
 #include "lockstep/clock.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
+#include "recovery.h"
 #include "replicas.h"
 #include "statistics.h"
 #include "watch.h"
@@ -123,7 +124,7 @@ static Gradient reduce(Trainer *t)
 }
 
 /* The trajectory is a chain: step number, bits of the loss sum, parameter digest. */
-static void extend_trajectory(Trainer *t)
+void trainer_extend_trajectory(Trainer *t)
 {
     uint64_t link[3] = { (uint64_t)t->step, 0, t->digest };
     memcpy(&link[1], &t->tally.loss, sizeof link[1]);
@@ -205,47 +206,73 @@ Gradient trainer_gradient(Trainer *t, float *w, int64_t step)
     return reduce(t);
 }
 
-/* A second gradient of the same batch near the weights, for methods that want curvature. */
-static Gradient find_curvature(Trainer *t, Gradient gradient)
+static Rates step_rates(const Trainer *t)
 {
-    optimizer_probe(&t->optimizer, &t->rates, t->w, gradient);
+    return (Rates){ .lr = schedule_lr(&t->schedule, t->step) * t->recovery.lr_factor,
+                    .step = t->step,
+                    .momentum = schedule_momentum(&t->schedule, t->step),
+                    .loss = t->tally.loss / t->tally.count,
+                    .seed = (uint64_t)t->settings->seed,
+                    .plan = &t->loader.plan };
+}
+
+/* Before anything is updated, if a step may be left out; otherwise optimizer_step tells
+ * afterwards. */
+static bool is_usable(Trainer *t, Gradient *gradient)
+{
+    return t->settings->train.on_diverged != DIVERGED_SKIP ||
+           optimizer_measure(&t->optimizer, gradient, t->exchange);
+}
+
+/* A second gradient of the same batch near the weights, for methods that want curvature; false if
+ * it is not usable. */
+static bool find_curvature(Trainer *t, Gradient *gradient)
+{
+    optimizer_probe(&t->optimizer, &t->rates, t->w, *gradient);
     comm_barrier(t->comm); /* nobody reads the first sums any more */
     publish(t, t->shared, t->w);
-    gradient = trainer_gradient(t, t->w, t->step);
+    *gradient = trainer_gradient(t, t->w, t->step);
     comm_barrier(t->comm); /* nobody reads the weights nearby any more */
-    return optimizer_take_curvature(&t->optimizer, &t->rates, t->w, gradient);
+    bool usable = is_usable(t, gradient);
+    *gradient = optimizer_take_curvature(&t->optimizer, &t->rates, t->w, *gradient);
+    return usable;
+}
+
+/* The gradient that the optimizer takes, in this rank's slice. */
+static StepOutcome find_gradient(Trainer *t, Gradient *gradient)
+{
+    *gradient = trainer_gradient(t, t->w, t->step); /* mean gradient, my slice */
+    gather_reports(t);
+    lap(t, PHASE_EXCHANGE);
+    t->rates = step_rates(t);
+    if (!replicas_reported(t))
+        return STEP_REPLICAS;
+    bool usable = isfinite(t->tally.loss) && is_usable(t, gradient);
+    if (usable && optimizer_wants_curvature(&t->optimizer, t->step + 1))
+        usable = find_curvature(t, gradient);
+    return usable ? STEP_OK : STEP_DIVERGED;
 }
 
 StepOutcome trainer_step(Trainer *t)
 {
+    Gradient gradient;
     int global_batch = loader_batch_size(&t->loader, t->step);
-    growth_step(t);                                         /* more lanes, where the batch grows */
-    Gradient gradient = trainer_gradient(t, t->w, t->step); /* mean gradient, my slice */
-    gather_reports(t);
-    lap(t, PHASE_EXCHANGE);
-    if (!replicas_reported(t))
-        return STEP_REPLICAS;
-    if (!isfinite(t->tally.loss))
-        return STEP_DIVERGED;
+    growth_step(t); /* more lanes, where the batch grows */
+    StepOutcome outcome = recovery_passes(t) ? STEP_SKIPPED : find_gradient(t, &gradient);
+    if (outcome != STEP_OK)
+        return recovery_skip(t, outcome);
 
     watch_note(t->watch, t->step + 1, WATCH_UPDATE, 0);
-    t->rates = (Rates){ .lr = schedule_lr(&t->schedule, t->step),
-                        .step = t->step,
-                        .momentum = schedule_momentum(&t->schedule, t->step),
-                        .loss = t->tally.loss / t->tally.count,
-                        .seed = (uint64_t)t->settings->seed,
-                        .plan = &t->loader.plan };
-    if (optimizer_wants_curvature(&t->optimizer, t->step + 1))
-        gradient = find_curvature(t, gradient);
     if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, t->exchange))
         return STEP_DIVERGED; /* norms, clip, trust ratios, update of my slice */
     layout_update_statistics(&t->model.layout, t->slice, t->w, gradient);
     lap(t, PHASE_UPDATE);
     t->step++;
     t->samples += global_batch;
+    t->recovery.in_row = 0;
     observe(t, SCHEDULE_STEP, t->tally);
     t->digest = complete_digest(t);
-    extend_trajectory(t);
+    trainer_extend_trajectory(t);
     lap(t, PHASE_DIGEST);
     watch_note(t->watch, t->step, WATCH_PUBLISH, 0);
     publish(t, t->shared, t->w); /* every rank sees the new weights */
@@ -283,7 +310,8 @@ static bool is_due(const Trainer *t, Span every)
     return batch_plan_due(&t->loader.plan, t->step, every);
 }
 
-static StepRecord step_record(const Trainer *t, double seconds, double training_seconds)
+static StepRecord step_record(const Trainer *t, bool skipped, double seconds,
+                              double training_seconds)
 {
     return (StepRecord){
         .step = t->step,
@@ -299,7 +327,8 @@ static StepRecord step_record(const Trainer *t, double seconds, double training_
         .tokens_per_second = (double)t->samples * sample_tokens(t) / training_seconds,
         .comm = comm_size(t->comm) == 1 ? 0 : t->seconds[PHASE_EXCHANGE] / training_seconds,
         .digest = t->digest,
-        .trajectory = t->trajectory
+        .trajectory = t->trajectory,
+        .skipped = skipped
     };
 }
 
@@ -337,7 +366,11 @@ static Summary summary(const Trainer *t, const char *status)
                       .optimizer = t->optimizer.type->name,
                       .seed = t->settings->seed,
                       .diverged_step = -1,
-                      .parameters = (int64_t)t->model.layout.trained };
+                      .parameters = (int64_t)t->model.layout.trained,
+                      .recovers = t->settings->train.on_diverged != DIVERGED_STOP,
+                      .skipped_steps = t->recovery.skipped,
+                      .rollbacks = t->recovery.rollbacks,
+                      .lr_factor = t->recovery.lr_factor };
 }
 
 /* True if the evaluation is the best so far by what checkpoint.best asks for. */
@@ -373,14 +406,15 @@ static bool evaluate_now(Trainer *t, Run *run, Progress *progress, double start)
 }
 
 /* Records and evaluation of the step that is done. True: the evaluation was the best so far. */
-static bool note_step(Trainer *t, Run *run, Progress *progress, double start)
+static bool note_step(Trainer *t, Run *run, Progress *progress, bool skipped, double start)
 {
     bool best = false;
-    add_tally(&t->epoch_tally, t->tally);
+    if (!skipped)
+        add_tally(&t->epoch_tally, t->tally);
     double now = clock_seconds() - start;
-    StepRecord record = step_record(t, now, now - t->history.evaluating);
+    StepRecord record = step_record(t, skipped, now, now - t->history.evaluating);
     progress_step(progress, &record);
-    if (is_due(t, t->settings->log.metrics) || t->step == t->steps || t->stop)
+    if (skipped || is_due(t, t->settings->log.metrics) || t->step == t->steps || t->stop)
         run_log_step(run, &record);
     if (t->step == t->steps || (is_due(t, t->settings->eval.every) && !t->stop))
         best = evaluate_now(t, run, progress, start);
@@ -410,11 +444,13 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
         StepOutcome outcome = trainer_step(t);
         if (outcome == STEP_REPLICAS)
             replicas_check(t, run); /* does not come back */
+        if (outcome == STEP_DIVERGED && recovery_rollback(t, run))
+            continue;
         diverged = outcome == STEP_DIVERGED;
         if (diverged)
             break;
         replicas_inject(t);
-        bool best = note_step(t, run, progress, start);
+        bool best = note_step(t, run, progress, outcome == STEP_SKIPPED, start);
         save(t, run, best);
     }
     result->seconds = t->history.seconds = clock_seconds() - start;

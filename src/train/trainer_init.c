@@ -295,6 +295,7 @@ void trainer_write_timeline(Trainer *t)
 bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Err *err)
 {
     *t = (Trainer){ .settings = settings,
+                    .recovery = { .lr_factor = 1 },
                     .comm = comm,
                     .group = comm,
                     .history = { .test_loss = (double)NAN,
