@@ -47,8 +47,8 @@ typedef enum ResumeOutcome {
 ResumeOutcome checkpoint_resume(Trainer *trainer, const char *folder, const char *allow, Err *err);
 
 /* Back to the newest valid checkpoint of a step below `before` that was written because of
- * checkpoint.every, in the run that goes on; others depend on clocks and signals. After an error the trainer's weights may mean
- * nothing. Collective; nothing is being written. */
+ * checkpoint.every, in the run that goes on; others depend on clocks and signals. After an error
+ * the trainer's weights may mean nothing. Collective; nothing is being written. */
 bool checkpoint_back(Trainer *trainer, const char *folder, int64_t before, Err *err);
 
 /* The weights alone, for evaluation: `what` is a safetensors file, a checkpoint's folder, or

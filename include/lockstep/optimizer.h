@@ -266,9 +266,9 @@ void optimizer_own(Optimizer *optimizer, Slice slice);
 int optimizer_states(const Optimizer *optimizer);
 
 /* For callers that would rather leave a step out than spoil the weights: finishes the slice of g in
- * its arena (a pass over memory that optimizer_step alone need not make), and takes its norm. False,
- * on every rank alike, if a gradient or an increment of a running statistic is not finite. The next
- * optimizer_step gives the same bits as without. Collective if exchange has a function. */
+ * its arena (a pass over memory that optimizer_step alone need not make), and takes its norm.
+ * False, on every rank alike, if a gradient or an increment of a running statistic is not finite.
+ * The next optimizer_step gives the same bits as without. Collective if exchange has a function. */
 bool optimizer_measure(Optimizer *optimizer, Gradient *g, Exchange exchange);
 
 /* One update of the slice: w (whole arena) by the mean gradient g. Methods of one pass ask for

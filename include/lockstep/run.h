@@ -95,8 +95,8 @@ typedef struct Run Run;
 Run *run_open(Comm *comm, const Settings *settings, bool force, Err *err);
 
 /* Opens the folder of a run that goes on from `step`, after so many resumes and rollbacks: records
- * of later steps are dropped (their steps will be done again), a `resume` event is recorded, events for TensorBoard go on in a new
- * file. Otherwise as run_open. */
+ * of later steps are dropped (their steps will be done again), a `resume` event is recorded, events
+ * for TensorBoard go on in a new file. Otherwise as run_open. */
 Run *run_resume(Comm *comm, const Settings *settings, int64_t step, int64_t resumes,
                 int64_t rollbacks, Err *err);
 

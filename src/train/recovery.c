@@ -1,7 +1,8 @@
 /* Steps that are left out, and ways back. A step that is left out is a step all the same: the step
- * number, the data and the schedule go on, weights, statistics and the optimizer's state stay. A way
- * back is a resume inside the run; what a resume does not bring along, the smaller learning rate and
- * the batches to pass over, is kept from one to the next and in the checkpoints that follow. */
+ * number, the data and the schedule go on, weights, statistics and the optimizer's state stay. A
+ * way back is a resume inside the run; what a resume does not bring along, the smaller learning
+ * rate and the batches to pass over, is kept from one to the next and in the checkpoints that
+ * follow. */
 #include "recovery.h"
 
 #include "lockstep/checkpoint.h"
@@ -133,8 +134,8 @@ bool recovery_rollback(Trainer *t, Run *run)
     record.lr_factor = t->recovery.lr_factor;
     record.passed = t->recovery.passed[recovery.rollbacks].count;
     run_rollback(run, &record);
-    log_warn("step %lld is not finite: back to step %lld, learning rate times %g, %lld batches "
-             "passed over",
+    log_warn("step %lld is not finite: back to step %lld, learning rate times %g, batches to pass "
+             "over: %lld",
              (long long)record.from, (long long)record.to, record.lr_factor,
              (long long)record.passed);
     return true;

@@ -1,6 +1,6 @@
-/* What happens when the loss or the gradient of a step is not finite (train.on_diverged), the same on
- * every rank and for any rank count: the run stops, the step is left out, or the run goes back to a
- * checkpoint, with a smaller learning rate and past the batch. Private to src/train. */
+/* What happens when the loss or the gradient of a step is not finite (train.on_diverged), the same
+ * on every rank and for any rank count: the run stops, the step is left out, or the run goes back
+ * to a checkpoint, with a smaller learning rate and past the batch. Private to src/train. */
 #ifndef LOCKSTEP_TRAIN_RECOVERY_H
 #define LOCKSTEP_TRAIN_RECOVERY_H
 

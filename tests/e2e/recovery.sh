@@ -15,6 +15,17 @@ checkpoint: {every: 4st, minutes: 0, keep: 100}
 seed: 3
 YAML
 
+# Squares of its outputs are floats, gradients of its weights are not.
+cat >square.yaml <<'YAML'
+data: {type: synthetic, kind: teacher, shape: [24], train: 256, test: 64, outlier: 1,
+       outlier_value: 1e21, normalize: none}
+model: {layers: [dense: 33, relu, dense: 7, relu, dense: 1]}
+loss: mse
+train: {batch: 32, lanes: 8, steps: 12}
+seed: 3
+YAML
+network=net.yaml
+
 records()
 {
     grep -E '"event":"(step|eval|rollback)"' "runs/$1/metrics.jsonl" |
@@ -24,7 +35,8 @@ records()
 
 same_run()
 {
-    for key in status digest trajectory test_loss train_loss steps samples skipped_steps rollbacks; do
+    for key in status digest trajectory test_loss train_loss steps samples skipped_steps \
+        rollbacks; do
         [ "$(field "runs/$1/summary.json" $key)" = "$(field "runs/$2/summary.json" $key)" ] ||
             fail "$2: $key is not that of $1"
     done
@@ -52,7 +64,7 @@ trains()
 {
     count=$1 name=$2
     shift 2
-    mpi "$count" "$lockstep" train net.yaml name="$name" --force -q "$@" 2>err ||
+    mpi "$count" "$lockstep" train "$network" name="$name" --force -q "$@" 2>err ||
         { cat err; fail "$count ranks, $name, $*"; }
 }
 
@@ -73,11 +85,12 @@ bad=$(field runs/stop/summary.json diverged_step)
 
 skip="train.on_diverged=skip"
 trains 0 skip $skip
-grep -q "^warning: step $bad is left out: its loss is not finite$" err || { cat err; fail "warning"; }
+grep -q "^warning: step $bad is left out: its loss is not finite$" err ||
+    { cat err; fail "warning"; }
 [ "$(field runs/skip/summary.json skipped_steps)" = 4 ] || fail "four steps are left out"
 [ "$(value skip "\"step\":$bad,.*\"skipped\":1" digest)" = \
     "$(value skip "\"step\":$((bad - 1)),\"ep" digest)" ] || fail "a step that is left out updates"
-for ranks in 2 3 4; do
+for ranks in 2 4; do
     trains $ranks other $skip
     same_run skip other
 done
@@ -88,39 +101,42 @@ same_run skip other
 trains 2 other $skip comm.update=replicated
 same_run skip other
 ranks=0
-for step in 4 $((bad / 4 * 4)) $((bad / 4 * 4 + 4)) 28; do
+for step in $((bad / 4 * 4)) 28; do
     ranks=$((ranks % 4 + 1))
     cut_back skip other "$step"
-    mpi $ranks "$lockstep" train net.yaml name=other --resume -q $skip 2>err || fail "resume of $step"
+    mpi $ranks "$lockstep" train net.yaml name=other --resume -q $skip 2>err ||
+        fail "resume of $step"
     same_run skip other
 done
 
 # The gradient alone is not finite, whatever the optimizer does with it; and where everything is
 # finite, looking at it beforehand changes no bit.
+network=square.yaml
 for optimizer in "{type: sgd, lr: 0.1, momentum: 0.9}" "{type: adamw, clip_norm: 1}" \
     "{type: lamb, wrap: [ema: {decay: 0.9}]}" "{type: sgd, lr: 0.1, clip_value: 0.1}" \
     "{type: prodigy}" "{type: sophia}" "{type: shampoo, clip_norm: 1}" \
     "{type: sgd, lr: 0.1, wrap: [agc]}"; do
-    set -- "optimizer=$optimizer" train.steps=12 "model.layers=[dense: 33, relu, dense: 7]"
-    trains 0 skip $skip data.outlier_value=1e22 "$@"
+    trains 0 skip $skip "optimizer=$optimizer"
     grep -q "^warning: step $bad is left out: its gradient is not finite$" err ||
         { cat err; fail "$optimizer: the gradient"; }
     [ "$(value skip "\"step\":$bad,.*\"skipped\":1" digest)" = \
         "$(value skip "\"step\":$((bad - 1)),\"ep" digest)" ] || fail "$optimizer: updates"
     [ "$(field runs/skip/summary.json test_loss)" != null ] || fail "$optimizer: spoilt"
-    trains 3 other $skip data.outlier_value=1e22 "$@"
+    trains 3 other $skip "optimizer=$optimizer"
     same_run skip other
-    trains 0 skip data.outlier=-1 "$@"
-    trains 0 other $skip data.outlier=-1 "$@"
+    trains 0 skip data.outlier=-1 "optimizer=$optimizer"
+    trains 0 other $skip data.outlier=-1 "optimizer=$optimizer"
     for key in digest trajectory; do
         [ "$(field runs/skip/summary.json $key)" = "$(field runs/other/summary.json $key)" ] ||
             fail "$optimizer: other bits"
     done
 done
 
+network=net.yaml
+
 # Weights that are not finite themselves: no use in going on.
-mpi 3 "$lockstep" train net.yaml name=gives_up -q $skip train.diverged_limit=3 \
-    "schedule={type: step, every: 5st, gamma: 1e30}" 2>err
+mpi 3 "$lockstep" train square.yaml name=gives_up -q $skip train.diverged_limit=3 \
+    "optimizer={type: sgd, lr: 1e9}" data.outlier=-1 2>err
 [ $? -eq 5 ] || { cat err; fail "gives up: exit code"; }
 grep -q '^warning: 3 steps in a row were not finite: no more are left out$' err ||
     { cat err; fail "gives up"; }
@@ -139,10 +155,11 @@ case $event in
 esac
 [ "$(field runs/back/summary.json rollbacks)" = 4 ] || fail "four rollbacks"
 [ "$(field runs/back/summary.json lr_factor)" = 0.0625 ] || fail "lr factor"
-[ "$(value back '"event":"step","step":30,' lr)" = 0.000625 ] || fail "learning rate"
-steps=$(grep '"event":"step"' runs/back/metrics.jsonl | sed 's/.*"step":\([0-9]*\).*/\1/' | tr '\n' ' ')
+[ "$(value back '"event":"step","step":29,' lr)" = 0.000625 ] || fail "learning rate"
+steps=$(grep '"event":"step"' runs/back/metrics.jsonl | sed 's/.*"step":\([0-9]*\).*/\1/' |
+    tr '\n' ' ')
 [ "$steps" = "$(seq 1 30 | tr '\n' ' ')" ] || fail "every step once: $steps"
-for ranks in 2 3 4; do
+for ranks in 2 4; do
     trains $ranks other $back
     same_run back other
 done
@@ -156,15 +173,16 @@ same_run back other
 trains 0 other $back checkpoint.keep=1 checkpoint.best=loss eval.every=1st
 trains 0 skip $back checkpoint.keep=2 eval.every=1st
 same_run skip other
-for step in 4 "$to" $((to + 4)) $((to + 12)) 28; do
+for step in 4 "$to" $((to + 12)); do
     ranks=$((ranks % 4 + 1))
     cut_back back other "$step"
-    mpi $ranks "$lockstep" train net.yaml name=other --resume -q $back 2>err || fail "resume of $step"
+    mpi $ranks "$lockstep" train net.yaml name=other --resume -q $back 2>err ||
+        fail "resume of $step"
     same_run back other
 done
 
-# What a rollback does is what a resume with a smaller learning rate does: a straight line, and steps
-# that lead away from it until they are small enough. Powers of two, so the products are exact.
+# What a rollback does is what a resume with a smaller learning rate does: a straight line, and
+# steps that lead away from it until they are small enough. Powers of two, so the products are exact.
 cat >line.yaml <<'YAML'
 data: {type: synthetic, kind: linear, shape: [24], train: 256, test: 64}
 model: {layers: [dense: 1]}
@@ -178,7 +196,8 @@ mpi 2 "$lockstep" train line.yaml name=line -q 2>err || { cat err; fail "line"; 
 last=$(grep '"event":"rollback"' runs/line/metrics.jsonl | tail -n 1)
 to=$(echo "$last" | sed 's/.*"step":\([0-9]*\).*/\1/')
 [ "$(echo "$last" | sed 's/.*"rollbacks":\([0-9]*\).*/\1/')" -ge 3 ] || fail "line: $last"
-grep -q 'back to step 20, ' err || { cat err; fail "no further than the last time: not before that"; }
+grep -q 'back to step 20, ' err ||
+    { cat err; fail "no further than the last time: not before that"; }
 factor=$(field runs/line/summary.json lr_factor)
 saved=$(field "runs/line/ckpt/step-$to/state.json" lr_factor)
 cut_back line other "$to"
@@ -197,9 +216,11 @@ done
 
 # No more than so many; nothing to go back to.
 mpi 2 "$lockstep" train net.yaml name=limit -q $back train.diverged_limit=2 2>err
-[ $? -eq 5 ] && grep -q 'is not finite after 2 rollbacks: no more$' err || { cat err; fail "limit"; }
+[ $? -eq 5 ] && grep -q 'is not finite after 2 rollbacks: no more$' err ||
+    { cat err; fail "limit"; }
 "$lockstep" train net.yaml name=none -q $back checkpoint.every=16 2>err
-[ $? -eq 5 ] && grep -q "^warning: step $bad is not finite: runs/none/ckpt: no checkpoint to go back" err ||
+[ $? -eq 5 ] &&
+    grep -q "^warning: step $bad is not finite: runs/none/ckpt: no checkpoint to go back" err ||
     { cat err; fail "no checkpoint"; }
 "$lockstep" train net.yaml name=none -q --force $back checkpoint.every=0 2>err
 [ $? -eq 2 ] && grep -q 'goes back to a checkpoint of checkpoint.every, which is 0' err ||

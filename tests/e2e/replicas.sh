@@ -27,11 +27,12 @@ flips()
     mpi "$ranks" "$lockstep" train net.yaml name=part -q $flip "$@" 2>err
     code=$?
     [ $code -eq 7 ] || { cat err; fail "$ranks ranks, $*: exit code $code"; }
-    [ "$(grep -c '^lockstep:' err)" = 1 ] || { cat err; fail "$ranks ranks, $*: one message wanted"; }
+    [ "$(grep -c '^lockstep:' err)" = 1 ] || { cat err; fail "$ranks ranks, $*: one message"; }
     grep -q "^lockstep: $message" err || { cat err; fail "$ranks ranks, $*: not: $message"; }
     grep '^lockstep:' err
     [ "$(cat runs/part/ckpt/latest)" = "step-$newest" ] || fail "$*: $(cat runs/part/ckpt/latest)"
-    find runs/part/ckpt -name 'step-*' | grep -qv 'step-[0-9]*$' && fail "$*: something is left over"
+    find runs/part/ckpt -name 'step-*' | grep -qv 'step-[0-9]*$' &&
+        fail "$*: something is left over"
     mpi 3 "$lockstep" train net.yaml name=part --resume -q || fail "$*: resume"
     for key in digest trajectory; do
         [ "$(field runs/part/summary.json $key)" = "$(field runs/whole/summary.json $key)" ] ||
@@ -80,6 +81,7 @@ mpi 2 "$lockstep" train net.yaml name=blind -q $flip comm.virtual_hosts=2 comm.c
     fail "without the check"
 # shellcheck disable=SC2086
 mpi 2 "$lockstep" train net.yaml name=nobody -q $flip comm.inject_flip_rank=2 2>err
-[ $? -eq 2 ] && grep -q 'comm.inject_flip_rank: 2 found, there are 2 ranks' err || fail "no such rank"
+[ $? -eq 2 ] && grep -q 'comm.inject_flip_rank: 2 found, there are 2 ranks' err ||
+    fail "no such rank"
 "$lockstep" train net.yaml name=nobody -q comm.inject_flip_rank=0 comm.inject_flip_tensor=x 2>err
 [ $? -eq 2 ] && grep -q 'comm.inject_flip_tensor: there is no tensor x' err || fail "no such tensor"
