@@ -182,7 +182,7 @@ for step in 4 "$to" $((to + 12)); do
 done
 
 # What a rollback does is what a resume with a smaller learning rate does: a straight line, and
-# steps that lead away from it until they are small enough. Powers of two, so the products are exact.
+# steps that lead away from it until they are small enough. Powers of two: exact products.
 cat >line.yaml <<'YAML'
 data: {type: synthetic, kind: linear, shape: [24], train: 256, test: 64}
 model: {layers: [dense: 1]}
