@@ -29,7 +29,8 @@ LEVELS  := $(if $(filter x86_64,$(ARCH)),v2 v3 v4,v2)
 MARCH_v2 := $(if $(filter x86_64,$(ARCH)),-march=x86-64-v2)
 MARCH_v3 := -march=x86-64-v3
 MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
-ISA_DIRS := src/base/kernels src/nn/kernels src/nn/layers src/nn/losses src/opt/methods src/opt/wrappers
+ISA_DIRS := src/base/kernels src/nn/kernels src/nn/layers src/nn/losses src/opt/methods src/opt/wrappers \
+	src/comm/compress
 
 ISA_SRC := $(wildcard $(addsuffix /*.c,$(ISA_DIRS)))
 SRC     := $(filter-out $(ISA_SRC) src/main.c,$(wildcard src/*/*.c src/*/*/*.c))

@@ -313,6 +313,14 @@ typedef struct OptimizerPiece {
 /* Piece number `index`; false behind the last. */
 bool optimizer_piece(Optimizer *optimizer, int index, OptimizerPiece *piece);
 
+/* For workers that have an optimizer each: the name of the first method or wrapper whose state is
+ * more than numbers beside the parameters (whole tensors, averages, curvature; any wrapper), or
+ * NULL. State number `state` of a block of the slice, or NULL if there is none. Everything beside
+ * such states: step numbers and scalars. */
+const char *optimizer_not_by_blocks(const Optimizer *optimizer);
+float *optimizer_state_block(Optimizer *optimizer, int state, int block);
+void optimizer_copy_scalars(Optimizer *to, const Optimizer *from);
+
 /* Bytes of all states of the slice. */
 size_t optimizer_bytes(const Optimizer *optimizer);
 

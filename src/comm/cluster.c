@@ -122,7 +122,11 @@ static void add_host_sums(const Cluster *cluster, const Part *part)
         size_t n = part->hi - at < TILE ? part->hi - at : TILE;
         for (int i = 0; i < cluster->add_count; i++) {
             float *left = cluster->sums[cluster->adds[i].left].x + at;
-            kernels()->add(left, left, cluster->sums[cluster->adds[i].right].x + at, n);
+            const float *right = cluster->sums[cluster->adds[i].right].x + at;
+            if (part->rounded)
+                kernels()->wire_add(&cluster->comm->wire, left, left, right, n);
+            else
+                kernels()->add(left, left, right, n);
         }
     }
 }
@@ -246,15 +250,19 @@ float *cluster_finish(Cluster *cluster)
 size_t cluster_bytes(const Cluster *cluster)
 {
     size_t bytes = shared_bytes(cluster) / (size_t)comm_size(cluster->host);
-    for (int i = 0; i < cluster->part_count; i++)
-        bytes += plan_bytes(cluster->parts[i].plan);
+    for (int i = 0; i < cluster->part_count; i++) {
+        const Part *part = &cluster->parts[i];
+        bytes += plan_bytes(part->plan) + (part->rounded ? collective_round_bytes(part->plan) : 0);
+    }
     return bytes;
 }
 
 double cluster_step_bytes(const Cluster *cluster)
 {
     double bytes = 0;
-    for (int i = 0; i < cluster->part_count; i++)
-        bytes += plan_sent_bytes(cluster->parts[i].plan);
+    for (int i = 0; i < cluster->part_count; i++) {
+        const Part *part = &cluster->parts[i];
+        bytes += plan_sent_bytes(part->plan) * (part->rounded ? 0.5 : 1);
+    }
     return bytes;
 }

@@ -21,6 +21,7 @@ typedef enum PartState { PART_WAITING, PART_TRAVELLING, PART_THERE } PartState;
 typedef struct Part {
     size_t lo, hi;      /* floats */
     int bucket, number; /* number: of the collective, the same on all hosts */
+    bool rounded;       /* sums are of the wire's format: not those of statistics */
     PartState state;
     Plan *plan;
     Collective *collective;

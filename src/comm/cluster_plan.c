@@ -111,16 +111,6 @@ static size_t cut(size_t lo, size_t hi, int part, int parts)
     return lo + lines * (size_t)part / (size_t)parts * LAYOUT_ALIGN;
 }
 
-/* Where running statistics begin: those of early layers are final late. */
-static size_t statistics_start(const Layout *layout)
-{
-    size_t start = layout->n;
-    for (int i = 0; i < layout->count; i++)
-        if (layout->tensors[i].flags & LAYOUT_STATISTIC && layout->tensors[i].offset < start)
-            start = layout->tensors[i].offset;
-    return start;
-}
-
 static int add_buckets(Cluster *cluster, size_t lo, size_t hi, size_t floats, int count)
 {
     for (; hi > lo; count++) {
@@ -132,11 +122,12 @@ static int add_buckets(Cluster *cluster, size_t lo, size_t hi, size_t floats, in
     return count;
 }
 
+/* Statistics have buckets of their own: those of early layers are final late. */
 static void cut_buckets(Cluster *cluster)
 {
     size_t lines = cluster->comm->bucket_bytes / (LAYOUT_ALIGN * sizeof(float));
     size_t floats = (lines > 0 ? lines : 1) * LAYOUT_ALIGN;
-    size_t n = cluster->layout->n, start = statistics_start(cluster->layout);
+    size_t n = cluster->layout->n, start = layout_statistics(cluster->layout);
     for (int pass = 0; pass < 2; pass++) { /* counts, then fills */
         if (pass == 1)
             cluster->buckets = mem_array(Bucket, cluster->bucket_count);
@@ -169,6 +160,10 @@ static Part new_part(const Cluster *cluster, int bucket, int column)
                                            (part.hi - part.lo) * sizeof(float)),
                          COLLECTIVE_ALL_REDUCE, &shape);
     part.collective = collective_init(cluster->comm, part.plan, ranks, part.number);
+    part.rounded =
+        cluster->comm->wire.type != WIRE_FP32 && part.hi <= layout_statistics(cluster->layout);
+    if (part.rounded)
+        collective_round(part.collective);
     mem_free(ranks);
     mem_free(bounds);
     return part;

@@ -5,6 +5,7 @@
 
 #include "lockstep/collective.h"
 #include "lockstep/comm.h"
+#include "lockstep/compress.h"
 
 #include <mpi.h>
 
@@ -51,10 +52,13 @@ struct Comm {
     Measured *measured;
     size_t measured_count, measured_room;
 
-    size_t bucket_bytes; /* see comm_set_bucket */
-    bool threads;        /* another thread may call MPI, one at a time */
-    bool crowded;        /* there are more ranks than cores: who waits lets others go first */
-    Board *board;        /* NULL: none was asked for, or there is no shared memory */
+    size_t bucket_bytes;            /* see comm_set_bucket */
+    Wire wire;                      /* see comm_set_wire */
+    double sent_bytes;              /* see comm_sent_bytes */
+    const Compression *compression; /* see comm_set_compression */
+    bool threads;                   /* another thread may call MPI, one at a time */
+    bool crowded; /* there are more ranks than cores: who waits lets others go first */
+    Board *board; /* NULL: none was asked for, or there is no shared memory */
 };
 
 /* hosts.c: who is on which host; what a part of `whole` takes over from it. */
@@ -68,6 +72,7 @@ enum Tag {
     TAG_GATHER = 2,
     TAG_CLOCK = 3,
     TAG_TIMELINE = 4,
+    TAG_LANE = 5, /* encoded gradients, in the order of lanes */
     TAG_SUBTREE = 64 /* + number of the subtree */,
     TAG_COLLECTIVE = 1024 /* + the collective's */
 };

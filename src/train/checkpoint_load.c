@@ -135,7 +135,7 @@ static bool load_checkpoint(Trainer *t, const CheckpointState *state, const char
                             bool changed, Err *err)
 {
     Load load = { .trainer = t, .state = state, .folder = folder, .changed = changed };
-    pieces_collect(&load.pieces, t);
+    pieces_collect(&load.pieces, t, state->step);
     load.digests = mem_array(uint64_t, load.pieces.count);
     bool ok = true;
     for (int file = 0; ok && file < CHECKPOINT_FILES; file++)

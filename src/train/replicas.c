@@ -212,14 +212,14 @@ static void compare_state(Trainer *t, int wrong, int usual, Finding *finding)
     if (copy_of(t, wrong) == copy_of(t, usual) || !has_states(t))
         return;
     Pieces pieces;
-    pieces_collect(&pieces, t);
+    pieces_collect(&pieces, t, t->step);
     uint64_t *mine = piece_digests(&pieces), *all = NULL;
     size_t ranks = (size_t)comm_size(t->comm), count = pieces.count;
     if (comm_rank(t->comm) == 0)
         all = mem_array(uint64_t, ranks * count);
     comm_gather(t->comm, mine, all, count * sizeof *mine);
     for (size_t i = 0; all && i < count && !finding->optimizer; i++)
-        if (pieces.piece[i].file == FILE_OPTIMIZER &&
+        if (pieces.piece[i].file == FILE_OPTIMIZER && !pieces.piece[i].single &&
             copy_digest(t, &pieces, all, wrong, i) != copy_digest(t, &pieces, all, usual, i)) {
             finding->optimizer = true;
             snprintf(finding->state, sizeof finding->state, "%s", pieces.piece[i].name);

@@ -135,6 +135,16 @@ for back in 1 2 3 4 5; do
     cmp "runs/r$run/ckpt/final.safetensors" "runs/r$((run - back))/ckpt/final.safetensors" ||
         fail "averaged weights differ"
 done
+# Adasum over the tree; lanes with weights of their own, from the start and later, and what is
+# evaluated between two averages.
+same cnn "1 2 3 4 5 8" train.reduce=adasum optimizer.lr=0.1 optimizer.momentum=0.9
+same mlp "1 2 3 5 8" train.reduce=adasum optimizer.type=adamw optimizer.lr=0.01
+same cnn "1 2 3 4 5 8" "train.local={steps: 3}" optimizer.lr=0.1 optimizer.momentum=0.9
+evals() { grep '"event":"eval"' "runs/$1/metrics.jsonl" | sed 's/"time_s":[^,]*,//'; }
+same mlp "1 2 3 4 5 8" "train.local={steps: 3, after: 4st, state: average}" eval.every=1st \
+    optimizer.type=adamw optimizer.lr=0.01
+[ "$(evals "r$run" | wc -l)" -eq 12 ] && [ "$(evals "r$run")" = "$(evals "r$((run - 9))")" ] ||
+    fail "evaluations between two averages differ"
 same gpt "1 2 3 4 5 7 8" optimizer.type=adamw optimizer.lr=0.003 optimizer.clip_norm=1
 same gpt "1 2 3 4 8" optimizer.type=lamb optimizer.lr=0.01 data.objective=masked
 same rnn "1 2 3 4 8" optimizer.type=adamw optimizer.lr=0.003

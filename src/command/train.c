@@ -1,0 +1,170 @@
+/* lockstep train: from a configuration to a run folder. */
+#include "command.h"
+#include "lockstep/checkpoint.h"
+#include "lockstep/log.h"
+#include "lockstep/run.h"
+#include "lockstep/text.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+
+static const char usage[] =
+    "usage: lockstep train CONFIG [KEY=VALUE ...]\n"
+    "\n"
+    "Trains the network of CONFIG and writes runs/NAME/. KEY=VALUE overrides any option:\n"
+    "  lockstep train configs/fashion_cnn.yaml optimizer.lr=0.05 train.epochs=2 name=try1\n"
+    "Precedence: command line > LOCKSTEP_* environment (LOCKSTEP_OPTIMIZER_LR) > file > default.\n"
+    "\n"
+    "  --dry-run        print layers, shapes, FLOPs, bytes and memory; train nothing\n"
+    "  --print-config   print the resolved configuration with the origin of every value\n"
+    "  --lanes          print the number of lanes, the most ranks that can share the run, and "
+    "stop\n"
+    "  --force          replace an existing run folder\n"
+    "  --resume         go on from the run's newest valid checkpoint, on any number of ranks\n"
+    "  --allow-change=OPTION[,OPTION]  resume although these settings have changed\n"
+    "  -q, --quiet      only warnings and errors        -v, --verbose   more\n"
+    "\n"
+    "Exit codes: 0 completed or interrupted, 2 command line or config, 3 data, 4 files of a run,\n"
+    "5 diverged, 6 a rank was lost or stood still, 7 ranks disagree.\n";
+
+static const Flag flags[] = {
+    { "--dry-run", false }, { "--print-config", false }, { "--lanes", false }, { "--force", false },
+    { "--resume", false },  { "--allow-change", true },  { NULL, false },
+};
+
+static void say_result(const Summary *result, const char *folder)
+{
+    char seconds[64], line[256] = "";
+    text_seconds(seconds, sizeof seconds, result->seconds);
+    if (result->test_accuracy >= 0)
+        text_append(line, sizeof line, "test accuracy %.4f, ", result->test_accuracy);
+    text_append(line, sizeof line, "test loss %.5g", result->test_loss);
+    if (result->per_token)
+        text_append(line, sizeof line, ", perplexity %.5g", exp(result->test_loss));
+    text_append(line, sizeof line, "; %lld steps in %s, %.0f samples/s", (long long)result->steps,
+                seconds, result->samples_per_second);
+    if (result->diverged_step >= 0)
+        log_warn("diverged in step %lld: the loss or the gradient is not finite",
+                 (long long)result->diverged_step);
+    log_info("%s: %s", result->status, line);
+    log_info("digest %016llx  trajectory %016llx  %s/", (unsigned long long)result->digest,
+             (unsigned long long)result->trajectory, folder);
+}
+
+static void lock_run(Trainer *trainer, const Settings *settings, int *lock)
+{
+    Err err;
+    if (!run_lock(trainer->comm, settings, lock, &err))
+        die_all(EXIT_CHECKPOINT, "%s", err.text);
+}
+
+/* The run folder, new or where an earlier session has left it; NULL: there is nothing to do. */
+static Run *open_run(Trainer *trainer, const Settings *settings, const Line *line, int *lock)
+{
+    Err err = { .text = "" };
+    char folder[4096];
+    ResumeOutcome outcome = RESUME_FRESH;
+    bool resume = settings->checkpoint.resume != RESUME_NEVER;
+    snprintf(folder, sizeof folder, "%s/%s", settings->folder, settings->name);
+    if (resume || line_has(line, "--force"))
+        lock_run(trainer, settings, lock);
+    if (resume)
+        outcome = checkpoint_resume(trainer, folder, line_value(line, "--allow-change"), &err);
+    if (outcome == RESUME_FAILED)
+        die_all(EXIT_CHECKPOINT, "%s", err.text);
+    if (outcome == RESUME_ENDED)
+        return NULL;
+    /* Replaced without being asked for: a run that was killed before its first checkpoint. */
+    Run *run = outcome == RESUME_FRESH
+                   ? run_open(trainer->comm, settings, line_has(line, "--force") || resume, &err)
+                   : run_resume(trainer->comm, settings, trainer->step, trainer->history.resumes,
+                                trainer->recovery.rollbacks, &err);
+    if (!run)
+        die_all(outcome == RESUME_FRESH ? EXIT_USAGE : EXIT_CHECKPOINT, "%s", err.text);
+    lock_run(trainer, settings, lock); /* now that the folder is there */
+    return run;
+}
+
+static void catch_signals(void)
+{
+    signal(SIGINT, trainer_request_stop);
+    signal(SIGTERM, trainer_request_stop);
+    signal(SIGUSR1, trainer_request_stop); /* mpirun hands on only this one */
+}
+
+static int train_run(Trainer *trainer, const Settings *settings, const Line *line)
+{
+    Comm *comm = trainer->comm;
+    Summary result;
+    Err err;
+    int lock = -1;
+    RunFacts facts = { .train_data = trainer->loader.train.digest,
+                       .test_data = trainer->loader.test.digest,
+                       .initial = trainer->digest };
+    Run *run = open_run(trainer, settings, line, &lock);
+    if (!run) {
+        log_info("%s/%s has ended without a checkpoint: nothing to do; --force makes it anew",
+                 settings->folder, settings->name);
+        run_unlock(lock);
+        return EXIT_OK;
+    }
+    catch_signals();
+    facts.resumes = trainer->history.resumes;
+    facts.resumed_step = trainer->step;
+    run_write_config(run, settings);
+    run_write_meta(run, line->argc, line->argv, comm, &facts);
+    trainer_banner(trainer, run_folder(run));
+    int code = trainer_run(trainer, run, &result);
+    trainer_write_timeline(trainer);
+    run_write_summary(run, &result);
+    if (code == EXIT_OK)
+        run_write_weights(run, &trainer->model.layout, trainer_final_weights(trainer),
+                          trainer->step);
+    say_result(&result, run_folder(run));
+    bool ok = comm_all_ok(comm, run_close(run, &err), &err);
+    run_unlock(lock);
+    if (!ok)
+        die_all(EXIT_CHECKPOINT, "%s", err.text);
+    return code;
+}
+
+static int train(Comm *comm, const Line *line)
+{
+    if (line->count < 2)
+        die_all(EXIT_USAGE, "train: which configuration? for example: lockstep train "
+                            "configs/fashion_cnn.yaml");
+    Settings settings = { 0 };
+    Trainer trainer;
+    command_settings(comm, line->words[1], line->words + 2, line->count - 2, &settings);
+    if (line_has(line, "--lanes")) {
+        log_out("%d", settings.train.lanes);
+        settings_free(&settings);
+        return EXIT_OK;
+    }
+    settings.dry_run = line_has(line, "--dry-run") || line_has(line, "--print-config");
+    if (line_has(line, "--resume"))
+        settings.checkpoint.resume = RESUME_ALWAYS;
+    if (line_has(line, "--force") && settings.checkpoint.resume != RESUME_NEVER)
+        die_all(EXIT_USAGE, "train: --force replaces the run that --resume is to go on with");
+    command_trainer(&trainer, &settings, comm);
+    int code = EXIT_OK;
+    if (line_has(line, "--print-config") && comm_rank(comm) == 0)
+        config_print(&settings.config, stdout, true);
+    else if (line_has(line, "--dry-run"))
+        trainer_plan(&trainer);
+    if (!settings.dry_run)
+        code = train_run(&trainer, &settings, line);
+    trainer_free(&trainer);
+    settings_free(&settings);
+    return code;
+}
+
+extern const Command command_train;
+const Command command_train = {
+    .name = "train",
+    .summary = "  train CONFIG [KEY=VALUE ...]   train the network that a YAML file describes\n",
+    .usage = usage,
+    .flags = flags,
+    .run = train,
+};
