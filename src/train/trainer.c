@@ -177,6 +177,8 @@ float *trainer_final_weights(Trainer *t)
     optimizer_evaluated(&t->optimizer, t->w, t->average);
     trainer_share(t, t->shared_average, t->average);
     t->average_is_final = t->step == t->steps;
+    if (t->average_is_final)
+        growth_step(t, t->step - 1); /* for `eval`; training stands there */
     for (int64_t i = t->average_is_final ? statistics_steps(t) : 0; i > 0; i--) {
         statistics_step(t, t->average, t->step - i);
         trainer_share(t, t->shared_average, t->average);
@@ -282,7 +284,7 @@ static StepOutcome find_gradient(Trainer *t, Gradient *gradient)
 static StepOutcome step_together(Trainer *t)
 {
     Gradient gradient;
-    growth_step(t); /* more lanes, where the batch grows */
+    growth_step(t, t->step); /* more lanes, where the batch grows */
     StepOutcome outcome = recovery_passes(t) ? STEP_SKIPPED : find_gradient(t, &gradient);
     if (outcome != STEP_OK)
         return recovery_skip(t, outcome);
