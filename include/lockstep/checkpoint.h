@@ -21,6 +21,12 @@ void checkpointer_free(Checkpointer *checkpointer); /* NULL is fine */
  * that every rank has written. Trouble is warned about and training goes on. Collective. */
 void checkpointer_step(Trainer *trainer, Run *run, bool best);
 
+/* Does checkpointer_step begin one now? */
+bool checkpointer_due(const Trainer *trainer, bool best);
+
+/* Until nothing is being written. Collective. */
+void checkpointer_wait(Trainer *trainer, Run *run);
+
 /* After the last step: waits for the one that is being written, and writes one of the last step if
  * the run was interrupted or writes checkpoints at all. Collective. */
 void checkpointer_end(Trainer *trainer, Run *run, bool diverged);
@@ -39,6 +45,11 @@ typedef enum ResumeOutcome {
  * the trajectory must be those of the checkpoint, except those that `allow` names ("optimizer.lr,
  * schedule"; NULL: none); otherwise err lists the differences. Collective. */
 ResumeOutcome checkpoint_resume(Trainer *trainer, const char *folder, const char *allow, Err *err);
+
+/* Back to the newest valid checkpoint of a step below `before` that was written because of
+ * checkpoint.every, in the run that goes on; others depend on clocks and signals. After an error
+ * the trainer's weights may mean nothing. Collective; nothing is being written. */
+bool checkpoint_back(Trainer *trainer, const char *folder, int64_t before, Err *err);
 
 /* The weights, for evaluation: `what` is a safetensors file, a checkpoint's folder, or "latest",
  * "best", "step-N" or "final" in the run folder. Of a checkpoint it takes all that is needed for

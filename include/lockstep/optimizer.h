@@ -224,6 +224,7 @@ typedef struct Optimizer {
     const Layout *layout; /* borrowed */
     int64_t t;            /* steps done */
     const float *hessian; /* of the slice, for the next step alone, or NULL; borrowed */
+    bool measured;        /* squares_g and grad_norm are those of the next step's gradient */
 
     double *tensor_lr;    /* per tensor: factor of the lr; owned */
     double *tensor_decay; /* per tensor; owned */
@@ -273,6 +274,12 @@ int optimizer_states(const Optimizer *optimizer);
  * or two. Methods of whole tensors: w and states per parameter, whatever else they work on. */
 int optimizer_floats(const Optimizer *optimizer);
 int optimizer_passes(const Optimizer *optimizer);
+
+/* For callers that would rather leave a step out than spoil the weights: finishes the slice of g in
+ * its arena (a pass over memory that optimizer_step alone need not make), and takes its norm.
+ * False, on every rank alike, if a gradient or an increment of a running statistic is not finite.
+ * The next optimizer_step gives the same bits as without. Collective if exchange has a function. */
+bool optimizer_measure(Optimizer *optimizer, Gradient *g, Exchange exchange);
 
 /* One update of the slice: w (whole arena) by the mean gradient g. Methods of one pass ask for
  * every block of g once; others keep it in g.sums, where clip_value and wrappers change it. False,

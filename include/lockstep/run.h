@@ -19,6 +19,7 @@ typedef struct StepRecord {
     double tokens_per_second;    /* 0: samples are not sequences of tokens */
     double comm;                 /* share of training time that was exposed communication, 0 to 1 */
     uint64_t digest, trajectory; /* after the step */
+    bool skipped;                /* nothing was updated */
     const char *reduction;       /* trainer_reduction, or NULL */
 } StepRecord;
 
@@ -51,6 +52,9 @@ typedef struct Summary {
     int64_t diverged_step; /* or -1 */
     int64_t parameters;
     double best_accuracy;
+    bool recovers; /* train.on_diverged is not stop: the next three apply */
+    int64_t skipped_steps, rollbacks;
+    double lr_factor;
 } Summary;
 
 /* What a checkpoint has cost. */
@@ -59,6 +63,15 @@ typedef struct CheckpointRecord {
     double pause;   /* seconds that training was held up */
     double seconds; /* from there until it was whole */
 } CheckpointRecord;
+
+/* A way back to a checkpoint after a loss or gradient that was not finite. */
+typedef struct RollbackRecord {
+    int64_t from, to;       /* the step that could not be done (1-based); the checkpoint's */
+    double loss, grad_norm; /* of that step: one of them is not finite */
+    int64_t rollbacks;      /* so far, with this one */
+    double lr_factor;       /* from now on */
+    int64_t passed;         /* batches that are passed over from now on */
+} RollbackRecord;
 
 /* What the trainer knows and nobody else does; goes into meta.json. Digests of 0 are left out. */
 typedef struct RunFacts {
@@ -84,10 +97,11 @@ typedef struct Run Run;
  * ranks get the same answer and the same message. NULL after an error. Borrows nothing. */
 Run *run_open(Comm *comm, const Settings *settings, bool force, Err *err);
 
-/* Opens the folder of a run that goes on from `step`: records of later steps are dropped (their
- * steps will be done again), a `resume` event is recorded, events for TensorBoard go on in a new
- * file. Otherwise as run_open. */
-Run *run_resume(Comm *comm, const Settings *settings, int64_t step, int64_t resumes, Err *err);
+/* Opens the folder of a run that goes on from `step`, after so many resumes and rollbacks: records
+ * of later steps are dropped (their steps will be done again), a `resume` event is recorded, events
+ * for TensorBoard go on in a new file. Otherwise as run_open. */
+Run *run_resume(Comm *comm, const Settings *settings, int64_t step, int64_t resumes,
+                int64_t rollbacks, Err *err);
 
 const char *run_folder(const Run *run); /* borrowed; on every rank */
 
@@ -98,6 +112,10 @@ void run_write_config(Run *run, const Settings *settings); /* config.yaml: the r
 void run_log_step(Run *run, const StepRecord *record);
 void run_log_eval(Run *run, const EvalRecord *record);
 void run_log_checkpoint(Run *run, const CheckpointRecord *record);
+
+/* Drops what has been recorded since a checkpoint, sets later checkpoints aside and records a
+ * `rollback` event. */
+void run_rollback(Run *run, const RollbackRecord *record);
 void run_write_summary(Run *run, const Summary *summary);
 
 /* The records so far to the disk. May be called by another thread than the rest. */

@@ -11,6 +11,8 @@
 #define SETTINGS_MAX_LANES 4096
 #define SETTINGS_AUTO_LANES 8
 
+typedef enum OnDiverged { DIVERGED_STOP, DIVERGED_SKIP, DIVERGED_ROLLBACK } OnDiverged;
+#define SETTINGS_MAX_ROLLBACKS 100
 typedef enum TrainReduce { REDUCE_TREE, REDUCE_FAST, REDUCE_ADASUM } TrainReduce;
 
 typedef struct TrainSettings {
@@ -23,6 +25,10 @@ typedef struct TrainSettings {
     ConfigNode *grow;  /* list of {at, batch}, or NULL: read by the trainer; borrowed */
     int reduce;        /* TrainReduce */
     ConfigNode *local; /* map {steps, after, state}, or NULL: read by the trainer; borrowed */
+    int on_diverged;   /* OnDiverged */
+    int64_t diverged_limit;
+    double rollback_lr;
+    int64_t rollback_skip; /* batches */
 } TrainSettings;
 
 typedef enum Tta { TTA_NONE, TTA_FLIP, TTA_MULTICROP } Tta;
@@ -73,6 +79,10 @@ typedef struct CommSettings {
     char *virtual_hosts;     /* comm_pretend_hosts */
     double inject_delay_us, inject_gbit, inject_jitter_us, inject_slow_factor; /* Injection */
     int inject_slow_rank;
+    int inject_flip_rank; /* a fault for tests; -1: none */
+    int64_t inject_flip_step;
+    char *inject_flip_tensor;
+    Span check_every;               /* the replica check; 0: never */
     double warn_after, abort_after; /* seconds that the ranks stand still; 0: never */
 } CommSettings;
 

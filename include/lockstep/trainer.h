@@ -14,14 +14,16 @@
 
 typedef struct Checkpointer Checkpointer; /* checkpoint.h */
 typedef struct Watch Watch;               /* src/train/watch.h */
+typedef struct Replicas Replicas;         /* src/train/replicas.h */
 typedef struct Local Local;               /* src/train/local.h */
 
 /* What a lane reports in a step; gathered from all lanes and summed over the lane tree. */
 typedef struct LaneReport {
     Tally tally;
-    double stop;    /* 1: this lane's rank was asked to stop (signal) */
-    double save;    /* 1: its rank (rank 0 by its clock) wants a checkpoint */
-    double written; /* 1: its rank has written its part of the checkpoint */
+    double stop;     /* 1: this lane's rank was asked to stop (signal) */
+    double save;     /* 1: its rank (rank 0 by its clock) wants a checkpoint */
+    double written;  /* 1: its rank has written its part of the checkpoint */
+    uint64_t digest; /* of its rank's weights */
 } LaneReport;
 
 /* What a run knows beside weights and optimizer, over all its sessions; kept in checkpoints. */
@@ -33,6 +35,16 @@ typedef struct History {
     int64_t checkpoints, resumes;    /* how many */
     bool owes_eval;                  /* the run was stopped where an evaluation was due */
 } History;
+
+/* What has been done about losses and gradients that were not finite; kept in checkpoints. */
+typedef struct Recovery {
+    int64_t skipped, in_row; /* steps without an update: in all, and how many the last ones were */
+    int64_t rollbacks, from, to; /* how many; where the last one began and ended: steps done */
+    double lr_factor;            /* of the schedule's lr */
+    struct {
+        int64_t first, count;
+    } passed[SETTINGS_MAX_ROLLBACKS]; /* by each rollback: steps whose batches are passed over */
+} Recovery;
 
 /* Where a step's time goes. EXCHANGE is exposed communication, waiting for other ranks included. */
 typedef enum Phase {
@@ -46,7 +58,7 @@ typedef enum Phase {
     PHASE_COUNT
 } Phase;
 
-typedef enum StepOutcome { STEP_OK, STEP_DIVERGED } StepOutcome;
+typedef enum StepOutcome { STEP_OK, STEP_SKIPPED, STEP_DIVERGED, STEP_REPLICAS } StepOutcome;
 
 typedef struct Trainer {
     const Settings *settings; /* borrowed, as is comm */
@@ -92,7 +104,9 @@ typedef struct Trainer {
     Checkpointer *checkpointer;   /* owned */
     Local *local;                 /* train.local, or NULL; owned */
     Watch *watch;                 /* while trainer_run runs; or NULL */
+    Replicas *replicas;           /* owned */
     History history;
+    Recovery recovery;
     uint64_t digest, trajectory; /* after the last step */
     size_t planned_bytes;        /* most memory of this rank until training starts (memory.h),
                                      from which on it grows no more; the same in a dry run */
@@ -104,9 +118,10 @@ typedef struct Trainer {
 bool trainer_init(Trainer *trainer, Settings *settings, Comm *comm, int *exit_code, Err *err);
 void trainer_free(Trainer *trainer);
 
-/* One optimizer step on the next global batch. STEP_DIVERGED: the loss or the gradient is not
- * finite; step, digest and trajectory stay those of the step before, the weights are not to be
- * used. */
+/* One optimizer step on the next global batch. STEP_SKIPPED: the step is counted, but nothing was
+ * updated (train.on_diverged). STEP_DIVERGED: the loss or the gradient is not finite; step, digest
+ * and trajectory stay those of the step before, the weights are not to be used. STEP_REPLICAS: the
+ * ranks' copies of the weights differ, nothing is done. */
 StepOutcome trainer_step(Trainer *trainer);
 
 /* The mean gradient of a step's batch at weights w (layout.n floats, on every rank), to be asked
@@ -125,6 +140,9 @@ float *trainer_final_weights(Trainer *trainer);
 /* Is the loss a mean over positions of sequences, each with a label of its own? Then e^loss is a
  * perplexity. */
 bool trainer_per_token(const Trainer *trainer);
+
+/* Adds the step that is done to `trajectory`. */
+void trainer_extend_trajectory(Trainer *trainer);
 
 /* The reducer for so many lanes, with the overlap that the settings ask for. */
 Reducer *trainer_reducer(Trainer *trainer, const Lanes *lanes);

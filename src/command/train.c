@@ -79,10 +79,10 @@ static Run *open_run(Trainer *trainer, const Settings *settings, const Line *lin
     if (outcome == RESUME_ENDED)
         return NULL;
     /* Replaced without being asked for: a run that was killed before its first checkpoint. */
-    Run *run =
-        outcome == RESUME_FRESH
-            ? run_open(trainer->comm, settings, line_has(line, "--force") || resume, &err)
-            : run_resume(trainer->comm, settings, trainer->step, trainer->history.resumes, &err);
+    Run *run = outcome == RESUME_FRESH
+                   ? run_open(trainer->comm, settings, line_has(line, "--force") || resume, &err)
+                   : run_resume(trainer->comm, settings, trainer->step, trainer->history.resumes,
+                                trainer->recovery.rollbacks, &err);
     if (!run)
         die_all(outcome == RESUME_FRESH ? EXIT_USAGE : EXIT_CHECKPOINT, "%s", err.text);
     lock_run(trainer, settings, lock); /* now that the folder is there */

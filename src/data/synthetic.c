@@ -29,6 +29,8 @@ typedef struct SyntheticOptions {
     int classes, outputs, hidden;
     int64_t train, test;
     double noise;
+    int64_t outlier;
+    double outlier_value;
 } SyntheticOptions;
 
 static const Option options[] = {
@@ -47,6 +49,11 @@ static const Option options[] = {
     { "test", OPTION_INT, OPTION_AT(SyntheticOptions, test), 1, 1e8, NULL, "512", "test samples" },
     { "noise", OPTION_FLOAT, OPTION_AT(SyntheticOptions, noise), 0, 1e6, NULL, "1",
       "standard deviation; prototypes and clean targets have about 1" },
+    { "outlier", OPTION_INT, OPTION_AT(SyntheticOptions, outlier), -1, 1e8, NULL, "-1",
+      "number of a training sample all of whose features are outlier_value, to try what a loss or "
+      "gradient that is not finite does (train.on_diverged); -1: none" },
+    { "outlier_value", OPTION_FLOAT, OPTION_AT(SyntheticOptions, outlier_value), -3e38, 3e38, NULL,
+      "3e38", "see outlier" },
     OPTION_END,
 };
 
@@ -74,6 +81,8 @@ static bool check(const void *chosen, Err *err)
     if (o->shape.count == 3 && o->shape.value[0] > DATASET_MAX_CHANNELS)
         return err_set(err, "shape: %.0f channels, at most %d", o->shape.value[0],
                        DATASET_MAX_CHANNELS);
+    if (o->shape.count == 3 && o->outlier >= 0)
+        return err_set(err, "outlier: images have none, shape: [F] expected");
     if (o->shape.count == 3 && o->kind != KIND_CLASSES)
         return err_set(err, "kind: linear and teacher make features, shape: [F] expected");
     return true;
@@ -244,6 +253,13 @@ static void load_classes(const SyntheticOptions *o, uint64_t seed, Dataset *trai
     mem_free(prototypes);
 }
 
+static void set_outlier(const SyntheticOptions *o, Dataset *train)
+{
+    size_t n = dataset_sample_size(train);
+    for (size_t i = 0; o->outlier >= 0 && o->outlier < train->count && i < n; i++)
+        train->values[(size_t)o->outlier * n + i] = (float)o->outlier_value;
+}
+
 static bool load(const void *chosen, const DatasetRequest *request, Dataset *train, Dataset *test,
                  Err *err)
 {
@@ -254,11 +270,13 @@ static bool load(const void *chosen, const DatasetRequest *request, Dataset *tra
     test->count = o->test < request->test_limit ? o->test : request->test_limit;
     if (o->kind == KIND_CLASSES) {
         load_classes(o, request->seed, train, test);
+        set_outlier(o, train);
         return true;
     }
     Teacher teacher = make_teacher(o, request->seed, dataset_sample_size(train));
     make_regression(o, request->seed, STREAM_TRAIN, &teacher, train);
     make_regression(o, request->seed, STREAM_TEST, &teacher, test);
+    set_outlier(o, train);
     free_teacher(&teacher);
     return true;
 }

@@ -72,6 +72,7 @@ Gradient optimizer_take_curvature(Optimizer *o, const Rates *rates, float *w, Gr
         memcpy(w + b.offset, o->probe_w + at, b.n * sizeof *w);
     }
     o->hessian = o->estimate;
+    o->measured = false; /* what was measured last is the second gradient */
     g.finish = NULL;
     return g;
 }

@@ -196,6 +196,24 @@ static void square_gradient(Optimizer *o, Gradient *g)
     g->finish = NULL;
 }
 
+bool optimizer_measure(Optimizer *o, Gradient *g, Exchange exchange)
+{
+    bool finite = true;
+    for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
+        LayoutBlock b = layout_block(o->layout, block);
+        bool frozen = o->layout->tensors[b.tensor].flags & LAYOUT_FROZEN;
+        o->squares_g[block] = frozen ? 0 : kernels()->squares(gradient_block(*g, b, true), b.n);
+    }
+    g->finish = NULL;
+    complete(o, exchange, &o->squares_g, 1);
+    for (int block = 0; block < o->layout->blocks; block++)
+        finite = finite && isfinite(o->squares_g[block]);
+    o->grad_norm = global_norm(o->layout, o->squares_g);
+    o->hessian = NULL;
+    o->measured = true;
+    return finite && isfinite(o->grad_norm);
+}
+
 static void change_gradient(Optimizer *o, float *w, float *g)
 {
     for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
@@ -230,14 +248,17 @@ static unsigned early_needs(const Optimizer *o)
     return needs;
 }
 
-/* Global norm and clip factor; norms of g and w. */
-static void measure(Optimizer *o, unsigned needs, const float *w, Gradient *g, Exchange exchange)
+/* Global norm and clip factor; norms of g, unless they are known, and w. */
+static void measure(Optimizer *o, unsigned needs, const float *w, Gradient *g, bool known,
+                    Exchange exchange)
 {
     bool with_w = needs & OPTIMIZER_NORM_W;
-    square_gradient(o, g);
+    double *arrays[] = { o->squares_w, o->squares_g };
+    if (!known)
+        square_gradient(o, g);
     if (with_w)
         layout_block_squares(o->layout, o->slice, w, o->squares_w);
-    complete(o, exchange, (double *const[]){ o->squares_g, o->squares_w }, with_w ? 2 : 1);
+    complete(o, exchange, with_w ? arrays : arrays + 1, with_w + !known);
     double norm = global_norm(o->layout, o->squares_g);
     if (!changes_gradient(o))
         o->grad_norm = norm;
@@ -401,18 +422,21 @@ static void update(Optimizer *o, float *w, Gradient g, bool measured)
 
 bool optimizer_step(Optimizer *o, const Rates *rates, float *w, Gradient g, Exchange exchange)
 {
-    bool changed = changes_gradient(o);
+    bool changed = changes_gradient(o), known = o->measured;
     unsigned early = early_needs(o);
-    bool measured = changed || early;
+    bool measured = changed || early || known;
+    o->measured = false;
     begin(o, rates, w);
     if (changed) { /* the norm that is reported is the one before any change */
-        square_gradient(o, &g);
-        complete(o, exchange, &o->squares_g, 1);
-        o->grad_norm = global_norm(o->layout, o->squares_g);
+        if (!known) {
+            square_gradient(o, &g);
+            complete(o, exchange, &o->squares_g, 1);
+            o->grad_norm = global_norm(o->layout, o->squares_g);
+        }
         change_gradient(o, w, g.sums);
     }
     if (early)
-        measure(o, early, w, &g, exchange);
+        measure(o, early, w, &g, known && !changed, exchange);
     wrappers_decide(o);
     if (any_looks(o))
         look(o, w, g, measured, exchange);

@@ -26,6 +26,10 @@ static const char *const neutral[] = {
     "compute.isa",
     "compute.bf16_kernel",
     "train.weights",
+    "train.on_diverged", /* until now nothing has */
+    "train.diverged_limit",
+    "train.rollback_lr",
+    "train.rollback_skip",
     "data.folder",
     "data.file",
     "data.validation_file",

@@ -173,14 +173,19 @@ static bool is_kept_for_good(const char *path, int64_t every)
     return kept;
 }
 
-void checkpoint_prune(const char *run, const CheckpointSettings *settings)
+void checkpoint_prune(const char *run, const CheckpointSettings *settings, const BatchPlan *plan)
 {
     size_t count;
     Err err;
     int64_t best = pointer_read(run, "best");
     int64_t *steps = checkpoint_list(run, &count);
-    for (size_t i = (size_t)settings->keep; i < count; i++) {
+    int64_t regular = 0;
+    for (size_t i = 0; i < count; i++) {
         char path[CHECKPOINT_PATH];
+        bool due = plan && batch_plan_due(plan, steps[i], settings->every);
+        regular += due;
+        if ((int64_t)i < settings->keep || (due && regular <= settings->keep))
+            continue;
         checkpoint_path(path, run, steps[i]);
         if (steps[i] == best || is_kept_for_good(path, settings->keep_every))
             continue;

@@ -125,6 +125,7 @@ static void set_progress(Trainer *t, const CheckpointState *state)
     t->trajectory = state->trajectory;
     t->epoch_tally = state->epoch_tally;
     t->history = state->history;
+    t->recovery = state->recovery;
     t->history.resumes++;
     checkpointer_resumed(t->checkpointer, state->step);
 }
@@ -257,6 +258,29 @@ ResumeOutcome checkpoint_resume(Trainer *t, const char *run, const char *allow, 
     if (!found && !fatal)
         err_set(err, "%s/ckpt: none of the %zu checkpoints can be used", run, count);
     return found ? RESUME_DONE : RESUME_FAILED;
+}
+
+bool checkpoint_back(Trainer *t, const char *run, int64_t before, Err *err)
+{
+    size_t count;
+    int64_t *steps = list_for_all(t->comm, run, &count);
+    bool found = false;
+    for (size_t i = 0; i < count && !found; i++) {
+        CheckpointState state;
+        char folder[CHECKPOINT_PATH];
+        if (steps[i] >= before ||
+            !batch_plan_due(&t->loader.plan, steps[i], t->settings->checkpoint.every))
+            continue;
+        checkpoint_path(folder, run, steps[i]);
+        if (read_for_all(t->comm, folder, &state, err)) {
+            found = load_checkpoint(t, &state, folder, false, err);
+            state_free(&state);
+        }
+        if (!found)
+            log_warn("checkpoint step-%lld is not used: %s", (long long)steps[i], err->text);
+    }
+    mem_free(steps);
+    return found || err_set(err, "%s/ckpt: no checkpoint to go back to", run);
 }
 
 /* ---- weights alone ---- */

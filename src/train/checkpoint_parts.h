@@ -105,6 +105,7 @@ typedef struct CheckpointState {
     uint64_t digest, trajectory;
     Tally epoch_tally;
     History history;
+    Recovery recovery;
     const char *config; /* resolved, as YAML; borrowed */
 } CheckpointState;
 
@@ -158,8 +159,10 @@ void checkpoint_set_aside(const char *run, int64_t step);
 bool pointer_write(const char *run, const char *pointer, int64_t step, Err *err);
 int64_t pointer_read(const char *run, const char *pointer);
 
-/* Removes what checkpoint.keep, keep_every and `best` do not keep. */
-void checkpoint_prune(const char *run, const CheckpointSettings *settings);
+/* Removes what checkpoint.keep, keep_every and `best` do not keep. With a plan, as many
+ * of those that were due by checkpoint.every stay whatever else there is: a rollback goes back to
+ * one of them. */
+void checkpoint_prune(const char *run, const CheckpointSettings *settings, const BatchPlan *plan);
 
 bool folder_sync(const char *path, Err *err);
 

@@ -73,6 +73,25 @@ static json_t *history_value(const History *history)
     return value;
 }
 
+static json_t *recovery_value(const Recovery *recovery)
+{
+    json_t *value = json_object(), *passed = json_array();
+    set_integer(value, "skipped", recovery->skipped);
+    set_integer(value, "in_row", recovery->in_row);
+    set_integer(value, "rollbacks", recovery->rollbacks);
+    set_integer(value, "from", recovery->from);
+    set_integer(value, "to", recovery->to);
+    set_number(value, "lr_factor", recovery->lr_factor);
+    for (int64_t i = 0; i < recovery->rollbacks; i++) {
+        json_t *range = json_object();
+        set_integer(range, "first", recovery->passed[i].first);
+        set_integer(range, "count", recovery->passed[i].count);
+        json_array_append_new(passed, range);
+    }
+    json_object_set_new(value, "passed", passed);
+    return value;
+}
+
 static json_t *tally_value(const Tally *tally)
 {
     json_t *value = json_object();
@@ -134,6 +153,7 @@ static json_t *progress_value(const Trainer *t, int64_t number)
     set_hex(value, "trajectory", t->trajectory);
     json_object_set_new(value, "epoch_tally", tally_value(&t->epoch_tally));
     json_object_set_new(value, "history", history_value(&t->history));
+    json_object_set_new(value, "recovery", recovery_value(&t->recovery));
     return value;
 }
 
@@ -227,6 +247,29 @@ static bool get_history(const json_t *value, History *history)
            get_integer(value, "resumes", &history->resumes);
 }
 
+/* Older checkpoints have none. */
+static bool get_recovery(const json_t *value, Recovery *recovery)
+{
+    const json_t *passed = json_object_get(value, "passed");
+    *recovery = (Recovery){ .lr_factor = 1 };
+    if (!value)
+        return true;
+    bool ok = get_integer(value, "skipped", &recovery->skipped) &&
+              get_integer(value, "in_row", &recovery->in_row) &&
+              get_integer(value, "rollbacks", &recovery->rollbacks) &&
+              get_integer(value, "from", &recovery->from) &&
+              get_integer(value, "to", &recovery->to) &&
+              get_number(value, "lr_factor", &recovery->lr_factor) &&
+              recovery->rollbacks <= SETTINGS_MAX_ROLLBACKS &&
+              json_array_size(passed) == (size_t)recovery->rollbacks;
+    for (size_t i = 0; ok && i < (size_t)recovery->rollbacks; i++) {
+        const json_t *range = json_array_get(passed, i);
+        ok = get_integer(range, "first", &recovery->passed[i].first) &&
+             get_integer(range, "count", &recovery->passed[i].count);
+    }
+    return ok;
+}
+
 static bool get_tally(const json_t *value, Tally *tally)
 {
     return get_number(value, "loss", &tally->loss) &&
@@ -242,7 +285,8 @@ static bool get_progress(const json_t *value, CheckpointState *state)
            state_hex(value, "digest", &state->digest) &&
            state_hex(value, "trajectory", &state->trajectory) &&
            get_tally(json_object_get(value, "epoch_tally"), &state->epoch_tally) &&
-           get_history(json_object_get(value, "history"), &state->history);
+           get_history(json_object_get(value, "history"), &state->history) &&
+           get_recovery(json_object_get(value, "recovery"), &state->recovery);
 }
 
 static bool check_tail(const char *text, size_t bytes, Err *err)

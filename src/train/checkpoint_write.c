@@ -32,6 +32,7 @@ typedef enum Stage { STAGE_IDLE, STAGE_WRITE, STAGE_PUBLISH } Stage;
 
 struct Checkpointer {
     const CheckpointSettings *settings; /* borrowed */
+    const BatchPlan *plan;              /* borrowed; NULL: no rollbacks */
     bool takes_copy;
     char *copy; /* of this rank's part; owned */
     size_t copy_bytes;
@@ -66,6 +67,8 @@ Checkpointer *checkpointer_new(Trainer *t)
     const CheckpointSettings *settings = &t->settings->checkpoint;
     Checkpointer *c = mem_new(Checkpointer);
     c->settings = settings;
+    if (t->settings->train.on_diverged == DIVERGED_ROLLBACK)
+        c->plan = &t->loader.plan;
     c->rank = comm_rank(t->comm);
     c->hosts = comm_hosts(t->comm);
     c->step = c->newest = -1;
@@ -215,7 +218,7 @@ static bool publish(Checkpointer *c, Err *err)
     ok = ok && folder_sync(folder, err) && pointer_write(c->run, "latest", c->step, err) &&
          (!c->is_best || pointer_write(c->run, "best", c->step, err)) && folder_sync(folder, err);
     if (ok)
-        checkpoint_prune(c->run, c->settings);
+        checkpoint_prune(c->run, c->settings, c->plan);
     return ok;
 }
 
@@ -364,8 +367,7 @@ static void end_write(Trainer *t)
         forget(c);
 }
 
-/* Until nothing is being written. Collective. */
-static void finish(Trainer *t, Run *run)
+void checkpointer_wait(Trainer *t, Run *run)
 {
     Checkpointer *c = t->checkpointer;
     watch_note(t->watch, t->step, WATCH_CHECKPOINT, 0);
@@ -377,10 +379,11 @@ static void finish(Trainer *t, Run *run)
 
 /* ---- the module's functions ---- */
 
-static bool is_due(const Trainer *t, bool best)
+bool checkpointer_due(const Trainer *t, bool best)
 {
-    return best || t->save ||
-           batch_plan_due(&t->loader.plan, t->step, t->settings->checkpoint.every);
+    bool due =
+        best || t->save || batch_plan_due(&t->loader.plan, t->step, t->settings->checkpoint.every);
+    return due && t->checkpointer->takes_copy && t->step < t->steps && !t->stop;
 }
 
 void checkpointer_step(Trainer *t, Run *run, bool best)
@@ -391,8 +394,9 @@ void checkpointer_step(Trainer *t, Run *run, bool best)
         end_write(t);
     if (c->stage == STAGE_PUBLISH && atomic_load(&c->done))
         end_publish(c, run);
-    if (c->takes_copy && t->step < t->steps && !t->stop && is_due(t, best)) {
-        finish(t, run); /* at most one is being written: a slow disk holds training up here */
+    if (checkpointer_due(t, best)) {
+        checkpointer_wait(
+            t, run); /* at most one is being written: a slow disk holds training up here */
         begin(t, run, best, true);
     }
     c->ends_best = best;
@@ -410,10 +414,10 @@ void checkpointer_end(Trainer *t, Run *run, bool diverged)
 {
     Checkpointer *c = t->checkpointer;
     bool writes = t->settings->checkpoint.every.value > 0 || t->history.checkpoints > 0;
-    finish(t, run);
+    checkpointer_wait(t, run);
     if (!diverged && t->step > 0 && (t->step < t->steps || writes) && c->step != t->step) {
         begin(t, run, c->ends_best, false);
-        finish(t, run);
+        checkpointer_wait(t, run);
     }
     if (c->trouble)
         run_note_failure(run, &c->err);

@@ -32,27 +32,30 @@ bool metrics_open(Metrics *metrics, const char *folder, Err *err)
 
 /* ---- going on ---- */
 
-/* Does the run keep this line of metrics.jsonl when it goes on from `step`? */
-static bool keeps_json(const char *line, int64_t step)
+/* Does the run keep this line of metrics.jsonl when it goes on from `step`, after so many
+ * rollbacks? */
+static bool keeps_json(const char *line, int64_t step, int64_t rollbacks)
 {
     json_t *record = json_loads(line, 0, NULL);
     const char *event = json_string_value(json_object_get(record, "event"));
     bool kept = event && strcmp(event, "end") != 0 &&
-                json_integer_value(json_object_get(record, "step")) <= step;
+                json_integer_value(json_object_get(record, "step")) <= step &&
+                json_integer_value(json_object_get(record, "rollbacks")) <= rollbacks;
     json_decref(record);
     return kept;
 }
 
 /* "step,40,...": the header has no number there. */
-static bool keeps_csv(const char *line, int64_t step)
+static bool keeps_csv(const char *line, int64_t step, int64_t rollbacks)
 {
+    (void)rollbacks;
     const char *comma = strchr(line, ',');
     return comma && strtoll(comma + 1, NULL, 10) <= step;
 }
 
 /* Bytes of the whole lines before the first that is not kept; 0 if there is no file. */
-static int64_t kept_bytes(const char *folder, const char *name, int64_t step,
-                          bool (*keeps)(const char *line, int64_t step))
+static int64_t kept_bytes(const char *folder, const char *name, int64_t step, int64_t rollbacks,
+                          bool (*keeps)(const char *line, int64_t step, int64_t rollbacks))
 {
     char *path = path_join(folder, name), *line = NULL;
     size_t size = 0;
@@ -60,7 +63,7 @@ static int64_t kept_bytes(const char *folder, const char *name, int64_t step,
     ssize_t length;
     FILE *file = fopen(path, "re");
     while (file && (length = getline(&line, &size, file)) > 0 && line[length - 1] == '\n' &&
-           keeps(line, step))
+           keeps(line, step, rollbacks))
         bytes += length;
     if (file)
         fclose(file);
@@ -69,10 +72,10 @@ static int64_t kept_bytes(const char *folder, const char *name, int64_t step,
     return bytes;
 }
 
-bool metrics_resume(Metrics *metrics, const char *folder, int64_t step, Err *err)
+bool metrics_resume(Metrics *metrics, const char *folder, int64_t step, int64_t rollbacks, Err *err)
 {
-    int64_t jsonl = kept_bytes(folder, "metrics.jsonl", step, keeps_json);
-    int64_t csv = kept_bytes(folder, "metrics.csv", step, keeps_csv);
+    int64_t jsonl = kept_bytes(folder, "metrics.jsonl", step, rollbacks, keeps_json);
+    int64_t csv = kept_bytes(folder, "metrics.csv", step, rollbacks, keeps_csv);
     *metrics = (Metrics){ 0 };
     if (!output_resume(&metrics->jsonl, folder, "metrics.jsonl", jsonl, err))
         return false;
@@ -133,6 +136,22 @@ void metrics_resumed(Metrics *metrics, int64_t step, int64_t resumes, int ranks)
     write_json(metrics, &json);
 }
 
+void metrics_rollback(Metrics *metrics, const RollbackRecord *record)
+{
+    char line[LINE_SIZE];
+    JsonText json;
+    json_start(&json, line, sizeof line, false);
+    json_add_text(&json, "event", "rollback");
+    json_add_integer(&json, "step", record->to);
+    json_add_integer(&json, "from", record->from);
+    json_add_number(&json, "loss", record->loss);
+    json_add_number(&json, "grad_norm", record->grad_norm);
+    json_add_integer(&json, "rollbacks", record->rollbacks);
+    json_add_number(&json, "lr_factor", record->lr_factor);
+    json_add_integer(&json, "passed", record->passed);
+    write_json(metrics, &json);
+}
+
 void metrics_checkpoint(Metrics *metrics, const CheckpointRecord *record)
 {
     char line[LINE_SIZE];
@@ -156,6 +175,8 @@ static void step_json(Metrics *metrics, const StepRecord *record)
     json_add_integer(&json, "step", record->step);
     json_add_fixed(&json, "epoch", record->epoch, 6);
     json_add_integer(&json, "samples", record->samples);
+    if (record->skipped)
+        json_add_integer(&json, "skipped", 1);
     json_add_fixed(&json, "time_s", record->seconds, 6);
     json_add_number(&json, "loss", record->loss);
     json_add_number(&json, "accuracy", or_nothing(record->accuracy));

@@ -172,13 +172,14 @@ static bool open_files(Run *run, const Settings *settings, bool force, Err *err)
 }
 
 /* summary.json says that a run has ended: this one has not. */
-static bool reopen_files(Run *run, const Settings *settings, int64_t step, Err *err)
+static bool reopen_files(Run *run, const Settings *settings, int64_t step, int64_t rollbacks,
+                         Err *err)
 {
     checkpoint_set_aside(run->folder, step);
     checkpoint_clean(run->folder, false);
     if (!remove_file(run->folder, "summary.json", err) ||
         !remove_file(run->folder, "ckpt/final.safetensors", err) ||
-        !metrics_resume(&run->metrics, run->folder, step, err))
+        !metrics_resume(&run->metrics, run->folder, step, rollbacks, err))
         return false;
     if (settings->log.tensorboard && !open_board(run, err)) {
         output_close(&run->metrics.jsonl, NULL);
@@ -225,11 +226,12 @@ Run *run_open(Comm *comm, const Settings *settings, bool force, Err *err)
     return run;
 }
 
-Run *run_resume(Comm *comm, const Settings *settings, int64_t step, int64_t resumes, Err *err)
+Run *run_resume(Comm *comm, const Settings *settings, int64_t step, int64_t resumes,
+                int64_t rollbacks, Err *err)
 {
     Run *run = run_new(comm, settings);
     Err problem = { .text = "" };
-    bool ok = !run->writes || reopen_files(run, settings, step, &problem);
+    bool ok = !run->writes || reopen_files(run, settings, step, rollbacks, &problem);
     run = agree(comm, run, ok, &problem);
     if (!run)
         err_set(err, "%s", problem.text);
@@ -318,7 +320,7 @@ void run_log_step(Run *run, const StepRecord *record)
     if (!run->writes)
         return;
     metrics_step(&run->metrics, record);
-    if (run->board)
+    if (run->board && !record->skipped)
         board_step(run->board, record, unix_now());
 }
 
@@ -343,6 +345,21 @@ void run_log_checkpoint(Run *run, const CheckpointRecord *record)
 {
     if (run->writes)
         metrics_checkpoint(&run->metrics, record);
+}
+
+void run_rollback(Run *run, const RollbackRecord *record)
+{
+    Err err;
+    if (!run->writes)
+        return;
+    note(run, output_close(&run->metrics.jsonl, &err), &err);
+    note(run, output_close(&run->metrics.csv, &err), &err);
+    note(run, metrics_resume(&run->metrics, run->folder, record->to, record->rollbacks - 1, &err),
+         &err);
+    metrics_rollback(&run->metrics, record);
+    if (run->board)
+        tensorboard_restart(run->board, record->to + 1);
+    checkpoint_set_aside(run->folder, record->to);
 }
 
 void run_sync(Run *run)

@@ -76,8 +76,11 @@ typedef struct Metrics {
 
 bool metrics_open(Metrics *metrics, const char *folder, Err *err);
 
-/* Opens the files of a run that goes on from `step`, without the records of later steps. */
-bool metrics_resume(Metrics *metrics, const char *folder, int64_t step, Err *err);
+/* Opens the files of a run that goes on from `step` after so many rollbacks, without the records of
+ * later steps and rollbacks. */
+bool metrics_resume(Metrics *metrics, const char *folder, int64_t step, int64_t rollbacks,
+                    Err *err);
+void metrics_rollback(Metrics *metrics, const RollbackRecord *record);
 void metrics_start(Metrics *metrics, const char *name);
 void metrics_resumed(Metrics *metrics, int64_t step, int64_t resumes, int ranks);
 void metrics_checkpoint(Metrics *metrics, const CheckpointRecord *record);

@@ -42,6 +42,20 @@ static const Option train_options[] = {
     { "grow", OPTION_NODE, OPTION_AT(TrainSettings, grow), 0, 0, NULL, "",
       "larger batches later on, such as [{at: 30ep, batch: 1024}]: more lanes of the same size; "
       "see schedule.on_growth" },
+    { "on_diverged", OPTION_CHOICE, OPTION_AT(TrainSettings, on_diverged), 0, 0,
+      "stop|skip|rollback", "stop",
+      "what happens when loss or gradient are not finite: the run stops (exit code 5), the step is "
+      "left out, or the run goes back to its newest checkpoint of checkpoint.every "
+      "(docs/checkpoints.md)" },
+    { "diverged_limit", OPTION_INT, OPTION_AT(TrainSettings, diverged_limit), 1,
+      SETTINGS_MAX_ROLLBACKS, NULL, "10",
+      "so many steps in a row are left out (skip), or so many times the run goes back (rollback); "
+      "then it stops" },
+    { "rollback_lr", OPTION_FLOAT, OPTION_AT(TrainSettings, rollback_lr), 1e-6, 1, NULL, "0.5",
+      "factor of the learning rate from each rollback on" },
+    { "rollback_skip", OPTION_INT, OPTION_AT(TrainSettings, rollback_skip), 0, 1e9, NULL, "1",
+      "batches that are passed over after a rollback: the one that diverged and those before it; "
+      "0: none" },
     { "reduce", OPTION_CHOICE, OPTION_AT(TrainSettings, reduce), 0, 0, "tree|fast|adasum", "tree",
       "what is made of the lanes' gradients: their sum over the fixed tree; the sum by "
       "MPI_Allreduce, which gives other bits for another number of ranks (fast: to measure what "
@@ -139,6 +153,16 @@ static const Option comm_options[] = {
       "-1", "a rank that computes inject_slow_factor times as long; -1: none" },
     { "inject_slow_factor", OPTION_FLOAT, OPTION_AT(CommSettings, inject_slow_factor), 1, 1000,
       NULL, "2", "see inject_slow_rank" },
+    { "check_every", OPTION_SPAN, OPTION_AT(CommSettings, check_every), 0, 0, NULL, "100st",
+      "how often all copies of the weights are read and compared, beside each checkpoint and the "
+      "end; what the updates have written is compared in every step; exit code 7 if they differ; "
+      "0: never any of it" },
+    { "inject_flip_rank", OPTION_INT, OPTION_AT(CommSettings, inject_flip_rank), -1, 1e6, NULL,
+      "-1", "a fault for tests: a rank in whose memory a bit of a weight flips; -1: none" },
+    { "inject_flip_step", OPTION_INT, OPTION_AT(CommSettings, inject_flip_step), 1, 1e12, NULL, "1",
+      "after which step; see inject_flip_rank" },
+    { "inject_flip_tensor", OPTION_STRING, OPTION_AT(CommSettings, inject_flip_tensor), 0, 0, NULL,
+      "", "in which tensor; default: the first; see inject_flip_rank" },
     OPTION_END,
 };
 
@@ -330,6 +354,28 @@ static bool check_bf16_kernel(const Settings *settings, Err *err)
                         name);
 }
 
+static bool is_given(const ConfigNode *node)
+{
+    return node && node->kind != CONFIG_NULL;
+}
+
+/* Lanes of their own and error memories are not finite either by the time that a step turns out not
+ * to be. Checkpoints by minutes depend on how fast the machine was. */
+static bool check_recovery(const Settings *settings, Err *err)
+{
+    const Config *config = &settings->config;
+    const ConfigNode *node = config_get(config_get(config->root, "train"), "on_diverged");
+    if (settings->train.on_diverged == DIVERGED_STOP)
+        return true;
+    if (is_given(settings->train.local) || is_given(settings->comm.compress))
+        return config_error(config, node, err, "stop is wanted with %s",
+                            is_given(settings->train.local) ? "train.local" : "comm.compress");
+    if (settings->train.on_diverged != DIVERGED_ROLLBACK || settings->checkpoint.every.value > 0)
+        return true;
+    return config_error(config, node, err,
+                        "rollback goes back to a checkpoint of checkpoint.every, which is 0");
+}
+
 static bool check_wire_scale(const Settings *settings, Err *err)
 {
     int exponent;
@@ -353,7 +399,8 @@ bool settings_read(Settings *settings, Err *err)
         !read_section(settings, "comm", comm_options, &settings->comm, err) ||
         !read_section(settings, "checkpoint", checkpoint_options, &settings->checkpoint, err) ||
         !check_lanes(settings, err) || !check_isa(settings, err) ||
-        !check_bf16_kernel(settings, err) || !check_wire_scale(settings, err))
+        !check_bf16_kernel(settings, err) || !check_wire_scale(settings, err) ||
+        !check_recovery(settings, err))
         return false;
     settings->loss = config_section(root, "loss");
     settings->optimizer = config_section(root, "optimizer");

@@ -20,6 +20,11 @@ static void add_results(JsonText *json, const Summary *summary)
         json_add_number(json, "best_loss", summary->best_loss);
     }
     json_add_number(json, "train_loss", summary->train_loss);
+    if (summary->recovers) {
+        json_add_integer(json, "skipped_steps", summary->skipped_steps);
+        json_add_integer(json, "rollbacks", summary->rollbacks);
+        json_add_number(json, "lr_factor", summary->lr_factor);
+    }
 }
 
 static void add_run(JsonText *json, const Summary *summary)

@@ -7,6 +7,8 @@
 #include "lockstep/clock.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
+#include "recovery.h"
+#include "replicas.h"
 #include "statistics.h"
 #include "trainer_parts.h"
 #include "watch.h"
@@ -76,8 +78,9 @@ float *trainer_run_lane(Trainer *t, float *w, int64_t step, int lane, bool alone
     watch_note(t->watch, step + 1, WATCH_LANES, lane);
     const Batch *batch = loader_lane(&t->loader, step, lane);
     trainer_lap(t, PHASE_LOAD);
-    t->reports[lane] =
-        (LaneReport){ .stop = stop_requested, .save = t->save_wanted, .written = t->written };
+    t->reports[lane] = (LaneReport){
+        .stop = stop_requested, .save = t->save_wanted, .written = t->written, .digest = t->digest
+    };
     if (batch->count == 0) { /* behind the end of a short batch */
         memset(gradient, 0, t->model.layout.n * sizeof *gradient);
         return gradient;
@@ -142,7 +145,7 @@ Gradient trainer_reduce(Trainer *t)
 }
 
 /* The trajectory is a chain: step number, bits of the loss sum, parameter digest. */
-static void extend_trajectory(Trainer *t)
+void trainer_extend_trajectory(Trainer *t)
 {
     uint64_t link[3] = { (uint64_t)t->step, 0, t->digest };
     memcpy(&link[1], &t->tally.loss, sizeof link[1]);
@@ -230,20 +233,9 @@ Gradient trainer_gradient(Trainer *t, float *w, int64_t step)
     return trainer_reduce(t);
 }
 
-/* A second gradient of the same batch near the weights, for methods that want curvature. */
-static Gradient find_curvature(Trainer *t, Gradient gradient)
+static Rates step_rates(const Trainer *t)
 {
-    optimizer_probe(&t->optimizer, &t->rates, t->w, gradient);
-    comm_barrier(t->comm); /* nobody reads the first sums any more */
-    trainer_share(t, t->shared, t->w);
-    gradient = trainer_gradient(t, t->w, t->step);
-    comm_barrier(t->comm); /* nobody reads the weights nearby any more */
-    return optimizer_take_curvature(&t->optimizer, &t->rates, t->w, gradient);
-}
-
-static Rates rates_now(const Trainer *t)
-{
-    return (Rates){ .lr = schedule_lr(&t->schedule, t->step),
+    return (Rates){ .lr = schedule_lr(&t->schedule, t->step) * t->recovery.lr_factor,
                     .step = t->step,
                     .momentum = schedule_momentum(&t->schedule, t->step),
                     .loss = t->tally.loss / t->tally.count,
@@ -251,19 +243,52 @@ static Rates rates_now(const Trainer *t)
                     .plan = &t->loader.plan };
 }
 
+/* Before anything is updated, if a step may be left out; otherwise optimizer_step tells
+ * afterwards. */
+static bool is_usable(Trainer *t, Gradient *gradient)
+{
+    return t->settings->train.on_diverged != DIVERGED_SKIP ||
+           optimizer_measure(&t->optimizer, gradient, t->exchange);
+}
+
+/* A second gradient of the same batch near the weights, for methods that want curvature; false if
+ * it is not usable. */
+static bool find_curvature(Trainer *t, Gradient *gradient)
+{
+    optimizer_probe(&t->optimizer, &t->rates, t->w, *gradient);
+    comm_barrier(t->comm); /* nobody reads the first sums any more */
+    trainer_share(t, t->shared, t->w);
+    *gradient = trainer_gradient(t, t->w, t->step);
+    comm_barrier(t->comm); /* nobody reads the weights nearby any more */
+    bool usable = is_usable(t, gradient);
+    *gradient = optimizer_take_curvature(&t->optimizer, &t->rates, t->w, *gradient);
+    return usable;
+}
+
+/* The gradient that the optimizer takes, in this rank's slice. */
+static StepOutcome find_gradient(Trainer *t, Gradient *gradient)
+{
+    *gradient = trainer_gradient(t, t->w, t->step); /* mean gradient, my slice */
+    gather_reports(t);
+    trainer_lap(t, PHASE_EXCHANGE);
+    t->rates = step_rates(t);
+    if (!replicas_reported(t))
+        return STEP_REPLICAS;
+    bool usable = isfinite(t->tally.loss) && is_usable(t, gradient);
+    if (usable && optimizer_wants_curvature(&t->optimizer, t->step + 1))
+        usable = find_curvature(t, gradient);
+    return usable ? STEP_OK : STEP_DIVERGED;
+}
+
 /* The sum over all lanes and one update. */
 static StepOutcome step_together(Trainer *t)
 {
-    growth_step(t, t->step);                                /* more lanes, where the batch grows */
-    Gradient gradient = trainer_gradient(t, t->w, t->step); /* mean gradient, my slice */
-    gather_reports(t);
-    trainer_lap(t, PHASE_EXCHANGE);
-    if (!isfinite(t->tally.loss))
-        return STEP_DIVERGED;
+    Gradient gradient;
+    growth_step(t, t->step); /* more lanes, where the batch grows */
+    StepOutcome outcome = recovery_passes(t) ? STEP_SKIPPED : find_gradient(t, &gradient);
+    if (outcome != STEP_OK)
+        return recovery_skip(t, outcome);
     watch_note(t->watch, t->step + 1, WATCH_UPDATE, 0);
-    t->rates = rates_now(t);
-    if (optimizer_wants_curvature(&t->optimizer, t->step + 1))
-        gradient = find_curvature(t, gradient);
     if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, t->exchange))
         return STEP_DIVERGED; /* norms, clip, trust ratios, update of my slice */
     layout_update_statistics(&t->model.layout, t->slice, t->w, gradient);
@@ -275,11 +300,13 @@ static StepOutcome step_together(Trainer *t)
 /* An update of every lane's own weights (train.local). */
 static StepOutcome step_apart(Trainer *t)
 {
-    t->rates = rates_now(t);
+    t->rates = step_rates(t);
     local_run_lanes(t, &t->rates);
     gather_reports(t);
     trainer_lap(t, PHASE_EXCHANGE);
     t->rates.loss = t->tally.loss / t->tally.count;
+    if (!replicas_reported(t))
+        return STEP_REPLICAS;
     return isfinite(t->tally.loss) ? STEP_OK : STEP_DIVERGED;
 }
 
@@ -287,15 +314,17 @@ StepOutcome trainer_step(Trainer *t)
 {
     int global_batch = loader_batch_size(&t->loader, t->step);
     bool apart = local_is_on(t);
-    if ((apart ? step_apart(t) : step_together(t)) == STEP_DIVERGED)
-        return STEP_DIVERGED;
+    StepOutcome outcome = apart ? step_apart(t) : step_together(t);
+    if (outcome != STEP_OK)
+        return outcome;
     bool new_weights = !apart || local_average(t);
     t->step++;
     t->samples += global_batch;
+    t->recovery.in_row = 0;
     observe(t, SCHEDULE_STEP, t->tally);
     if (new_weights)
         t->digest = complete_digest(t);
-    extend_trajectory(t);
+    trainer_extend_trajectory(t);
     trainer_lap(t, PHASE_DIGEST);
     watch_note(t->watch, t->step, WATCH_PUBLISH, 0);
     if (!apart)
@@ -340,7 +369,8 @@ const char *trainer_reduction(const Trainer *t)
     return names[t->settings->train.reduce];
 }
 
-static StepRecord step_record(const Trainer *t, double seconds, double training_seconds)
+static StepRecord step_record(const Trainer *t, bool skipped, double seconds,
+                              double training_seconds)
 {
     return (StepRecord){
         .step = t->step,
@@ -357,7 +387,8 @@ static StepRecord step_record(const Trainer *t, double seconds, double training_
         .comm = comm_size(t->comm) == 1 ? 0 : t->seconds[PHASE_EXCHANGE] / training_seconds,
         .digest = t->digest,
         .trajectory = t->trajectory,
-        .reduction = trainer_reduction(t)
+        .reduction = trainer_reduction(t),
+        .skipped = skipped
     };
 }
 
@@ -396,7 +427,11 @@ static Summary summary(const Trainer *t, const char *status)
                       .reduction = trainer_reduction(t),
                       .seed = t->settings->seed,
                       .diverged_step = -1,
-                      .parameters = (int64_t)t->model.layout.trained };
+                      .parameters = (int64_t)t->model.layout.trained,
+                      .recovers = t->settings->train.on_diverged != DIVERGED_STOP,
+                      .skipped_steps = t->recovery.skipped,
+                      .rollbacks = t->recovery.rollbacks,
+                      .lr_factor = t->recovery.lr_factor };
 }
 
 /* True if the evaluation is the best so far by what checkpoint.best asks for. */
@@ -431,37 +466,60 @@ static bool evaluate_now(Trainer *t, Run *run, Progress *progress, double start)
     return note_eval(t, &eval);
 }
 
+/* Records and evaluation of the step that is done. True: the evaluation was the best so far. */
+static bool note_step(Trainer *t, Run *run, Progress *progress, bool skipped, double start)
+{
+    bool best = false;
+    if (!skipped)
+        add_tally(&t->epoch_tally, t->tally);
+    double now = clock_seconds() - start;
+    StepRecord record = step_record(t, skipped, now, now - t->history.evaluating);
+    progress_step(progress, &record);
+    if (skipped || is_due(t, t->settings->log.metrics) || t->step == t->steps || t->stop)
+        run_log_step(run, &record);
+    if (t->step == t->steps || (is_due(t, t->settings->eval.every) && !t->stop))
+        best = evaluate_now(t, run, progress, start);
+    else
+        t->history.owes_eval = is_due(t, t->settings->eval.every);
+    t->history.seconds = clock_seconds() - start;
+    return best;
+}
+
+/* A checkpoint, if one is due: of weights that are the same everywhere. */
+static void save(Trainer *t, Run *run, bool best)
+{
+    if (replicas_due(t) || checkpointer_due(t, best))
+        replicas_check(t, run);
+    checkpointer_step(t, run, best);
+}
+
 static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Summary *result)
 {
-    Span eval_every = t->settings->eval.every, log_every = t->settings->log.metrics;
     double start = clock_seconds() - t->history.seconds;
     bool diverged = false;
     if (t->history.owes_eval) /* the last session had no time for it */
-        checkpointer_step(t, run, evaluate_now(t, run, progress, start));
+        save(t, run, evaluate_now(t, run, progress, start));
     while (t->step < t->steps && !t->stop) {
         if (batch_plan_at(&t->loader.plan, t->step).position == 0)
             t->epoch_tally = (Tally){ 0 };
-        diverged = trainer_step(t) == STEP_DIVERGED;
+        StepOutcome outcome = trainer_step(t);
+        if (outcome == STEP_REPLICAS)
+            replicas_check(t, run); /* does not come back */
+        if (outcome == STEP_DIVERGED && recovery_rollback(t, run))
+            continue;
+        diverged = outcome == STEP_DIVERGED;
         if (diverged)
             break;
-        bool best = false;
-        add_tally(&t->epoch_tally, t->tally);
-        double now = clock_seconds() - start;
-        StepRecord record = step_record(t, now, now - t->history.evaluating);
-        progress_step(progress, &record);
-        if (is_due(t, log_every) || t->step == t->steps || t->stop)
-            run_log_step(run, &record);
-        if (t->step == t->steps || (is_due(t, eval_every) && !t->stop))
-            best = evaluate_now(t, run, progress, start);
-        else
-            t->history.owes_eval = is_due(t, eval_every);
-        t->history.seconds = clock_seconds() - start;
-        checkpointer_step(t, run, best);
+        replicas_inject(t);
+        bool best = note_step(t, run, progress, outcome == STEP_SKIPPED, start);
+        save(t, run, best);
     }
     result->seconds = t->history.seconds = clock_seconds() - start;
     result->samples_per_second = (double)t->samples / (result->seconds - t->history.evaluating);
     if (t->step == t->steps) /* no later step tells what the last one has done */
         diverged = !isfinite(t->history.test_loss);
+    if (!diverged)
+        replicas_check(t, run);
     checkpointer_end(t, run, diverged);
     return diverged ? "diverged" : t->step < t->steps ? "interrupted" : "completed";
 }
@@ -499,5 +557,6 @@ int trainer_run(Trainer *t, Run *run, Summary *result)
     finish_summary(t, result, status);
     result->sent_bytes = sent;
     trainer_say_memory(t);
+    replicas_say_cost(t);
     return strcmp(status, "diverged") == 0 ? EXIT_DIVERGED : EXIT_OK;
 }

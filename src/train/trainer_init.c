@@ -11,6 +11,7 @@
 #include "lockstep/trainer.h"
 #include "lockstep/version.h"
 #include "lockstep/weights.h"
+#include "replicas.h"
 
 #include <gnu/libc-version.h>
 #include <math.h>
@@ -281,7 +282,8 @@ static bool init_training(Trainer *t, Err *err)
 {
     mem_reserve(t->settings->dry_run);
     find_group(t);
-    bool ok = init_model(t, err) && init_optimizer(t, err) && compression_start(t, err);
+    bool ok = init_model(t, err) && init_optimizer(t, err) && replicas_init(t, err) &&
+              compression_start(t, err);
     if (ok)
         allocate_scratch(t);
     mem_reserve(false);
@@ -313,6 +315,7 @@ void trainer_write_timeline(Trainer *t)
 bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Err *err)
 {
     *t = (Trainer){ .settings = settings,
+                    .recovery = { .lr_factor = 1 },
                     .comm = comm,
                     .group = comm,
                     .history = { .test_loss = (double)NAN,
@@ -337,6 +340,7 @@ void trainer_free(Trainer *t)
 {
     comm_reserve_board(t->comm, 0);
     checkpointer_free(t->checkpointer);
+    replicas_free(t->replicas);
     comm_reserve_board(t->group, 0);
     reducer_free(t->reducer);
     compression_stop(t);

@@ -627,6 +627,47 @@ START_TEST(test_statistics_are_passed_over)
 }
 END_TEST
 
+/* Looking at the gradient beforehand changes no bit of a step, tells what is not finite, and leaves
+ * a step that is not done without a trace. */
+static void law_measured(const char *options)
+{
+    Bench with, without;
+    Optimizer a, b;
+    bench_init(&with, options);
+    bench_init(&without, options);
+    start(&with, &a, layout_slice(&with.layout, 0, 1));
+    start(&without, &b, layout_slice(&without.layout, 0, 1));
+    fill(&with.layout, 0, 0, 1, with.w);
+    memcpy(without.w, with.w, with.layout.n * sizeof *with.w);
+    for (int t = 0; t < STEPS; t++) {
+        Gradient gradient = gradient_at(with.g);
+        Rates rates = { .lr = 0.05, .step = t };
+        fill(&with.layout, 1, (uint64_t)t, t == 2 ? 10 : 0.1, with.g);
+        memcpy(without.g, with.g, with.layout.n * sizeof *with.g);
+        for (int i = 0; i < with.layout.count; i++) {
+            float *x = with.g + with.layout.tensors[i].offset, kept = *x;
+            *x = i % 2 ? INFINITY : (float)NAN;
+            ck_assert_msg(!optimizer_measure(&a, &gradient, alone), "%s: %d", options, i);
+            *x = kept;
+        }
+        ck_assert_msg(optimizer_measure(&a, &gradient, alone), "%s", options);
+        optimizer_step(&a, &rates, with.w, gradient, alone);
+        optimizer_step(&b, &rates, without.w, gradient_at(without.g), alone);
+    }
+    ck_assert_msg(same_bits(with.w, without.w, with.layout.n), "%s: other bits", options);
+    same_reports(&a, &b, options);
+    optimizer_free(&a);
+    optimizer_free(&b);
+    bench_free(&with);
+    bench_free(&without);
+}
+
+START_TEST(test_measuring_beforehand_changes_nothing)
+{
+    for_all(law_measured);
+}
+END_TEST
+
 /* A frozen tensor stays where it was, whatever stands in the place of its gradient. */
 static void law_frozen(const char *options)
 {
@@ -1125,6 +1166,7 @@ int main(void)
     add_test(suite, test_padding_stays_zero);
     add_test(suite, test_no_gradient_no_decay_no_change);
     add_test(suite, test_statistics_are_passed_over);
+    add_test(suite, test_measuring_beforehand_changes_nothing);
     add_test(suite, test_frozen_tensors_stay);
     add_test(suite, test_lr_factors);
     add_test(suite, test_quadratic);

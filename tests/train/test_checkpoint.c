@@ -319,7 +319,7 @@ START_TEST(a_damaged_one_is_made_again)
         cut(file_of(path, 4, "model.safetensors"), 50);
     start(&trainer, &settings, NULL);
     assert_all(resumes_from(&trainer, 3, NULL));
-    Run *run = run_resume(world, &settings, trainer.step, trainer.history.resumes, &err);
+    Run *run = run_resume(world, &settings, trainer.step, trainer.history.resumes, 0, &err);
     assert_all(run != NULL);
     assert_all(trainer_run(&trainer, run, &summary) == EXIT_OK);
     assert_all(run_close(run, &err));
@@ -395,7 +395,7 @@ START_TEST(a_read_only_folder_keeps_what_it_has)
     start(&trainer, &settings, NULL);
     assert_all(resumes_from(&trainer, 4, NULL));
     trainer.steps = 6;
-    Run *run = run_resume(world, &settings, 4, 1, &err);
+    Run *run = run_resume(world, &settings, 4, 1, 0, &err);
     assert_all(run != NULL);
     ck_assert(!first || chmod(join_path(path, run_path, "ckpt"), 0555) == 0);
     comm_barrier(world);
@@ -432,7 +432,7 @@ START_TEST(what_was_not_finished_is_not_there)
     assert_all(resumes_from(&trainer, 4, NULL));
     assert_all(leftovers());
     comm_barrier(world);
-    Run *run = run_resume(world, &settings, 4, 1, &err);
+    Run *run = run_resume(world, &settings, 4, 1, 0, &err);
     assert_all(run != NULL);
     assert_all(!leftovers());
     assert_all(run_close(run, &err));

@@ -30,7 +30,7 @@ static bool run_round(Trainer *t, int number, double seconds[ORDERS])
         reducer_set_order(t->reducer, orders[order]);
         comm_barrier(t->comm);
         double start = clock_seconds();
-        if (trainer_step(t) == STEP_DIVERGED)
+        if (trainer_step(t) != STEP_OK)
             return false;
         seconds[order] = clock_seconds() - start;
     }

@@ -24,7 +24,7 @@ static double rank_samples(const Trainer *t, int64_t step)
 bool step_run(Trainer *t, double seconds, StepBench *result)
 {
     for (int i = 0; i < WARM_STEPS; i++)
-        if (trainer_step(t) == STEP_DIVERGED)
+        if (trainer_step(t) != STEP_OK)
             return false;
     t->model.times = result->times;
     memset(t->seconds, 0, sizeof t->seconds);
@@ -33,7 +33,7 @@ bool step_run(Trainer *t, double seconds, StepBench *result)
     bool more = true;
     while (more && !t->stop) {
         result->rank_samples += rank_samples(t, t->step);
-        if (trainer_step(t) == STEP_DIVERGED)
+        if (trainer_step(t) != STEP_OK)
             return false;
         result->steps++;
         result->seconds = clock_seconds() - start;
