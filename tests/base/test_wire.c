@@ -38,7 +38,7 @@ static float wanted(const Wire *wire, float x)
     double size = fabs((double)x), scale = (double)wire->scale;
     if (!isfinite(x))
         return x;
-    size = wire->type == WIRE_BF16 ? nearest(size, 8, -133, INFINITY)
+    size = wire->type == WIRE_BF16 ? nearest(size, 8, -133, (double)INFINITY)
                                    : nearest(size * scale, 11, -24, 65504) / scale;
     return (float)copysign(size, (double)x);
 }
@@ -126,8 +126,8 @@ START_TEST(test_scale)
     ck_assert(is_same(wire_next_scale(start, 1.5), 512));
     ck_assert(is_same(wire_next_scale(start, 0.2), 4096));
     ck_assert(is_same(wire_next_scale(start, 0), start));
-    ck_assert(is_same(wire_next_scale(start, NAN), start));
-    ck_assert(is_same(wire_next_scale(start, INFINITY), start));
+    ck_assert(is_same(wire_next_scale(start, (double)NAN), start));
+    ck_assert(is_same(wire_next_scale(start, (double)INFINITY), start));
     ck_assert(is_same(wire_next_scale(start, 1e300), 0x1p-40f));
     ck_assert(is_same(wire_next_scale(start, 1e-300), 0x1p40f));
 }
