@@ -29,7 +29,8 @@ LEVELS  := $(if $(filter x86_64,$(ARCH)),v2 v3 v4,v2)
 MARCH_v2 := $(if $(filter x86_64,$(ARCH)),-march=x86-64-v2)
 MARCH_v3 := -march=x86-64-v3
 MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
-ISA_DIRS := src/base/kernels src/nn/kernels src/nn/layers src/nn/losses src/opt/methods src/opt/wrappers
+ISA_DIRS := src/base/kernels src/nn/kernels src/nn/layers src/nn/losses src/opt/methods src/opt/wrappers \
+	src/comm/compress
 
 ISA_SRC := $(wildcard $(addsuffix /*.c,$(ISA_DIRS)))
 SRC     := $(filter-out $(ISA_SRC) src/main.c,$(wildcard src/*/*.c src/*/*/*.c))
@@ -96,9 +97,29 @@ golden: $(GOLDEN_RUNNER)
 asan: ; $(MAKE) BUILD=$(BUILD)-asan OPT="-O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer" LDFLAGS="-fsanitize=address,undefined" check
 tsan: ; $(MAKE) BUILD=$(BUILD)-tsan OPT="-O1 -g -fsanitize=thread" LDFLAGS="-fsanitize=thread" check
 fuzz: ; tests/fuzz/run $(BUILD) $(FUZZ_RUNS)
+# src/comm as it is against SimGrid's MPI, if the package libsimgrid-dev is there (docs/scaling.md).
+SIMGRID := $(BUILD)/simgrid
+SIMGRID_SRC := $(wildcard src/comm/*.c src/comm/collectives/*.c tests/simgrid/*.c) \
+	$(addprefix src/base/,error.c log.c memory.c lanes.c layout.c random.c text.c clock.c timeline.c)
+SIMGRID_WRAP := plan_memory_init plan_place plan_copies plan_adds comm_relax hosts_learn \
+	MPI_Comm_dup MPI_Comm_split MPI_Comm_free
+comma   := ,
+simgrid:
+	@command -v smpicc >/dev/null || { echo 'simgrid: skipped: smpicc (libsimgrid-dev) not found'; exit 0; }; \
+	$(MAKE) --no-print-directory $(SIMGRID)/reduce && tests/simgrid/simulate $(SIMGRID)/reduce
+$(SIMGRID)/reduce: $(SIMGRID_SRC:%.c=$(SIMGRID)/%.o)
+	$(call say,LD $@)
+	$(Q)smpicc -o $@ $^ $(addprefix -Wl$(comma)--wrap=,$(SIMGRID_WRAP)) -lxxhash -ljansson
+$(SIMGRID)/%.o: %.c
+	$(call say,SMPICC $<)
+	@mkdir -p $(@D)
+	$(Q)smpicc -Iinclude $(CFLAGS) -fPIC -DSMPI_NO_OVERRIDE_MALLOC -MMD -MP -c -o $@ $<
 lint: ; tests/lint
 format: ; clang-format -i $$(git ls-files '*.c' '*.h')
-docs: $(PROGRAM) ; $(PROGRAM) list --markdown > docs/options.md
+docs: $(PROGRAM)
+	$(PROGRAM) list --markdown > docs/options.md
+	$(PROGRAM) list optimizers --markdown > $(BUILD)/costs.md
+	sed -i -e '/^<!-- costs/,/^<!-- end/{//!d}' -e '/^<!-- costs/r $(BUILD)/costs.md' docs/optimizers.md
 install: $(PROGRAM)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/lockstep $(DESTDIR)$(PREFIX)/share/doc/lockstep
 	install -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/lockstep
@@ -106,7 +127,7 @@ install: $(PROGRAM)
 	install -m 644 README.md docs/*.md docs/*.svg $(DESTDIR)$(PREFIX)/share/doc/lockstep/
 clean: ; rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
 help:
-	@echo 'make [all] check golden [GOLDEN=DIR] asan tsan fuzz [FUZZ_RUNS=N] lint format docs install [PREFIX=] clean'
-.PHONY: all tests fuzz-programs check golden asan tsan fuzz lint format docs install clean help
+	@echo 'make [all] check golden [GOLDEN=DIR] asan tsan fuzz [FUZZ_RUNS=N] simgrid lint format docs install [PREFIX=] clean'
+.PHONY: all tests fuzz-programs check golden asan tsan fuzz simgrid lint format docs install clean help
 .PRECIOUS: %.o
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -51,6 +51,28 @@ cores()
     } | sort -n | head -n 1
 }
 
+# A sed script: drops mpirun's own paragraphs about an exit code that the program has explained
+# already. Others pass.
+mpirun_noise='
+s/\x00//g
+/^mpirun: Forwarding signal/d
+/ORTE_ERROR_LOG: .*show_help\.c/d
+/^-\{74\}$/ {
+    N
+    /\nPrimary job  terminated normally/b swallow
+    /\n[a-z]*run detected that one or more processes/b swallow
+    /\n[a-z]*run has exited due to process rank/b swallow
+    /\nMPI_ABORT was invoked/b swallow
+    :keep
+    n
+    /^-\{74\}$/!b keep
+    b
+    :swallow
+    N
+    /\n-\{74\}$/!b swallow
+    d
+}'
+
 as_root()
 {
     if [ "$(id -u)" -eq 0 ]; then

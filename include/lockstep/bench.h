@@ -10,6 +10,11 @@
  * meanwhile. */
 bool bench_step(Trainer *trainer, double seconds, bool json);
 
+/* Training steps with the sum over the lane tree, in the order of ranks and by MPI_Allreduce in
+ * turns, for about `seconds`; rank 0 prints times and ratios. The ranks are on one host.
+ * Collective. False: training diverged meanwhile. */
+bool bench_reduce(Trainer *trainer, double seconds, bool json);
+
 /* Times every kernel whose name or group contains `filter` (NULL: all of them) for about `seconds`
  * each, on rank 0 alone, at the ISA level in use; prints a table, or one JSON object. False, on
  * every rank: no name contains the filter. */

@@ -122,6 +122,11 @@ typedef struct Collective Collective;
 Collective *collective_init(Comm *comm, const Plan *plan, const int *ranks, int tag);
 void collective_free(Collective *collective); /* NULL is fine */
 
+/* Sums are rounded to comm's wire format (comm_set_wire), and messages are as narrow as that. For
+ * inputs that are sums over lanes; before the first start. */
+void collective_round(Collective *collective);
+size_t collective_round_bytes(const Plan *plan); /* memory that this takes */
+
 /* Starts: receives are posted, the first messages leave. inputs[i][x] is float x of this member's
  * sum i, for x in the group's whole range; inputs are read until the end, never written. output[x]
  * has this member's results: after a reduce-scatter those of its sub-slice, the rest of output is

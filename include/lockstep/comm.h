@@ -6,6 +6,7 @@
 #include "lockstep/error.h"
 #include "lockstep/layout.h"
 #include "lockstep/timeline.h"
+#include "lockstep/wire.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -112,6 +113,14 @@ void comm_set_share(Comm *comm, bool share);
 /* Between hosts a sum travels in buckets of so many bytes; 4 MiB unless somebody says otherwise.
  * Bits do not depend on it. All ranks alike, before a reducer is made. */
 void comm_set_bucket(Comm *comm, size_t bytes);
+
+/* The number format of gradient sums (wire.h), fp32 unless somebody says otherwise: the type before
+ * a reducer is made, the scale also between two reductions. All ranks alike. */
+void comm_set_wire(Comm *comm, Wire wire);
+
+/* Bytes that this rank has sent to other hosts so far, in messages of any kind but MPI's own
+ * collectives. */
+double comm_sent_bytes(const Comm *comm);
 
 /* An Exchange over slices: rank r owns the blocks [bounds[r], bounds[r + 1]), or with bounds NULL
  * layout_slice(layout, r, size). Borrows comm and layout. */

@@ -7,6 +7,7 @@
 
 #include "lockstep/cpu.h"
 #include "lockstep/random.h"
+#include "lockstep/wire.h"
 
 #include <stddef.h>
 
@@ -18,10 +19,23 @@ typedef struct Kernels {
     void (*keep_add)(float *w, float keep, const float *g, size_t n); /* w = keep * w + g */
     double (*squares)(const float *x, size_t n);                      /* sum of x^2, fixed order */
     double (*sum)(const float *x, size_t n);                          /* sum of x, fixed order */
-    uint64_t (*digest)(const void *data, size_t bytes);               /* XXH3, any bytes */
+    double (*dot)(const float *a, const float *b, size_t n);          /* sum of a b, fixed order */
+    /* y = a_factor * a + b_factor * b, every product and the sum rounded; y may be a or b. */
+    void (*blend)(float *y, float a_factor, const float *a, float b_factor, const float *b,
+                  size_t n);
+    uint64_t (*digest)(const void *data, size_t bytes); /* XXH3, any bytes */
 
     /* Words of `groups` groups of four, numbers first_group .. : x (4 * groups), any alignment. */
     void (*random_groups)(RandomKey key, uint64_t first_group, uint32_t *x, size_t groups);
+
+    /* 16-bit sums (wire.h), any n and alignment: y = round(round(a) + round(b)), y may be a or b; y
+     * = round(x), y may be x; and their bits. bf16 or fp16 only. */
+    void (*wire_add)(const Wire *wire, float *y, const float *a, const float *b, size_t n);
+    void (*wire_round)(const Wire *wire, float *y, const float *x, size_t n);
+    void (*wire_pack)(const Wire *wire, uint16_t *to, const float *from, size_t n); /* rounds */
+    void (*wire_unpack)(const Wire *wire, float *to, const uint16_t *from, size_t n);
+    /* The normal number of each word, as random_normal makes it; any n and alignment. */
+    void (*normals)(const uint32_t *words, float *x, size_t n);
 } Kernels;
 
 const Kernels *kernels(void); /* of the level in use */

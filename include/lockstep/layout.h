@@ -66,6 +66,7 @@ void layout_free(Layout *layout);
 
 int layout_find(const Layout *layout, const char *name); /* index, or -1 */
 LayoutBlock layout_block(const Layout *layout, int block);
+size_t layout_statistics(const Layout *layout); /* offset of the first statistic, or n */
 
 /* A slice of the arena: whole blocks [first_block, last_block), floats [lo, hi). May be empty. */
 typedef struct Slice {

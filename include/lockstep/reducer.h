@@ -28,11 +28,20 @@ Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
                       const SliceExchange *exchange);
 void reducer_free(Reducer *reducer);
 
-/* For tests, which show by it that their digests can tell: ARRIVAL adds lanes to a running sum,
- * each rank for itself, and then the ranks' sums in rank order, as programs without a tree do, so
- * the result depends on the rank count. Before the first lane, all ranks alike. */
-typedef enum ReducerOrder { REDUCER_ORDER_TREE, REDUCER_ORDER_ARRIVAL } ReducerOrder;
+/* What is made of the lanes. Two give other bits for other rank counts: ARRIVAL adds lanes to a
+ * running sum, each rank for itself, and then the ranks' sums in rank order, as programs without a
+ * tree do (for tests, which show by it that their digests can tell, and for `bench reduce`); FAST
+ * does so inside a rank and has MPI_Allreduce add the ranks' sums. ADASUM combines the two halves
+ * of every subtree by Adaptive Summation and multiplies what comes out at the root by a factor. Not
+ * where sums travel between groups; between steps, all ranks alike. */
+typedef enum ReducerOrder {
+    REDUCER_ORDER_TREE,
+    REDUCER_ORDER_FAST,
+    REDUCER_ORDER_ADASUM,
+    REDUCER_ORDER_ARRIVAL
+} ReducerOrder;
 void reducer_set_order(Reducer *reducer, ReducerOrder order);
+void reducer_set_scale(Reducer *reducer, double scale); /* that factor, 1 at first */
 
 /* Where the next lane's gradient is to be written (layout->n floats, padding zero). Lanes are added
  * in order, lanes->first .. lanes->last - 1. The caller clears an empty lane's buffer. */
@@ -55,6 +64,32 @@ Gradient reducer_reduce_all(Reducer *reducer);
  * Not collective. */
 void reducer_set_stages(Reducer *reducer, const int *stages, bool thread);
 void reducer_final(Reducer *reducer, int stage);
+
+/* Where gradients are compressed (compress.h): what has to be kept to go on with the same bits, the
+ * same list on every rank; false: there are no more. `data` NULL: on another rank. Outside a
+ * step. */
+typedef struct ReducerState {
+    char name[64]; /* "compress/error.3": of lane 3 */
+    size_t n;      /* floats */
+    bool everywhere;
+    float *data; /* borrowed */
+} ReducerState;
+bool reducer_state(Reducer *reducer, int index, ReducerState *state);
+
+/* Shall error memories take part? If not, until it is said again, only sums of running statistics
+ * mean anything, and memories stay as they are. All ranks alike. */
+void reducer_set_learning(Reducer *reducer, bool learns);
+#define REDUCER_NAP 5e-4 /* seconds between two looks of the thread */
+
+/* What travels between hosts at once: from the end of the arena, statistics apart. */
+typedef struct SumBucket {
+    size_t lo, hi; /* floats */
+    int stage;     /* final when this stage is: the lowest of its tensors' */
+} SumBucket;
+
+/* Cuts a layout into buckets of up to `bytes`: returns how many; buckets (NULL: only counted) get
+ * bounds, and stages if stages[t] of each tensor are given (else NULL). Not collective. */
+int reducer_cut(const Layout *layout, size_t bytes, const int *stages, SumBucket *buckets);
 
 /* What reducer_init would allocate; not collective. */
 size_t reducer_plan_bytes(Comm *comm, const Lanes *lanes, const Layout *layout,

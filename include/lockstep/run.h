@@ -19,6 +19,7 @@ typedef struct StepRecord {
     double tokens_per_second;    /* 0: samples are not sequences of tokens */
     double comm;                 /* share of training time that was exposed communication, 0 to 1 */
     uint64_t digest, trajectory; /* after the step */
+    const char *reduction;       /* trainer_reduction, or NULL */
 } StepRecord;
 
 typedef struct EvalRecord {
@@ -40,10 +41,12 @@ typedef struct Summary {
     double tokens_per_second; /* 0: samples are not sequences of tokens */
     bool per_token;           /* as in EvalRecord */
     double best_loss;         /* smallest test loss */
+    double sent_bytes;        /* in a step, by a host to other hosts; 0: one host */
     int64_t global_batch;
     int lanes, ranks;
     uint64_t digest, trajectory;
     const char *optimizer;
+    const char *reduction; /* trainer_reduction, or NULL */
     int64_t seed;
     int64_t diverged_step; /* or -1 */
     int64_t parameters;

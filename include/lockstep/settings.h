@@ -11,14 +11,18 @@
 #define SETTINGS_MAX_LANES 4096
 #define SETTINGS_AUTO_LANES 8
 
+typedef enum TrainReduce { REDUCE_TREE, REDUCE_FAST, REDUCE_ADASUM } TrainReduce;
+
 typedef struct TrainSettings {
     int64_t batch;    /* global, samples */
     char *lanes_text; /* "auto" or a power of two */
     int lanes;        /* resolved: auto is the largest power of two <= 8 that divides batch */
     double epochs;    /* how long to train: one of the two, the other is 0 */
     int64_t steps;
-    char *weights;    /* safetensors file with the start values; "": the initialisers' */
-    ConfigNode *grow; /* list of {at, batch}, or NULL: read by the trainer; borrowed */
+    char *weights;     /* safetensors file with the start values; "": the initialisers' */
+    ConfigNode *grow;  /* list of {at, batch}, or NULL: read by the trainer; borrowed */
+    int reduce;        /* TrainReduce */
+    ConfigNode *local; /* map {steps, after, state}, or NULL: read by the trainer; borrowed */
 } TrainSettings;
 
 typedef enum Tta { TTA_NONE, TTA_FLIP, TTA_MULTICROP } Tta;
@@ -63,6 +67,9 @@ typedef struct CommSettings {
     int memory, update, overlap;
     double bucket;           /* MiB */
     char *algorithm, *table; /* collective_set_algorithm; a file for collective_set_table, or "" */
+    int wire;                /* a WireFormat, of gradient sums */
+    double wire_scale;       /* of fp16; 0: found from step to step */
+    ConfigNode *compress;    /* map of a compressor's options, or NULL: read by the trainer */
     char *virtual_hosts;     /* comm_pretend_hosts */
     double inject_delay_us, inject_gbit, inject_jitter_us, inject_slow_factor; /* Injection */
     int inject_slow_rank;

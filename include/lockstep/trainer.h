@@ -3,6 +3,7 @@
 #define LOCKSTEP_TRAINER_H
 
 #include "lockstep/comm.h"
+#include "lockstep/compress.h"
 #include "lockstep/loader.h"
 #include "lockstep/model.h"
 #include "lockstep/optimizer.h"
@@ -13,6 +14,7 @@
 
 typedef struct Checkpointer Checkpointer; /* checkpoint.h */
 typedef struct Watch Watch;               /* src/train/watch.h */
+typedef struct Local Local;               /* src/train/local.h */
 
 /* What a lane reports in a step; gathered from all lanes and summed over the lane tree. */
 typedef struct LaneReport {
@@ -56,7 +58,9 @@ typedef struct Trainer {
     Optimizer optimizer;
     Schedule schedule;
     Reducer *reducer;
-    SliceExchange slices;
+    Compression compression;            /* of gradients; its type is NULL without */
+    double wire_scale;                  /* of gradients in fp16 (wire.h); kept in checkpoints */
+    SliceExchange slices, world_slices; /* of the group; of all ranks, see trainer_reducer */
     Slice slice;                        /* the part of the arena that this rank updates */
     Exchange exchange;                  /* completes what slices make */
     SharedMemory *shared;               /* the group's one copy of w, or NULL */
@@ -86,6 +90,7 @@ typedef struct Trainer {
     bool all_written;             /* every rank has written its part of the checkpoint */
     bool save_wanted, written;    /* what this rank reports for these two */
     Checkpointer *checkpointer;   /* owned */
+    Local *local;                 /* train.local, or NULL; owned */
     Watch *watch;                 /* while trainer_run runs; or NULL */
     History history;
     uint64_t digest, trajectory; /* after the last step */
@@ -126,6 +131,9 @@ Reducer *trainer_reducer(Trainer *trainer, const Lanes *lanes);
 
 /* The model's watcher: lets sums travel while backward goes on. */
 void trainer_passed(void *trainer, int node);
+
+/* "tree", "fast" (other bits for another number of ranks), "adasum": train.reduce. */
+const char *trainer_reduction(const Trainer *trainer);
 
 /* Digest of weights and running statistics, from every rank's slice. */
 uint64_t trainer_digest(Trainer *trainer);

@@ -64,6 +64,15 @@ void layout_free(Layout *layout)
     *layout = (Layout){ 0 };
 }
 
+size_t layout_statistics(const Layout *layout)
+{
+    size_t start = layout->n;
+    for (int i = 0; i < layout->count; i++)
+        if (layout->tensors[i].flags & LAYOUT_STATISTIC && layout->tensors[i].offset < start)
+            start = layout->tensors[i].offset;
+    return start;
+}
+
 int layout_find(const Layout *layout, const char *name)
 {
     for (int i = 0; i < layout->count; i++)

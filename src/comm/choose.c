@@ -22,12 +22,13 @@ struct Measured {
 };
 
 #define SMALL 16384.0 /* bytes a member; below, the rule of thumb counts rounds */
+#define SHORT 65536.0 /* bytes of all; beyond, sending them in every round costs more than rounds */
 
 /* Small messages: the fewest rounds. Long ones: the fewest bytes, and then the fewest messages. */
 static const CollectiveAlgorithm *rule_of_thumb(CollectiveKind kind, int members, double bytes)
 {
     bool small = bytes <= SMALL * members;
-    if (kind == COLLECTIVE_ALL_REDUCE && small)
+    if (kind == COLLECTIVE_ALL_REDUCE && bytes <= SHORT)
         return collective_find("doubling");
     return collective_find(members <= 2 || (members <= 8 && small) ? "direct" : "halving");
 }

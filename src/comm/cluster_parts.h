@@ -7,6 +7,7 @@
 #include "world.h"
 
 #include "lockstep/collective.h"
+#include "lockstep/reducer.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -21,15 +22,11 @@ typedef enum PartState { PART_WAITING, PART_TRAVELLING, PART_THERE } PartState;
 typedef struct Part {
     size_t lo, hi;      /* floats */
     int bucket, number; /* number: of the collective, the same on all hosts */
+    bool rounded;       /* sums are of the wire's format: not those of statistics */
     PartState state;
     Plan *plan;
     Collective *collective;
 } Part;
-
-typedef struct Bucket {
-    size_t lo, hi;
-    int stage; /* lowest of its tensors */
-} Bucket;
 
 /* How far a rank's gradients are final, in a cache line of its own. */
 typedef struct Progress {
@@ -58,7 +55,7 @@ struct Cluster {
     int *counts;       /* (hosts) how many sums each host brings */
     Subtree *subtrees; /* and which */
 
-    Bucket *buckets; /* from the end of the arena */
+    SumBucket *buckets; /* from the end of the arena */
     int bucket_count;
     Part *parts;
     int part_count, done;

@@ -163,6 +163,16 @@ void comm_set_bucket(Comm *comm, size_t bytes)
     comm->bucket_bytes = bytes;
 }
 
+void comm_set_wire(Comm *comm, Wire wire)
+{
+    comm->wire = wire;
+}
+
+double comm_sent_bytes(const Comm *comm)
+{
+    return comm->sent_bytes;
+}
+
 void comm_barrier(Comm *comm)
 {
     if (comm_shares(comm) && board_takes(comm->board, 0))

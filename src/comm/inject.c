@@ -4,8 +4,10 @@
  * A message travels at once, and behind it a stamp: the time on the machine's clock, which all its
  * ranks share, at which the last byte would have reached the receiver's network card. The receiver
  * takes the message for arrived when that time has come, and never before the card has had
- * the time to take in the messages before it. So, as with a real card, messages move while both
- * sides compute. Each rank has its share of its host's card, both ways at once. */
+ * the time to take it in beside the others: it gets the first gap in the card's time that is long
+ * enough, since MPI does not hand over messages in the order of their stamps, and a card would not
+ * idle for that. So, as with a real card, messages move while both sides compute. Each rank has its
+ * share of its host's card, both ways at once. */
 #include "world.h"
 
 #include "lockstep/clock.h"
@@ -13,7 +15,10 @@
 
 #include <math.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/prctl.h>
+
+#define TOUCHING 1e-9 /* seconds: sums of times round */
 
 bool comm_inject(Comm *comm, const Injection *injection, Err *err)
 {
@@ -27,6 +32,8 @@ bool comm_inject(Comm *comm, const Injection *injection, Err *err)
     comm->inject_seconds_per_byte = injection->gbit > 0 ? 8e-9 / injection->gbit * sharing : 0;
     comm->inject_on = injection->delay_us > 0 || injection->gbit > 0 || injection->jitter_us > 0;
     comm->inject_left = clock_seconds();
+    comm->inject_out = 0;
+    comm->inject_in_count = 0;
     if (comm->inject_on)
         prctl(PR_SET_TIMERSLACK, 1000UL); /* ns: who waits sleeps, and has to wake in time */
     return true;
@@ -51,12 +58,47 @@ double inject_send(Comm *comm, size_t bytes)
     return comm->inject_out + 1e-6 * (comm->inject.delay_us + jitter);
 }
 
+static void forget(Comm *comm, int i)
+{
+    memmove(&comm->inject_in[i], &comm->inject_in[i + 1],
+            (size_t)(--comm->inject_in_count - i) * sizeof *comm->inject_in);
+}
+
+/* Times i - 1 and i become one, if they touch. */
+static void join(Comm *comm, int i)
+{
+    CardTime *taken = comm->inject_in;
+    if (i < 1 || i >= comm->inject_in_count || taken[i].start > taken[i - 1].end + TOUCHING)
+        return;
+    taken[i - 1].end = fmax(taken[i - 1].end, taken[i].end);
+    forget(comm, i);
+}
+
+/* The receiving card takes `passing` seconds, from `earliest` on, in the first gap that is long
+ * enough; returns when they end. If there are too many times to remember, the oldest is
+ * forgotten. */
+static double take_place(Comm *comm, double earliest, double passing)
+{
+    CardTime *taken = comm->inject_in;
+    double start = earliest;
+    int at = 0;
+    if (comm->inject_in_count == CARD_TIMES)
+        forget(comm, 0);
+    for (; at < comm->inject_in_count && start + passing > taken[at].start + TOUCHING; at++)
+        start = fmax(start, taken[at].end);
+    memmove(&taken[at + 1], &taken[at], (size_t)(comm->inject_in_count++ - at) * sizeof *taken);
+    taken[at] = (CardTime){ start, start + passing };
+    join(comm, at + 1);
+    join(comm, at);
+    return start + passing;
+}
+
 bool inject_arrived(Comm *comm, Stamp *stamp)
 {
-    if (stamp->bytes > 0) { /* seen for the first time: it takes its place in the queue */
+    if (stamp->bytes > 0) { /* seen for the first time */
         double passing = (double)stamp->bytes * comm->inject_seconds_per_byte;
-        comm->inject_in = fmax(stamp->due - passing, comm->inject_in) + passing;
-        stamp->due = comm->inject_in;
+        if (passing > 0)
+            stamp->due = take_place(comm, stamp->due - passing, passing);
         stamp->bytes = 0;
     }
     return stamp->due <= 0 || clock_seconds() >= stamp->due;

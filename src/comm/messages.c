@@ -65,6 +65,8 @@ void messages_post_send(Comm *comm, Messages *messages, const void *data, size_t
                         int tag)
 {
     const char *from = data;
+    if (comm->host_of[to] != comm->host_of[comm->rank])
+        comm->sent_bytes += (double)bytes;
     for (size_t done = 0; done < bytes; done += comm->message_bytes)
         MPI_Isend(from + done, part_bytes(comm, bytes - done), MPI_BYTE, to, tag, comm->world,
                   next_request(comm, messages));

@@ -51,8 +51,12 @@ static bool is_aligned(const float *x)
     return (uintptr_t)x % (LAYOUT_ALIGN * sizeof *x) == 0;
 }
 
-static void add(float *out, const float *left, const float *right, size_t n)
+static void add(const Wire *wire, float *out, const float *left, const float *right, size_t n)
 {
+    if (wire) {
+        kernels()->wire_add(wire, out, left, right, n);
+        return;
+    }
     if (n % LAYOUT_ALIGN == 0 && is_aligned(out) && is_aligned(left) && is_aligned(right)) {
         kernels()->add(out, left, right, n);
         return;
@@ -72,7 +76,7 @@ static void run_fold(const PlanAdd *adds, int count, const PlanMemory *memory)
     size_t n = adds[0].n;
     for (size_t at = 0; at < n; at += PLAN_TILE)
         for (int i = 0; i < count; i++)
-            add(part(memory, adds[i].out, at), part(memory, adds[i].left, at),
+            add(memory->wire, part(memory, adds[i].out, at), part(memory, adds[i].left, at),
                 part(memory, adds[i].right, at), n - at < PLAN_TILE ? n - at : PLAN_TILE);
 }
 

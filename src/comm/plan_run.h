@@ -9,6 +9,7 @@ typedef struct PlanMemory {
     float *const *inputs; /* borrowed */
     float *output;        /* borrowed */
     float *scratch, *tiles;
+    const Wire *wire; /* borrowed; NULL: sums are not rounded */
 } PlanMemory;
 
 void plan_memory_init(PlanMemory *memory, const Plan *plan); /* scratch and tiles */

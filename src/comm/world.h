@@ -5,6 +5,7 @@
 
 #include "lockstep/collective.h"
 #include "lockstep/comm.h"
+#include "lockstep/compress.h"
 
 #include <mpi.h>
 
@@ -23,6 +24,12 @@ typedef struct Messages {
     Stamp **stamps; /* one each, or NULL without an injected network */
     size_t count, capacity;
 } Messages;
+
+/* When a network card is at work, seconds of the clock. */
+#define CARD_TIMES 64
+typedef struct CardTime {
+    double start, end;
+} CardTime;
 
 typedef struct Measured Measured; /* choose.c */
 typedef struct Board Board;       /* board.c */
@@ -44,17 +51,22 @@ struct Comm {
     Injection inject; /* inject.c; seconds of the clock: */
     bool inject_on;
     double inject_seconds_per_byte, inject_left;
-    double inject_out, inject_in; /* when the network card will have sent, received everything */
-    uint64_t inject_count;        /* messages sent so far */
+    double inject_out;              /* when the network card will have sent everything */
+    CardTime inject_in[CARD_TIMES]; /* when it receives, by time */
+    int inject_in_count;
+    uint64_t inject_count; /* messages sent so far */
 
     const CollectiveAlgorithm *algorithm; /* for everything, or NULL */
     Measured *measured;
     size_t measured_count, measured_room;
 
-    size_t bucket_bytes; /* see comm_set_bucket */
-    bool threads;        /* another thread may call MPI, one at a time */
-    bool crowded;        /* there are more ranks than cores: who waits lets others go first */
-    Board *board;        /* NULL: none was asked for, or there is no shared memory */
+    size_t bucket_bytes;            /* see comm_set_bucket */
+    Wire wire;                      /* see comm_set_wire */
+    double sent_bytes;              /* see comm_sent_bytes */
+    const Compression *compression; /* see comm_set_compression */
+    bool threads;                   /* another thread may call MPI, one at a time */
+    bool crowded; /* there are more ranks than cores: who waits lets others go first */
+    Board *board; /* NULL: none was asked for, or there is no shared memory */
 };
 
 /* hosts.c: who is on which host; what a part of `whole` takes over from it. */
@@ -68,6 +80,8 @@ enum Tag {
     TAG_GATHER = 2,
     TAG_CLOCK = 3,
     TAG_TIMELINE = 4,
+    TAG_LANE = 5, /* encoded gradients, in the order of lanes */
+    TAG_LINK = 6,
     TAG_SUBTREE = 64 /* + number of the subtree */,
     TAG_COLLECTIVE = 1024 /* + the collective's */
 };

@@ -9,6 +9,7 @@
 
 static const char usage[] =
     "usage: lockstep bench step CONFIG [KEY=VALUE ...]\n"
+    "       mpirun -n RANKS lockstep bench reduce CONFIG [KEY=VALUE ...]\n"
     "       lockstep bench kernels [--filter TEXT]\n"
     "       mpirun -n RANKS lockstep bench comm [KEY=VALUE] [--tune FILE]\n"
     "       lockstep bench simulate [KEY=VALUE]\n"
@@ -18,6 +19,9 @@ static const char usage[] =
     "and backward, its rate against the measured peak of a core or the bandwidth of its memory, "
     "the\n"
     "time of each phase of a step, the exposed reduction, and the memory of a rank.\n"
+    "reduce: steps with the sum over the fixed tree, in the order of ranks and by MPI_Allreduce "
+    "in\n"
+    "turns, on one host: what the tree costs.\n"
     "kernels: times matrix products, convolutions, layers, losses, optimizers, functions, random\n"
     "numbers and digests by themselves on one core (rank 0), median, minimum and maximum, against "
     "the\n"
@@ -34,7 +38,7 @@ static const char usage[] =
     "\n"
     "  --tune FILE      comm: write which algorithms are fastest to FILE, for comm.table\n"
     "  --filter TEXT    kernels, comm: only those whose group or name contains TEXT\n"
-    "  --seconds S      how long to measure: a step bench (3), each kernel (0.1), each row (0.1)\n"
+    "  --seconds S      how long to measure: step, reduce (3), each kernel (0.1), each row (0.1)\n"
     "  --json           one JSON object instead of a table\n";
 
 static const Flag flags[] = {
@@ -87,6 +91,35 @@ static int simulate_scaling(Comm *comm, const Line *line)
     return EXIT_OK;
 }
 
+/* Sums of other orders are there on one host only. */
+static void check_host(const Trainer *trainer)
+{
+    const Settings *s = trainer->settings;
+    bool plain = s->train.reduce == REDUCE_TREE && s->comm.wire == WIRE_FP32 &&
+                 !trainer->compression.type && !trainer->local;
+    if (trainer->group != trainer->comm || !plain)
+        die_all(EXIT_USAGE, "bench reduce: ranks on one host and plain sums are wanted, without "
+                            "train.reduce, train.local, comm.wire and comm.compress");
+}
+
+static int time_steps(Comm *comm, const Line *line, bool reduce)
+{
+    double seconds = bench_seconds(line, 3);
+    bool json = line_has(line, "--json");
+    Settings settings = { 0 };
+    Trainer trainer;
+    command_settings(comm, line->words[2], line->words + 3, line->count - 3, &settings);
+    command_trainer(&trainer, &settings, comm);
+    if (reduce)
+        check_host(&trainer);
+    bool ok = reduce ? bench_reduce(&trainer, seconds, json) : bench_step(&trainer, seconds, json);
+    if (!ok)
+        log_warn("training diverged, so nothing was measured: try a smaller optimizer.lr");
+    trainer_free(&trainer);
+    settings_free(&settings);
+    return ok ? EXIT_OK : EXIT_DIVERGED;
+}
+
 static int bench(Comm *comm, const Line *line)
 {
     if (line->count > 1 && strcmp(line->words[1], "simulate") == 0)
@@ -95,26 +128,18 @@ static int bench(Comm *comm, const Line *line)
         return time_comm(comm, line);
     if (line->count > 1 && strcmp(line->words[1], "kernels") == 0)
         return time_kernels(comm, line);
-    if (line->count < 3 || strcmp(line->words[1], "step") != 0)
+    bool reduce = line->count > 1 && strcmp(line->words[1], "reduce") == 0;
+    if (line->count < 3 || (!reduce && strcmp(line->words[1], "step") != 0))
         die_all(EXIT_USAGE,
                 "bench: what? for example: lockstep bench step configs/fashion_cnn.yaml");
-    double seconds = bench_seconds(line, 3);
-    Settings settings = { 0 };
-    Trainer trainer;
-    command_settings(comm, line->words[2], line->words + 3, line->count - 3, &settings);
-    command_trainer(&trainer, &settings, comm);
-    bool ok = bench_step(&trainer, seconds, line_has(line, "--json"));
-    if (!ok)
-        log_warn("training diverged, so nothing was measured: try a smaller optimizer.lr");
-    trainer_free(&trainer);
-    settings_free(&settings);
-    return ok ? EXIT_OK : EXIT_DIVERGED;
+    return time_steps(comm, line, reduce);
 }
 
 extern const Command command_bench;
 const Command command_bench = {
     .name = "bench",
     .summary = "  bench step CONFIG [KEY=VALUE]  where the time of a training step goes\n"
+               "  bench reduce CONFIG [KEY=VALUE] what the fixed order of the sum costs\n"
                "  bench kernels                  rates of the kernels by themselves, on one core\n"
                "  bench comm [KEY=VALUE]         collectives between ranks or hosts, by size\n"
                "  bench simulate [KEY=VALUE]     weak scaling on a network that is not there\n",

@@ -1,4 +1,7 @@
 /* What a run is about to do: the start banner and, for --dry-run, the whole plan. */
+#include "compression.h"
+#include "local.h"
+
 #include "lockstep/bf16.h"
 #include "lockstep/cpu.h"
 #include "lockstep/log.h"
@@ -137,10 +140,27 @@ static void say_lr(const Trainer *t)
                  warm / (double)t->loader.epoch_samples, count(warm).s);
 }
 
+/* By rank 0 in a step; where lanes have weights of their own, on average. */
+static double sent_bytes(const Trainer *t)
+{
+    double sent = reducer_step_bytes(t->reducer);
+    const size_t *bounds = t->world_slices.float_bounds;
+    if (bounds && t->settings->train.reduce == REDUCE_ADASUM) /* and its slice to all */
+        sent += (double)(bounds[1] - bounds[0]) * (comm_size(t->comm) - 1) * sizeof(float);
+    return t->local ? sent * local_travels(t) : sent;
+}
+
 void trainer_say_memory(const Trainer *t)
 {
     log_info("memory     of rank 0: predicted %s, peak %s", bytes((double)t->planned_bytes).s,
              bytes((double)mem_use().peak_bytes).s);
+}
+
+static void say_local(const Trainer *t)
+{
+    char text[160];
+    if (t->local)
+        log_info("local      %s", local_text(t, text, sizeof text));
 }
 
 void trainer_banner(const Trainer *t, const char *folder)
@@ -151,15 +171,21 @@ void trainer_banner(const Trainer *t, const char *folder)
     say_batch(t);
     say_optimizer(t);
     say_lr(t);
-    char travels[160] = "in shared memory";
+    char travels[160] = "in shared memory", sent[160];
     if (t->group != t->comm)
-        snprintf(travels, sizeof travels, "shared on a host, rank 0 sends others %s",
-                 bytes(reducer_step_bytes(t->reducer)).s);
+        snprintf(travels, sizeof travels, "shared on a host, rank 0 sends others %s a step",
+                 bytes(sent_bytes(t)).s);
     else if (!comm_shares(t->comm))
-        snprintf(travels, sizeof travels, "rank 0 sends %s a step",
-                 bytes(reducer_step_bytes(t->reducer)).s);
-    log_info("reduction  one fixed tree over %d lanes, the same bits for any number of ranks; %s",
-             t->lanes.count, travels);
+        snprintf(travels, sizeof travels, "rank 0 sends %s a step", bytes(sent_bytes(t)).s);
+    static const char *const sums[] = { "one fixed tree", "FAST, MPI's own sum",
+                                        "Adasum on one fixed tree" };
+    bool fast = t->settings->train.reduce == REDUCE_FAST;
+    log_info("reduction  %s over %d lanes, %s for any number of ranks; %s",
+             sums[t->settings->train.reduce], t->lanes.count,
+             fast ? "NOT the same bits" : "the same bits", travels);
+    say_local(t);
+    if (*compression_text(t, sent, sizeof sent))
+        log_info("           gradients travel as %s: another trajectory than in fp32", sent);
     log_info("run        %s, seed %lld, initial weights %016llx", folder,
              (long long)t->settings->seed, (unsigned long long)t->digest);
 }
@@ -197,10 +223,22 @@ static void plan_traffic(const Trainer *t, double arena)
         log_out("nothing travels: the %d ranks share memory", ranks);
     else if (t->group != t->comm)
         log_out("rank 0 sends %s a step to the other hosts; the ranks of a host share memory",
-                bytes(reducer_step_bytes(t->reducer)).s);
+                bytes(sent_bytes(t)).s);
     else
         log_out("each of %d ranks sends and receives about %s a step", ranks,
                 bytes(2 * arena * (ranks - 1) / ranks).s);
+}
+
+static void plan_compression(const Trainer *t, double arena)
+{
+    char text[160];
+    int lanes = t->lanes.last - t->lanes.first;
+    if (!*compression_text(t, text, sizeof text))
+        return;
+    log_out("gradients travel as %s: another trajectory than in fp32", text);
+    if (t->compression.type)
+        log_out("error memories of rank 0's %d lanes: %s of the gradients' memory below", lanes,
+                bytes(lanes * arena).s);
 }
 
 void trainer_plan(Trainer *t)
@@ -221,10 +259,15 @@ void trainer_plan(Trainer *t)
     log_out("a training step computes %sFLOP (forward and backward, 3 x forward)",
             si(3 * model_flops(&t->model) * t->lanes.batch).s);
     plan_traffic(t, arena);
+    plan_compression(t, arena);
     log_out(
         "memory of rank 0: %s in all; weights %s, gradients %s, optimizer state %s, activations "
         "%s, packed and saved by layers %s, data %s",
         bytes((double)t->planned_bytes).s, bytes(arena).s, bytes(gradients).s, bytes(state).s,
         bytes(activations).s, bytes(layers).s, bytes(data).s);
+    char text[160];
+    if (t->local)
+        log_out("local: %s; rank 0 has %s of weights and state of its lanes in that",
+                local_text(t, text, sizeof text), bytes((double)local_bytes(t)).s);
     log_out("nothing was trained (--dry-run)");
 }

@@ -38,6 +38,9 @@ static const char *const neutral[] = {
     "data.test_labels",
 };
 
+/* But these of them do. */
+static const char *const changing[] = { "comm.wire", "comm.wire_scale", "comm.compress" };
+
 /* Is `path` the name, or below it? */
 static bool covers(const char *name, size_t length, const char *path)
 {
@@ -49,6 +52,9 @@ static bool covers(const char *name, size_t length, const char *path)
  * the data's digest as well. `eval.every` matters to schedules that look at the test loss. */
 static bool is_neutral(const char *path, bool watches_loss)
 {
+    for (size_t i = 0; i < sizeof changing / sizeof *changing; i++)
+        if (covers(changing[i], strlen(changing[i]), path))
+            return false;
     for (size_t i = 0; i < sizeof neutral / sizeof *neutral; i++)
         if (covers(neutral[i], strlen(neutral[i]), path))
             return true;

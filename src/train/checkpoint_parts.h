@@ -73,6 +73,7 @@ typedef struct Piece {
     uint64_t total, first, count; /* elements; what this rank holds */
     uint64_t mine_first, mine;    /* elements; what this rank writes of that */
     bool replicated;              /* every rank holds all of it */
+    bool single;                  /* one rank holds all of it, the others nothing */
     char *data;                   /* borrowed: element `first` */
     uint64_t offset;              /* bytes from the start of its file's data */
 } Piece;
@@ -84,7 +85,9 @@ typedef struct Pieces {
     size_t mine; /* bytes that this rank writes */
 } Pieces;
 
-void pieces_collect(Pieces *pieces, Trainer *trainer);
+/* Of a trainer that has done so many steps: lanes with weights of their own are saved once they
+ * have parted. */
+void pieces_collect(Pieces *pieces, Trainer *trainer, int64_t done);
 void pieces_free(Pieces *pieces);
 
 /* The first element that this rank writes. */

@@ -1,6 +1,8 @@
 /* What a trainer saves, as one list of tensors that is the same on every rank: the network's by
  * their plain names in one file, the optimizer's state in another. */
 #include "checkpoint_parts.h"
+#include "compression.h"
+#include "local.h"
 
 #include "lockstep/memory.h"
 #include "lockstep/version.h"
@@ -57,29 +59,65 @@ static void add_model(Pieces *pieces, Trainer *t)
 }
 
 /* Floats of a parameter have the parameter's shape, everything else is a row. */
-static void add_optimizer(Pieces *pieces, Trainer *t)
+static Piece state_piece(const Layout *layout, const OptimizerPiece *state)
 {
     static const char *const types[] = {
         [BUFFER_FLOAT] = "F32", [BUFFER_DOUBLE] = "F64", [BUFFER_INT64] = "I64"
     };
-    const Layout *layout = &t->model.layout;
+    Piece piece = { .type = types[state->type],
+                    .file = FILE_OPTIMIZER,
+                    .ndim = 1,
+                    .shape = { (int64_t)state->total },
+                    .total = state->total,
+                    .first = state->first,
+                    .count = state->count,
+                    .replicated = state->replicated,
+                    .data = state->data };
+    snprintf(piece.name, sizeof piece.name, "%s", state->name);
+    if (state->type == BUFFER_FLOAT && state->tensor >= 0 &&
+        layout->tensors[state->tensor].n == state->total)
+        set_shape(&piece, &layout->tensors[state->tensor]);
+    return piece;
+}
+
+static void add_optimizer(Pieces *pieces, Trainer *t)
+{
     OptimizerPiece state;
-    for (int i = 0; optimizer_piece(&t->optimizer, i, &state); i++) {
-        Piece piece = { .type = types[state.type],
+    for (int i = 0; optimizer_piece(&t->optimizer, i, &state); i++)
+        add(pieces, state_piece(&t->model.layout, &state));
+}
+
+/* What one rank has of a lane; the others know its name and shape. */
+static void add_single(Pieces *pieces, Piece piece, int lane, const char *name, bool here)
+{
+    int length = snprintf(piece.name, sizeof piece.name, "lane%d/%s", lane, name);
+    expect(length > 0 && (size_t)length < sizeof piece.name);
+    piece.single = true;
+    piece.replicated = false;
+    piece.first = 0;
+    piece.count = here ? piece.total : 0;
+    piece.data = here ? piece.data : NULL;
+    add(pieces, piece);
+}
+
+/* Weights and state of a lane that has its own. */
+static void add_lane(Pieces *pieces, Trainer *t, int lane)
+{
+    const Layout *layout = &t->model.layout;
+    float *w = local_lane_weights(t, lane);
+    Optimizer *own = local_lane_optimizer(t, lane);
+    OptimizerPiece state;
+    for (int i = 0; i < layout->count; i++) {
+        const LayoutTensor *tensor = &layout->tensors[i];
+        Piece piece = { .type = "F32",
                         .file = FILE_OPTIMIZER,
-                        .ndim = 1,
-                        .shape = { (int64_t)state.total },
-                        .total = state.total,
-                        .first = state.first,
-                        .count = state.count,
-                        .replicated = state.replicated,
-                        .data = state.data };
-        snprintf(piece.name, sizeof piece.name, "%s", state.name);
-        if (state.type == BUFFER_FLOAT && state.tensor >= 0 &&
-            layout->tensors[state.tensor].n == state.total)
-            set_shape(&piece, &layout->tensors[state.tensor]);
-        add(pieces, piece);
+                        .total = tensor->n,
+                        .data = w ? (char *)(w + tensor->offset) : NULL };
+        set_shape(&piece, tensor);
+        add_single(pieces, piece, lane, tensor->name, w != NULL);
     }
+    for (int i = 0; optimizer_piece(own ? own : &t->optimizer, i, &state); i++)
+        add_single(pieces, state_piece(layout, &state), lane, state.name, own != NULL);
 }
 
 /* What a schedule has seen. */
@@ -95,6 +133,41 @@ static void add_schedule(Pieces *pieces, Trainer *t)
                     .replicated = true,
                     .data = (char *)t->schedule.state.value };
     add(pieces, piece);
+}
+
+/* The scale of gradients in fp16, where it is found from step to step. */
+static void add_wire(Pieces *pieces, Trainer *t)
+{
+    Piece piece = { .name = "wire/scale",
+                    .type = "F64",
+                    .file = FILE_OPTIMIZER,
+                    .ndim = 1,
+                    .shape = { 1 },
+                    .total = 1,
+                    .count = 1,
+                    .replicated = true,
+                    .data = (char *)&t->wire_scale };
+    if (compression_scales(t))
+        add(pieces, piece);
+}
+
+/* Error memories of lanes, and what else compressed gradients go on from. */
+static void add_compression(Pieces *pieces, Trainer *t)
+{
+    ReducerState state;
+    for (int i = 0; t->reducer && reducer_state(t->reducer, i, &state); i++) {
+        Piece piece = { .type = "F32",
+                        .file = FILE_OPTIMIZER,
+                        .ndim = 1,
+                        .shape = { (int64_t)state.n },
+                        .total = state.n,
+                        .count = state.data ? state.n : 0,
+                        .replicated = state.everywhere,
+                        .single = !state.everywhere,
+                        .data = (char *)state.data };
+        snprintf(piece.name, sizeof piece.name, "%s", state.name);
+        add(pieces, piece);
+    }
 }
 
 /* Whole runs of a digest, about as many for each rank, of what all ranks hold. */
@@ -119,17 +192,22 @@ static bool host_writes(const Trainer *t)
            comm_host_index(t->comm, comm_rank(t->comm)) == comm_host_index(t->comm, 0);
 }
 
-void pieces_collect(Pieces *pieces, Trainer *t)
+void pieces_collect(Pieces *pieces, Trainer *t, int64_t done)
 {
     bool everywhere = t->settings->comm.update == UPDATE_REPLICATED;
     *pieces = (Pieces){ 0 };
     add_model(pieces, t);
     add_optimizer(pieces, t);
     add_schedule(pieces, t);
+    add_wire(pieces, t);
+    add_compression(pieces, t);
+    for (int lane = 0; local_has_begun(t, done) && lane < t->lanes.count; lane++)
+        add_lane(pieces, t, lane);
     for (size_t i = 0; i < pieces->count; i++) {
         Piece *piece = &pieces->piece[i];
-        set_share(piece, everywhere || piece->replicated, comm_rank(t->comm), comm_size(t->comm));
-        if (!host_writes(t) && !everywhere && !piece->replicated)
+        bool shared = !piece->single && (everywhere || piece->replicated);
+        set_share(piece, shared, comm_rank(t->comm), comm_size(t->comm));
+        if (!host_writes(t) && !shared && !piece->single)
             piece->mine = 0;
         pieces->mine += piece->mine * piece->item;
     }

@@ -73,7 +73,7 @@ Checkpointer *checkpointer_new(Trainer *t)
     c->takes_copy = settings->every.value > 0 || settings->minutes > 0 || settings->best;
     if (c->takes_copy) {
         Pieces pieces;
-        pieces_collect(&pieces, t);
+        pieces_collect(&pieces, t, INT64_MAX); /* the most there will be */
         c->copy_bytes = pieces.mine;
         pieces_free(&pieces);
         c->copy = mem_alloc(c->copy_bytes);
@@ -269,7 +269,7 @@ static void begin(Trainer *t, Run *run, bool best, bool copy)
     c->step = t->step;
     c->is_best = best;
     t->history.checkpoints++;
-    pieces_collect(&c->pieces, t);
+    pieces_collect(&c->pieces, t, t->step);
     c->digests = mem_array(uint64_t, c->pieces.count);
     for (int file = 0; file < CHECKPOINT_FILES; file++)
         c->headers[file] =

@@ -157,7 +157,8 @@ static bool compare_summaries(const Diff *diff)
 {
     static const char *const results[] = { "status",        "steps",  "test_loss",
                                            "test_accuracy", "digest", "trajectory" };
-    static const char *const context[] = { "global_batch", "lanes", "ranks", "optimizer", "seed" };
+    static const char *const context[] = { "global_batch", "lanes",     "ranks",
+                                           "optimizer",    "reduction", "seed" };
     char digest[VALUE_SIZE], trajectory[VALUE_SIZE];
     bool same = true;
     print_unfinished(&diff->a);
@@ -173,6 +174,17 @@ static bool compare_summaries(const Diff *diff)
     for (size_t i = 0; i < sizeof context / sizeof *context; i++)
         compare_key(diff, context[i]);
     return same;
+}
+
+/* Sums in the order of their arrival promise nothing. */
+static void print_promise(const Diff *diff)
+{
+    const char *a = json_string_value(json_object_get(diff->a.summary, "reduction"));
+    const char *b = json_string_value(json_object_get(diff->b.summary, "reduction"));
+    bool fast = (a && strcmp(a, "fast") == 0) || (b && strcmp(b, "fast") == 0);
+    if (fast)
+        log_out("train.reduce=fast: these sums depend on the number of ranks and on the MPI "
+                "library; equal bits are not promised, and different ones prove nothing");
 }
 
 /* ---- both ---- */
@@ -195,6 +207,7 @@ static bool compare(Diff *diff, bool *same, Err *err)
     print_counts(diff);
     bool same_summaries = compare_summaries(diff);
     settings_diff(diff->a.folder, diff->b.folder);
+    print_promise(diff);
     *same = diff->steps > 0 && diff->differing == 0 && same_summaries &&
             diff->a.records.last_step == diff->b.records.last_step;
     log_out("%s", *same              ? "the runs are the same, bit for bit"

@@ -1,6 +1,7 @@
 /* The registries, each as a count and a member by number. */
 #include "families.h"
 #include "lockstep/collective.h"
+#include "lockstep/compress.h"
 #include "lockstep/initializer.h"
 #include "lockstep/loader.h"
 #include "lockstep/model.h"
@@ -151,6 +152,20 @@ static Member collective_member(int index)
                      NULL };
 }
 
+static int compressor_count(void)
+{
+    int count;
+    compressor_all(&count);
+    return count;
+}
+
+static Member compressor_member(int index)
+{
+    int count;
+    const Compressor *type = compressor_all(&count)[index];
+    return (Member){ type->name, type->help, type->formula, type->source, type->options };
+}
+
 const Family families[] = {
     { "layers", "layer", NULL,
       "Entries of `model.layers`: `- relu`, `- dense: 10`, `- dense: {units: 10, name: head}`.",
@@ -178,5 +193,8 @@ const Family families[] = {
       augment_member },
     { "collectives", "collective", NULL, "`comm: {algorithm: ring}`; see collectives.md.", NULL,
       collective_count, collective_member },
+    { "compressors", "compressor", "comm.compress",
+      "`comm: {compress: {type: topk, ratio: 0.01}}`; see compression.md.",
+      compression_common_options, compressor_count, compressor_member },
     { NULL, NULL, NULL, NULL, NULL, NULL, NULL },
 };

@@ -52,6 +52,7 @@ static void append_eta(char *line, size_t size, const ProgressView *view, const 
  * left. */
 enum Part {
     PART_LOSS,
+    PART_REDUCTION,
     PART_ETA,
     PART_BAR,
     PART_ACCURACY,
@@ -71,6 +72,8 @@ static void part_text(enum Part part, const ProgressView *view, const StepRecord
         append_number(text, size, "loss", record->loss);
     else if (part == PART_ACCURACY && record->accuracy >= 0)
         text_append(text, size, view->width ? "  acc %.4f" : "  accuracy %.4f", record->accuracy);
+    else if (part == PART_REDUCTION && record->reduction && strcmp(record->reduction, "tree") != 0)
+        text_append(text, size, "  reduce %s", record->reduction);
     else if (part == PART_ETA)
         append_eta(text, size, view, record);
     else if (part == PART_RATE && isfinite(record->samples_per_second))
@@ -118,8 +121,8 @@ static void append_bar(char *line, size_t size, double done, int columns, bool c
 static void append_parts(char *line, size_t size, const ProgressView *view,
                          const StepRecord *record, unsigned parts)
 {
-    static const enum Part order[] = { PART_LOSS,   PART_ACCURACY, PART_LR, PART_RATE,
-                                       PART_TOKENS, PART_COMM,     PART_ETA };
+    static const enum Part order[] = { PART_LOSS,   PART_ACCURACY, PART_LR,  PART_RATE,
+                                       PART_TOKENS, PART_COMM,     PART_ETA, PART_REDUCTION };
     char text[96];
     for (size_t i = 0; i < sizeof order / sizeof *order; i++)
         if (parts & 1u << order[i]) {

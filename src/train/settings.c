@@ -1,5 +1,6 @@
 /* A run's settings: the config's own sections as structs, the families' sections as nodes. */
 #include "lockstep/settings.h"
+#include "lockstep/compress.h"
 #include "lockstep/loader.h"
 #include "lockstep/memory.h"
 #include "lockstep/model.h"
@@ -7,6 +8,7 @@
 #include "lockstep/precision.h"
 #include "lockstep/schedule.h"
 
+#include <math.h>
 #include <string.h>
 
 #define NAME_MAX_BYTES 100
@@ -40,6 +42,13 @@ static const Option train_options[] = {
     { "grow", OPTION_NODE, OPTION_AT(TrainSettings, grow), 0, 0, NULL, "",
       "larger batches later on, such as [{at: 30ep, batch: 1024}]: more lanes of the same size; "
       "see schedule.on_growth" },
+    { "reduce", OPTION_CHOICE, OPTION_AT(TrainSettings, reduce), 0, 0, "tree|fast|adasum", "tree",
+      "what is made of the lanes' gradients: their sum over the fixed tree; the sum by "
+      "MPI_Allreduce, which gives other bits for another number of ranks (fast: to measure what "
+      "the tree costs); or Adasum over the same tree, the same bits for any number of ranks" },
+    { "local", OPTION_NODE, OPTION_AT(TrainSettings, local), 0, 0, NULL, "",
+      "local SGD: lanes with weights of their own that are averaged every so many steps, such as "
+      "{steps: 8, after: 20ep, state: keep}; see docs/local.md" },
     OPTION_END,
 };
 
@@ -106,6 +115,18 @@ static const Option comm_options[] = {
       "list collectives`; the bits are the same" },
     { "table", OPTION_STRING, OPTION_AT(CommSettings, table), 0, 0, NULL, "",
       "file of measurements that auto goes by, written by `lockstep bench comm --tune FILE`" },
+    { "wire", OPTION_CHOICE, OPTION_AT(CommSettings, wire), 0, 0, "fp32|bf16|fp16", "fp32",
+      "number format of gradient sums, also of every lane's; between hosts messages are as wide as "
+      "that; bf16 and fp16 change the trajectory, alike for all ranks and hosts "
+      "(docs/compression.md)" },
+    { "wire_scale", OPTION_FLOAT, OPTION_AT(CommSettings, wire_scale), 0, 1099511627776.0, NULL,
+      "0",
+      "a power of two that gradients are multiplied with before they become fp16, 2^-40 to 2^40; "
+      "0: "
+      "found from step to step, by the norm of the last gradient" },
+    { "compress", OPTION_NODE, OPTION_AT(CommSettings, compress), 0, 0, NULL, "",
+      "compressed gradients with error feedback, such as {type: topk, ratio: 0.01}; changes the "
+      "trajectory, alike for all ranks and hosts (docs/compression.md)" },
     { "virtual_hosts", OPTION_STRING, OPTION_AT(CommSettings, virtual_hosts), 0, 0, NULL, "",
       "pretend that the ranks are on this many hosts, or on hosts of so many ranks (2+1+1)" },
     { "inject_delay_us", OPTION_FLOAT, OPTION_AT(CommSettings, inject_delay_us), 0, 1e9, NULL, "0",
@@ -148,6 +169,8 @@ const SettingsSection settings_sections[] = {
     { "log", "What is printed and recorded.", log_options },
     { "compute", "Kernels.", compute_options },
     { "comm", "How ranks exchange gradients and weights.", comm_options },
+    { "comm.compress", "Compressed gradients: the compressor, options of all, and its own.",
+      compression_common_options },
     { "checkpoint", "What a run can go on from (docs/checkpoints.md).", checkpoint_options },
     { "data", "The data set: its type, options of all types, and the type's own.",
       loader_common_options },
@@ -307,6 +330,17 @@ static bool check_bf16_kernel(const Settings *settings, Err *err)
                         name);
 }
 
+static bool check_wire_scale(const Settings *settings, Err *err)
+{
+    int exponent;
+    double scale = settings->comm.wire_scale;
+    const ConfigNode *comm = config_get(settings->config.root, "comm");
+    bool power = frexp(scale, &exponent) <= 0.5 && exponent > -WIRE_MAX_EXPONENT;
+    return scale <= 0 || power ||
+           config_error(&settings->config, config_get(comm, "wire_scale"), err,
+                        "%g found, a power of two from 2^-40 to 2^40 wanted, or 0", scale);
+}
+
 /* ---- the module's functions ---- */
 
 bool settings_read(Settings *settings, Err *err)
@@ -319,7 +353,7 @@ bool settings_read(Settings *settings, Err *err)
         !read_section(settings, "comm", comm_options, &settings->comm, err) ||
         !read_section(settings, "checkpoint", checkpoint_options, &settings->checkpoint, err) ||
         !check_lanes(settings, err) || !check_isa(settings, err) ||
-        !check_bf16_kernel(settings, err))
+        !check_bf16_kernel(settings, err) || !check_wire_scale(settings, err))
         return false;
     settings->loss = config_section(root, "loss");
     settings->optimizer = config_section(root, "optimizer");

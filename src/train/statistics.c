@@ -20,7 +20,9 @@ int64_t statistics_steps(const Trainer *t)
 
 void statistics_step(Trainer *t, float *w, int64_t step)
 {
+    reducer_set_learning(t->reducer, false);
     Gradient gradient = trainer_gradient(t, w, step);
+    reducer_set_learning(t->reducer, true);
     gradient.updated = NULL; /* the digest is about the weights that were trained */
     layout_update_statistics(&t->model.layout, t->slice, w, gradient);
 }

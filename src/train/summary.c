@@ -34,7 +34,11 @@ static void add_run(JsonText *json, const Summary *summary)
     json_add_fixed(json, "samples_per_second", summary->samples_per_second, 1);
     if (summary->tokens_per_second > 0)
         json_add_fixed(json, "tokens_per_second", summary->tokens_per_second, 1);
+    if (summary->sent_bytes > 0)
+        json_add_fixed(json, "sent_bytes", summary->sent_bytes, 0);
     json_add_text(json, "optimizer", summary->optimizer);
+    if (summary->reduction)
+        json_add_text(json, "reduction", summary->reduction);
     json_add_integer(json, "seed", summary->seed);
     json_add_integer(json, "parameters", summary->parameters);
     json_add_hex(json, "digest", summary->digest);

@@ -1,11 +1,14 @@
 /* A training step, from samples to weights, and the loop around it. Read this file first. */
 #include "lockstep/trainer.h"
+#include "compression.h"
 #include "growth.h"
+#include "local.h"
 #include "lockstep/checkpoint.h"
 #include "lockstep/clock.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
 #include "statistics.h"
+#include "trainer_parts.h"
 #include "watch.h"
 
 #include <math.h>
@@ -21,8 +24,7 @@ void trainer_request_stop(int signal_number)
     signal(signal_number, SIG_DFL); /* a second signal ends the process at once */
 }
 
-/* What happened since the last lap was `phase`. */
-static void lap(Trainer *t, Phase phase)
+void trainer_lap(Trainer *t, Phase phase)
 {
     static const char *const names[PHASE_COUNT] = { "load",     "forward", "backward", "fold",
                                                     "exchange", "update",  "digest" };
@@ -35,38 +37,58 @@ static void lap(Trainer *t, Phase phase)
 void trainer_passed(void *trainer, int node)
 {
     Trainer *t = trainer;
-    lap(t, PHASE_BACKWARD);
-    reducer_final(t->reducer, node);
-    lap(t, PHASE_FOLD);
+    trainer_lap(t, PHASE_BACKWARD);
+    if (!local_is_on(t)) /* else a lane's gradient is nobody else's */
+        reducer_final(t->reducer, node);
+    trainer_lap(t, PHASE_FOLD);
 }
 
-/* samples -> loss -> gradient of one lane, in a buffer of the reducer. */
-static void run_lane(Trainer *t, float *w, int64_t step, int lane)
+/* Random numbers of a lane that is alone, as its samples are the first of its batch. */
+static uint64_t lane_seed(const Trainer *t, int lane)
 {
-    float *gradient = reducer_lane(t->reducer);
-    watch_note(t->watch, step + 1, WATCH_LANES, lane);
-    const Batch *batch = loader_lane(&t->loader, step, lane);
-    lap(t, PHASE_LOAD);
-    t->reports[lane] =
-        (LaneReport){ .stop = stop_requested, .save = t->save_wanted, .written = t->written };
-    if (batch->count == 0) { /* behind the end of a short batch */
-        memset(gradient, 0, t->model.layout.n * sizeof *gradient);
-        return;
-    }
+    return (uint64_t)t->settings->seed + (uint64_t)lane * 0x9e3779b97f4a7c15u;
+}
+
+static Pass lane_pass(const Trainer *t, const Batch *batch, int64_t step, int lane, bool alone)
+{
+    int global = loader_batch_size(&t->loader, step);
     Pass pass = { .train = true,
                   .batch = batch->count,
                   .seed = (uint64_t)t->settings->seed,
                   .step = step,
                   .first_sample = lanes_offset(&t->lanes, lane),
-                  .global_batch = loader_batch_size(&t->loader, step),
+                  .global_batch = global,
                   .lane_size = t->lanes.size,
                   .global_targets = loader_targets(&t->loader, step),
                   .tokens = batch->tokens };
+    if (alone) {
+        pass.seed = lane_seed(t, lane);
+        pass.first_sample = 0;
+        pass.global_batch = batch->count;
+        pass.global_targets = pass.global_targets / global * batch->count;
+    }
+    return pass;
+}
+
+float *trainer_run_lane(Trainer *t, float *w, int64_t step, int lane, bool alone)
+{
+    float *gradient = reducer_lane(t->reducer);
+    watch_note(t->watch, step + 1, WATCH_LANES, lane);
+    const Batch *batch = loader_lane(&t->loader, step, lane);
+    trainer_lap(t, PHASE_LOAD);
+    t->reports[lane] =
+        (LaneReport){ .stop = stop_requested, .save = t->save_wanted, .written = t->written };
+    if (batch->count == 0) { /* behind the end of a short batch */
+        memset(gradient, 0, t->model.layout.n * sizeof *gradient);
+        return gradient;
+    }
+    Pass pass = lane_pass(t, batch, step, lane, alone);
     model_bind(&t->model, w, gradient);
     t->reports[lane].tally = model_forward(&t->model, batch, &pass);
-    lap(t, PHASE_FORWARD);
+    trainer_lap(t, PHASE_FORWARD);
     model_backward(&t->model, batch, &pass);
-    lap(t, PHASE_BACKWARD);
+    trainer_lap(t, PHASE_BACKWARD);
+    return gradient;
 }
 
 /* Adds one field of the lanes' reports over the lane tree. */
@@ -109,12 +131,11 @@ static void digest_block(void *trainer, LayoutBlock block)
 }
 
 /* Subtree sums -> mean gradient, to be finished block by block; all of it if every rank updates
- * everything. */
-static Gradient reduce(Trainer *t)
+ * everything, or slices of all ranks make it that the hosts share out otherwise. */
+Gradient trainer_reduce(Trainer *t)
 {
-    Gradient gradient = t->settings->comm.update == UPDATE_REPLICATED
-                            ? reducer_reduce_all(t->reducer)
-                            : reducer_reduce(t->reducer);
+    bool whole = t->settings->comm.update == UPDATE_REPLICATED || t->world_slices.comm;
+    Gradient gradient = whole ? reducer_reduce_all(t->reducer) : reducer_reduce(t->reducer);
     gradient.updated = digest_block; /* while the new weights are in the cache */
     gradient.listener = t;
     return gradient;
@@ -128,8 +149,7 @@ static void extend_trajectory(Trainer *t)
     t->trajectory = XXH3_64bits_withSeed(link, sizeof link, t->trajectory);
 }
 
-/* Each rank's slice of an arena to all ranks of its group; a shared copy has it already. */
-static void publish(Trainer *t, const SharedMemory *shared, float *arena)
+void trainer_share(Trainer *t, const SharedMemory *shared, float *arena)
 {
     if (shared)
         comm_barrier(t->group);
@@ -139,22 +159,26 @@ static void publish(Trainer *t, const SharedMemory *shared, float *arena)
 
 void trainer_publish(Trainer *t)
 {
-    publish(t, t->shared, t->w);
+    trainer_share(t, t->shared, t->w);
 }
 
 float *trainer_final_weights(Trainer *t)
 {
     if (!t->average)
         return t->w;
+    if (t->local)
+        return local_weights(t);
     if (t->average_is_final)
         return t->average;
     comm_barrier(t->group); /* nobody is evaluating the last ones any more */
     optimizer_evaluated(&t->optimizer, t->w, t->average);
-    publish(t, t->shared_average, t->average);
+    trainer_share(t, t->shared_average, t->average);
     t->average_is_final = t->step == t->steps;
+    if (t->average_is_final)
+        growth_step(t, t->step - 1); /* for `eval`; training stands there */
     for (int64_t i = t->average_is_final ? statistics_steps(t) : 0; i > 0; i--) {
         statistics_step(t, t->average, t->step - i);
-        publish(t, t->shared_average, t->average);
+        trainer_share(t, t->shared_average, t->average);
     }
     return t->average;
 }
@@ -189,18 +213,21 @@ static void observe(Trainer *t, ScheduleEvent event, Tally tally)
 Gradient trainer_gradient(Trainer *t, float *w, int64_t step)
 {
     t->lap = clock_seconds();
+    compression_begin(t);
     comm_computes(t->comm);
     model_bind(&t->model, w, NULL);
     model_begin_step(&t->model, loader_batch_size(&t->loader, step)); /* the weights are new */
-    lap(t, PHASE_FORWARD);
+    trainer_lap(t, PHASE_FORWARD);
+    /* Adasum wants means over lanes: the mean over the batch times the lanes that it fills. */
+    reducer_set_scale(t->reducer, (double)loader_batch_size(&t->loader, step) / t->lanes.size);
     for (int lane = t->lanes.first; lane < t->lanes.last; lane++) { /* this rank's lanes */
-        run_lane(t, w, step, lane);         /* samples -> loss, lane gradient */
-        reducer_add_lane(t->reducer, lane); /* lane gradient -> subtree sums of this rank */
-        lap(t, PHASE_FOLD);
+        trainer_run_lane(t, w, step, lane, false); /* samples -> loss, lane gradient */
+        reducer_add_lane(t->reducer, lane);        /* lane gradient -> subtree sums of this rank */
+        trainer_lap(t, PHASE_FOLD);
     }
     comm_computed(t->comm);
     watch_note(t->watch, step + 1, WATCH_EXCHANGE, 0);
-    return reduce(t);
+    return trainer_reduce(t);
 }
 
 /* A second gradient of the same batch near the weights, for methods that want curvature. */
@@ -208,44 +235,72 @@ static Gradient find_curvature(Trainer *t, Gradient gradient)
 {
     optimizer_probe(&t->optimizer, &t->rates, t->w, gradient);
     comm_barrier(t->comm); /* nobody reads the first sums any more */
-    publish(t, t->shared, t->w);
+    trainer_share(t, t->shared, t->w);
     gradient = trainer_gradient(t, t->w, t->step);
     comm_barrier(t->comm); /* nobody reads the weights nearby any more */
     return optimizer_take_curvature(&t->optimizer, &t->rates, t->w, gradient);
 }
 
-StepOutcome trainer_step(Trainer *t)
+static Rates rates_now(const Trainer *t)
 {
-    int global_batch = loader_batch_size(&t->loader, t->step);
-    growth_step(t);                                         /* more lanes, where the batch grows */
+    return (Rates){ .lr = schedule_lr(&t->schedule, t->step),
+                    .step = t->step,
+                    .momentum = schedule_momentum(&t->schedule, t->step),
+                    .loss = t->tally.loss / t->tally.count,
+                    .seed = (uint64_t)t->settings->seed,
+                    .plan = &t->loader.plan };
+}
+
+/* The sum over all lanes and one update. */
+static StepOutcome step_together(Trainer *t)
+{
+    growth_step(t, t->step);                                /* more lanes, where the batch grows */
     Gradient gradient = trainer_gradient(t, t->w, t->step); /* mean gradient, my slice */
     gather_reports(t);
-    lap(t, PHASE_EXCHANGE);
+    trainer_lap(t, PHASE_EXCHANGE);
     if (!isfinite(t->tally.loss))
         return STEP_DIVERGED;
-
     watch_note(t->watch, t->step + 1, WATCH_UPDATE, 0);
-    t->rates = (Rates){ .lr = schedule_lr(&t->schedule, t->step),
-                        .step = t->step,
-                        .momentum = schedule_momentum(&t->schedule, t->step),
-                        .loss = t->tally.loss / t->tally.count,
-                        .seed = (uint64_t)t->settings->seed,
-                        .plan = &t->loader.plan };
+    t->rates = rates_now(t);
     if (optimizer_wants_curvature(&t->optimizer, t->step + 1))
         gradient = find_curvature(t, gradient);
     if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, t->exchange))
         return STEP_DIVERGED; /* norms, clip, trust ratios, update of my slice */
     layout_update_statistics(&t->model.layout, t->slice, t->w, gradient);
-    lap(t, PHASE_UPDATE);
+    compression_end(t);
+    trainer_lap(t, PHASE_UPDATE);
+    return STEP_OK;
+}
+
+/* An update of every lane's own weights (train.local). */
+static StepOutcome step_apart(Trainer *t)
+{
+    t->rates = rates_now(t);
+    local_run_lanes(t, &t->rates);
+    gather_reports(t);
+    trainer_lap(t, PHASE_EXCHANGE);
+    t->rates.loss = t->tally.loss / t->tally.count;
+    return isfinite(t->tally.loss) ? STEP_OK : STEP_DIVERGED;
+}
+
+StepOutcome trainer_step(Trainer *t)
+{
+    int global_batch = loader_batch_size(&t->loader, t->step);
+    bool apart = local_is_on(t);
+    if ((apart ? step_apart(t) : step_together(t)) == STEP_DIVERGED)
+        return STEP_DIVERGED;
+    bool new_weights = !apart || local_average(t);
     t->step++;
     t->samples += global_batch;
     observe(t, SCHEDULE_STEP, t->tally);
-    t->digest = complete_digest(t);
+    if (new_weights)
+        t->digest = complete_digest(t);
     extend_trajectory(t);
-    lap(t, PHASE_DIGEST);
+    trainer_lap(t, PHASE_DIGEST);
     watch_note(t->watch, t->step, WATCH_PUBLISH, 0);
-    publish(t, t->shared, t->w); /* every rank sees the new weights */
-    lap(t, PHASE_EXCHANGE);
+    if (!apart)
+        trainer_share(t, t->shared, t->w); /* every rank sees the new weights */
+    trainer_lap(t, PHASE_EXCHANGE);
     return STEP_OK;
 }
 
@@ -279,6 +334,12 @@ static bool is_due(const Trainer *t, Span every)
     return batch_plan_due(&t->loader.plan, t->step, every);
 }
 
+const char *trainer_reduction(const Trainer *t)
+{
+    static const char *const names[] = { "tree", "fast", "adasum" };
+    return names[t->settings->train.reduce];
+}
+
 static StepRecord step_record(const Trainer *t, double seconds, double training_seconds)
 {
     return (StepRecord){
@@ -295,7 +356,8 @@ static StepRecord step_record(const Trainer *t, double seconds, double training_
         .tokens_per_second = (double)t->samples * sample_tokens(t) / training_seconds,
         .comm = comm_size(t->comm) == 1 ? 0 : t->seconds[PHASE_EXCHANGE] / training_seconds,
         .digest = t->digest,
-        .trajectory = t->trajectory
+        .trajectory = t->trajectory,
+        .reduction = trainer_reduction(t)
     };
 }
 
@@ -331,6 +393,7 @@ static Summary summary(const Trainer *t, const char *status)
                       .digest = t->digest,
                       .trajectory = t->trajectory,
                       .optimizer = t->optimizer.type->name,
+                      .reduction = trainer_reduction(t),
                       .seed = t->settings->seed,
                       .diverged_step = -1,
                       .parameters = (int64_t)t->model.layout.trained };
@@ -427,11 +490,14 @@ int trainer_run(Trainer *t, Run *run, Summary *result)
     if (comm_size(t->comm) > 1)
         t->watch = watch_start(t->comm, run_folder(run), &t->settings->comm);
     *result = summary(t, "running");
+    double sent = compression_sent(t), first = (double)t->step;
     const char *status = train_to_the_end(t, run, progress, result);
+    sent = (compression_sent(t) - sent) / comm_hosts(t->comm) / fmax((double)t->step - first, 1);
     watch_free(t->watch);
     t->watch = NULL;
     progress_free(progress);
     finish_summary(t, result, status);
+    result->sent_bytes = sent;
     trainer_say_memory(t);
     return strcmp(status, "diverged") == 0 ? EXIT_DIVERGED : EXIT_OK;
 }

@@ -1,5 +1,7 @@
 /* Building a trainer: settings -> lanes, data, network, initial weights, optimizer, schedule. */
+#include "compression.h"
 #include "growth.h"
+#include "local.h"
 #include "lockstep/bf16.h"
 #include "lockstep/checkpoint.h"
 #include "lockstep/clock.h"
@@ -172,7 +174,7 @@ static int64_t training_steps(const Trainer *t)
 static void allocate_average(Trainer *t)
 {
     size_t n = t->model.layout.n;
-    if (!optimizer_averages(&t->optimizer))
+    if (!optimizer_averages(&t->optimizer) && !t->local)
         return;
     if (t->shared)
         t->shared_average = shared_alloc_one(t->group, n * sizeof *t->average);
@@ -200,7 +202,8 @@ static void share_out(Trainer *t)
 static bool init_optimizer(Trainer *t, Err *err)
 {
     const Settings *s = t->settings;
-    if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, err))
+    if (!optimizer_init(&t->optimizer, &s->config, s->optimizer, &t->model.layout, err) ||
+        !local_read(t, err))
         return false;
     share_out(t);
     t->steps = training_steps(t);
@@ -212,10 +215,25 @@ static bool init_optimizer(Trainer *t, Err *err)
     return schedule_init(&t->schedule, &s->config, s->schedule, &run, err);
 }
 
+/* Not the plain sum over the tree: of all ranks at once, by messages if they are on several hosts,
+ * as what travels between hosts are sums. */
+static Reducer *other_reducer(Trainer *t, const Lanes *lanes)
+{
+    bool fast = t->settings->train.reduce == REDUCE_FAST;
+    if (t->group != t->comm && !t->world_slices.comm)
+        slice_exchange_init(&t->world_slices, t->comm, &t->model.layout, NULL);
+    Reducer *reducer = reducer_init(t->comm, lanes, &t->model.layout,
+                                    t->world_slices.comm ? &t->world_slices : &t->slices);
+    reducer_set_order(reducer, fast ? REDUCER_ORDER_FAST : REDUCER_ORDER_ADASUM);
+    return reducer;
+}
+
 /* Between hosts a bucket may leave when backward has passed the layers that write to it. */
 Reducer *trainer_reducer(Trainer *t, const Lanes *lanes)
 {
     const Settings *s = t->settings;
+    if (s->train.reduce != REDUCE_TREE)
+        return other_reducer(t, lanes);
     comm_set_bucket(t->comm, (size_t)(s->comm.bucket * 1024 * 1024));
     Reducer *reducer = reducer_init(t->comm, lanes, &t->model.layout, &t->slices);
     if (s->comm.overlap == OVERLAP_OFF || t->group == t->comm)
@@ -254,6 +272,7 @@ static void allocate_scratch(Trainer *t)
     for (int i = 0; i < 3; i++)
         most = longest[i] > most ? longest[i] : most;
     comm_reserve_board(t->group, most);
+    local_allocate(t);
     t->checkpointer = checkpointer_new(t);
 }
 
@@ -262,7 +281,7 @@ static bool init_training(Trainer *t, Err *err)
 {
     mem_reserve(t->settings->dry_run);
     find_group(t);
-    bool ok = init_model(t, err) && init_optimizer(t, err);
+    bool ok = init_model(t, err) && init_optimizer(t, err) && compression_start(t, err);
     if (ok)
         allocate_scratch(t);
     mem_reserve(false);
@@ -320,9 +339,12 @@ void trainer_free(Trainer *t)
     checkpointer_free(t->checkpointer);
     comm_reserve_board(t->group, 0);
     reducer_free(t->reducer);
+    compression_stop(t);
+    local_free(t);
     optimizer_free(&t->optimizer);
     schedule_free(&t->schedule);
     slice_exchange_free(&t->slices);
+    slice_exchange_free(&t->world_slices);
     model_free(&t->model);
     loader_free(&t->loader);
     if (!t->shared)

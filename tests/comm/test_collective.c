@@ -9,6 +9,7 @@
 #include "lockstep/memory.h"
 #include "lockstep/random.h"
 
+#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -239,6 +240,34 @@ START_TEST(test_injected_network)
 }
 END_TEST
 
+static double due(double due_at, size_t bytes)
+{
+    Stamp stamp = { .due = due_at, .bytes = bytes };
+    inject_arrived(comm, &stamp);
+    return stamp.due;
+}
+
+/* The receiving card takes one message at a time, at 1 MB/s, and fills gaps with those that are
+ * seen late. */
+START_TEST(test_injected_card)
+{
+    Injection network = { .gbit = 0.008, .slow_rank = -1 };
+    char hosts[16];
+    snprintf(hosts, sizeof hosts, "%d", size);
+    ck_assert(comm_pretend_hosts(comm, hosts, NULL) && comm_inject(comm, &network, NULL));
+    double t = clock_seconds() + 1000, rounding = 1e-6;
+    assert_all(fabs(due(t + 0.030, 10000) - (t + 0.030)) < rounding); /* 20 to 30 ms */
+    assert_all(fabs(due(t + 0.010, 10000) - (t + 0.010)) < rounding); /* 0 to 10 */
+    assert_all(fabs(due(t + 0.012, 10000) - (t + 0.020)) < rounding); /* the gap */
+    assert_all(fabs(due(t + 0.015, 10000) - (t + 0.040)) < rounding); /* behind */
+    assert_all(comm->inject_in_count == 1);                           /* 0 to 40 */
+    for (int i = 0; i < 2 * CARD_TIMES; i++) /* gaps between all: the oldest are forgotten */
+        assert_all(fabs(due(t + 1 + i, 10000) - (t + 1 + i)) < rounding);
+    network.gbit = 0;
+    ck_assert(comm_inject(comm, &network, NULL) && comm_pretend_hosts(comm, "", NULL));
+}
+END_TEST
+
 START_TEST(test_slow_rank)
 {
     Injection slow = { .slow_rank = 0, .slow_factor = 3 };
@@ -364,6 +393,7 @@ int main(int argc, char **argv)
     add_test(suite, test_cut_messages);
     add_test(suite, test_hosts);
     add_test(suite, test_injected_network);
+    add_test(suite, test_injected_card);
     add_test(suite, test_slow_rank);
     add_test(suite, test_choice);
     add_test(suite, test_timeline);

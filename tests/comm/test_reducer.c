@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include "../../src/comm/world.h"
+#include "lockstep/kernels.h"
 #include "lockstep/memory.h"
 #include "lockstep/reducer.h"
 
@@ -30,8 +31,17 @@ static float leaf(int step, int lane, size_t i)
 /* What is to be reduced. Lanes from `filled` on are empty: their gradient is zero. */
 typedef struct Job {
     int lanes, filled, step;
+    Wire wire; /* what sums are rounded to, but for statistics */
     Layout layout;
 } Job;
+
+static float rounded(const Job *job, float x, size_t i)
+{
+    float y = x;
+    if (job->wire.type != WIRE_FP32 && i < layout_statistics(&job->layout))
+        kernels()->wire_round(&job->wire, &y, &x, 1);
+    return y;
+}
 
 static float job_leaf(const Job *job, int lane, size_t i)
 {
@@ -41,9 +51,11 @@ static float job_leaf(const Job *job, int lane, size_t i)
 static float serial_tree(const Job *job, int first, int width, size_t i)
 {
     if (width == 1)
-        return job_leaf(job, first, i);
-    return serial_tree(job, first, width / 2, i) +
-           serial_tree(job, first + width / 2, width / 2, i);
+        return rounded(job, job_leaf(job, first, i), i);
+    return rounded(job,
+                   serial_tree(job, first, width / 2, i) +
+                       serial_tree(job, first + width / 2, width / 2, i),
+                   i);
 }
 
 /* Running sums inside each of `ranks` ranks, then over the ranks. */
@@ -319,6 +331,230 @@ START_TEST(test_hosts)
 }
 END_TEST
 
+/* Sums of 16 bits: the same everywhere, and half as many bytes between hosts. */
+static void check_wire(Wire wire)
+{
+    int ranks = comm_size(comm);
+    Job job = new_job(16, mixed_sizes, 7);
+    job.wire = wire;
+    comm_set_wire(comm, wire);
+    assert_all(job_holds(&job, 3, REDUCER_ORDER_TREE));
+    if (ranks >= 2) {
+        assert_all(hosts_hold(&job, "2", (size_t)4 << 20, POLLING, false));
+        assert_all(hosts_hold(&job, "2", 5000, THREAD, true));
+    }
+    if (ranks >= 4) {
+        assert_all(hosts_hold(&job, "4", 20000, LATE, false));
+        assert_all(ranks != 4 || hosts_hold(&job, "1+2+1", 20000, THREAD, false));
+    }
+    comm_set_wire(comm, (Wire){ 0 });
+    layout_free(&job.layout);
+}
+
+START_TEST(test_wire)
+{
+    check_wire((Wire){ WIRE_BF16, 1 });
+    check_wire((Wire){ WIRE_FP16, 1 });
+    check_wire((Wire){ WIRE_FP16, 4096 });
+}
+END_TEST
+
+/* A single lane meets no sum that would round it. */
+START_TEST(test_wire_of_one_lane)
+{
+    Job job = new_job(1, mixed_sizes, 7);
+    job.wire = (Wire){ WIRE_BF16, 1 };
+    comm_set_wire(comm, job.wire);
+    assert_all(comm_size(comm) > 1 || job_holds(&job, 2, REDUCER_ORDER_TREE));
+    comm_set_wire(comm, (Wire){ 0 });
+    layout_free(&job.layout);
+}
+END_TEST
+
+/* What the plans promise is what leaves, in sums of 32 and 16 bits. */
+static double sent_between_hosts(WireFormat type, double *promised)
+{
+    Job job = new_job(16, mixed_sizes, 4); /* no statistics */
+    Lanes lanes;
+    SliceExchange exchange;
+    comm_set_wire(comm, (Wire){ type, 1 });
+    ck_assert(comm_pretend_hosts(comm, "2", NULL));
+    Comm *host = comm_split(comm, comm_host_index(comm, comm_rank(comm)));
+    ck_assert(lanes_init(&lanes, 16, 16, comm_rank(comm), comm_size(comm), NULL));
+    slice_exchange_init(&exchange, host, &job.layout, NULL);
+    Reducer *reducer = reducer_init(comm, &lanes, &job.layout, &exchange);
+    double before = comm_sent_bytes(comm);
+    for (int lane = lanes.first; lane < lanes.last; lane++) {
+        write_lane(&job, lane, reducer_lane(reducer));
+        reducer_add_lane(reducer, lane);
+    }
+    reducer_reduce(reducer);
+    double sent = comm_sent_bytes(comm) - before;
+    *promised = reducer_step_bytes(reducer);
+    reducer_free(reducer);
+    slice_exchange_free(&exchange);
+    comm_free(host);
+    ck_assert(comm_pretend_hosts(comm, "", NULL));
+    comm_set_wire(comm, (Wire){ 0 });
+    layout_free(&job.layout);
+    return sent;
+}
+
+START_TEST(test_wire_halves_bytes)
+{
+    double promised[2];
+    if (comm_size(comm) == 1)
+        return;
+    double wide = sent_between_hosts(WIRE_FP32, &promised[0]);
+    double narrow = sent_between_hosts(WIRE_FP16, &promised[1]);
+    assert_all(wide > 0 && !(wide < 2 * narrow) && !(wide > 2 * narrow));
+    assert_all(!(wide < promised[0]) && !(wide > promised[0]));
+    assert_all(!(narrow < promised[1]) && !(narrow > promised[1]));
+}
+END_TEST
+
+/* ---- Adasum ---- */
+
+/* Of two tensors of a subtree, into a; the law written down once more, in plain loops over blocks
+ * whose sums have the order of sixteen running ones. */
+static double products(const float *a, const float *b, size_t n)
+{
+    double all = 0;
+    for (size_t from = 0; from < n; from += LAYOUT_BLOCK) {
+        size_t to = n < from + LAYOUT_BLOCK ? n : from + LAYOUT_BLOCK;
+        double s = 0;
+        for (size_t i = from; i < to; i++)
+            s += (double)a[i] * (double)b[i];
+        all += s;
+    }
+    return all;
+}
+
+static void serial_adasum(const Layout *layout, float *a, const float *b, float scale)
+{
+    for (int t = 0; t < layout->count; t++) {
+        const LayoutTensor *tensor = &layout->tensors[t];
+        float *x = a + tensor->offset;
+        const float *y = b + tensor->offset;
+        double dot = products(x, y, tensor->n);
+        double xx = products(x, x, tensor->n), yy = products(y, y, tensor->n);
+        bool sum = tensor->flags & LAYOUT_STATISTIC;
+        double fx = sum || xx <= 0 ? 1 : 1 - dot / (2 * xx);
+        double fy = sum || yy <= 0 ? 1 : 1 - dot / (2 * yy);
+        for (size_t i = 0; i < tensor->n; i++)
+            x[i] = (float)((sum ? 1.0 : (double)scale) * (fx * (double)x[i] + fy * (double)y[i]));
+    }
+}
+
+static float *adasum_tree(const Job *job, int first, int width, float scale)
+{
+    float *left;
+    if (width == 1) {
+        left = mem_array(float, job->layout.n);
+        write_lane(job, first, left);
+        return left;
+    }
+    left = adasum_tree(job, first, width / 2, 1);
+    float *right = adasum_tree(job, first + width / 2, width / 2, 1);
+    serial_adasum(&job->layout, left, right, scale);
+    mem_free(right);
+    return left;
+}
+
+/* One step by Adasum; the arena that all ranks have published, to be freed. */
+static float *adasum_step(const Job *job, float scale)
+{
+    Lanes lanes;
+    SliceExchange exchange;
+    int rank = comm_rank(comm);
+    ck_assert(lanes_init(&lanes, job->lanes, job->lanes, rank, comm_size(comm), NULL));
+    slice_exchange_init(&exchange, comm, &job->layout, NULL);
+    Reducer *reducer = reducer_init(comm, &lanes, &job->layout, &exchange);
+    reducer_set_order(reducer, REDUCER_ORDER_ADASUM);
+    reducer_set_scale(reducer, (double)scale);
+    float *arena = mem_array(float, job->layout.n);
+    size_t lo = exchange.float_bounds[rank], hi = exchange.float_bounds[rank + 1];
+    memcpy(arena + lo, run_step(job, &lanes, reducer) + lo, (hi - lo) * sizeof *arena);
+    comm_publish(&exchange, arena);
+    reducer_free(reducer);
+    slice_exchange_free(&exchange);
+    return arena;
+}
+
+static bool is_near(const float *a, const float *b, size_t n, double tolerance)
+{
+    double error = 0, size = 0;
+    for (size_t i = 0; i < n; i++) {
+        error += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+        size += (double)b[i] * (double)b[i];
+    }
+    return error <= tolerance * tolerance * size;
+}
+
+/* Tensor by tensor the law, over a tree; by messages the bits of shared memory. Short batches leave
+ * empty lanes. */
+START_TEST(test_adasum_is_its_equation)
+{
+    Job job = new_job(16, mixed_sizes, 7);
+    for (job.step = 0; job.step < 2; job.step++) {
+        job.filled = job.step == 1 ? 5 : 16;
+        float *wanted = adasum_tree(&job, 0, 16, 3), *shared = adasum_step(&job, 3);
+        comm_set_share(comm, false);
+        float *sent = adasum_step(&job, 3);
+        comm_set_share(comm, true);
+        assert_all(same_bits(shared, sent, job.layout.n));
+        for (int t = 0; t < job.layout.count; t++) {
+            size_t at = job.layout.tensors[t].offset;
+            assert_all(is_near(shared + at, wanted + at, job.layout.tensors[t].n, 1e-6));
+        }
+        mem_free(wanted);
+        mem_free(shared);
+        mem_free(sent);
+    }
+    layout_free(&job.layout);
+}
+END_TEST
+
+/* What lanes have in common counts once, what they do not have in common is added: equal gradients
+ * give one of them, to the bit, and gradients in disjoint places their sum. */
+static void write_law(const Lanes *lanes, const Job *job, int lane, bool equal, float *gradient)
+{
+    size_t n = job->layout.n, part = n / (size_t)lanes->count;
+    for (size_t i = 0; i < n; i++)
+        gradient[i] = equal || (int)(i / part) == lane ? leaf(0, 0, i) : 0;
+}
+
+START_TEST(test_adasum_laws)
+{
+    int size = 1 << 15;
+    Job job = new_job(8, &size, 1);
+    Lanes lanes;
+    SliceExchange exchange;
+    int rank = comm_rank(comm);
+    ck_assert(lanes_init(&lanes, 8, 8, rank, comm_size(comm), NULL));
+    slice_exchange_init(&exchange, comm, &job.layout, NULL);
+    Reducer *reducer = reducer_init(comm, &lanes, &job.layout, &exchange);
+    reducer_set_order(reducer, REDUCER_ORDER_ADASUM);
+    for (int equal = 0; equal < 2; equal++) {
+        for (int lane = lanes.first; lane < lanes.last; lane++) {
+            write_law(&lanes, &job, lane, equal, reducer_lane(reducer));
+            reducer_add_lane(reducer, lane);
+        }
+        const float *sum = reducer_reduce(reducer).sums;
+        bool holds = true;
+        for (size_t i = exchange.float_bounds[rank]; i < exchange.float_bounds[rank + 1]; i++) {
+            float wanted = leaf(0, 0, i);
+            holds = holds && memcmp(&sum[i], &wanted, sizeof wanted) == 0;
+        }
+        assert_all(holds);
+        comm_barrier(comm);
+    }
+    reducer_free(reducer);
+    slice_exchange_free(&exchange);
+    layout_free(&job.layout);
+}
+END_TEST
+
 /* One value a block, from each block's owner to all. */
 START_TEST(test_block_exchange)
 {
@@ -387,7 +623,12 @@ int main(int argc, char **argv)
     add_test(suite, test_more_ranks_than_blocks);
     add_test(suite, test_parts);
     add_test(suite, test_arrival_order_depends_on_ranks);
+    add_test(suite, test_adasum_is_its_equation);
+    add_test(suite, test_adasum_laws);
     add_test(suite, test_hosts);
+    add_test(suite, test_wire);
+    add_test(suite, test_wire_of_one_lane);
+    add_test(suite, test_wire_halves_bytes);
     add_test(suite, test_block_exchange);
     add_test(suite, test_memory_and_traffic);
     int result = run_suite(suite);

@@ -135,6 +135,16 @@ for back in 1 2 3 4 5; do
     cmp "runs/r$run/ckpt/final.safetensors" "runs/r$((run - back))/ckpt/final.safetensors" ||
         fail "averaged weights differ"
 done
+# Adasum over the tree; lanes with weights of their own, from the start and later, and what is
+# evaluated between two averages.
+same cnn "1 2 3 4 5 8" train.reduce=adasum optimizer.lr=0.1 optimizer.momentum=0.9
+same mlp "1 2 3 5 8" train.reduce=adasum optimizer.type=adamw optimizer.lr=0.01
+same cnn "1 2 3 4 5 8" "train.local={steps: 3}" optimizer.lr=0.1 optimizer.momentum=0.9
+evals() { grep '"event":"eval"' "runs/$1/metrics.jsonl" | sed 's/"time_s":[^,]*,//'; }
+same mlp "1 2 3 4 5 8" "train.local={steps: 3, after: 4st, state: average}" eval.every=1st \
+    optimizer.type=adamw optimizer.lr=0.01
+[ "$(evals "r$run" | wc -l)" -eq 12 ] && [ "$(evals "r$run")" = "$(evals "r$((run - 9))")" ] ||
+    fail "evaluations between two averages differ"
 same gpt "1 2 3 4 5 7 8" optimizer.type=adamw optimizer.lr=0.003 optimizer.clip_norm=1
 same gpt "1 2 3 4 8" optimizer.type=lamb optimizer.lr=0.01 data.objective=masked
 same rnn "1 2 3 4 8" optimizer.type=adamw optimizer.lr=0.003
@@ -149,3 +159,11 @@ if "$lockstep" diff runs/r1 runs/other >out; then
     fail "diff says that seeds 1 and 2 are the same run"
 fi
 grep -q 'step 1' out || { cat out; fail "diff does not name step 1"; }
+
+# Sums without the promise say so.
+mpi 2 "$lockstep" train mlp.yaml train.reduce=fast name=fast >log 2>&1 || fail "train.reduce=fast"
+grep -q '^reduction .*NOT the same bits' log && grep -q '^step .* reduce fast$' log ||
+    { cat log; fail "the log does not say that these are other bits"; }
+[ "$(field runs/fast/summary.json reduction)" = fast ] || fail "nor does the summary"
+"$lockstep" diff runs/r1 runs/fast >out
+grep -q '^train.reduce=fast: .* not promised' out || { cat out; fail "nor does diff"; }

@@ -90,6 +90,12 @@ done
 steps='2 6' resumes mlp "optimizer={type: lamb, lr: 0.01, wrap: [ema: {decay: 0.9}]}"
 steps='4 8' resumes mlp "schedule={type: plateau, patience: 1}" optimizer.lr=0.3
 steps='2 6 8' resumes mlp "train.grow=[{at: 5st, batch: 128}, {at: 8st, batch: 256}]"
+# Lanes with weights of their own: before they part, there, in between, at an average.
+steps='2 4 6 8' resumes mlp "train.local={steps: 4, after: 4st}" optimizer.lr=0.1 \
+    optimizer.momentum=0.9
+steps='2 6' resumes mlp "train.local={steps: 4, state: average}" optimizer.type=adamw \
+    comm.update=replicated
+steps='2 6' resumes mlp train.reduce=adasum optimizer.type=adamw
 
 steps='1 5' resumes cnn optimizer.lr=0.1 optimizer.momentum=0.9
 steps='4' resumes cnn optimizer.type=adamw comm.update=replicated

@@ -3,6 +3,7 @@
 #include "lockstep/cpu.h"
 #include "lockstep/kernels.h"
 #include "lockstep/vmath.h"
+#include "wire.h"
 
 /* The library's code with this level's vectors, which are twice as fast; the digests are the
  * same. */
@@ -82,7 +83,30 @@ static double sum(const float *x, size_t n)
     return vmath_fold(s);
 }
 
+/* Exact products, as in squares. */
+static double dot(const float *a, const float *b, size_t n)
+{
+    double s[16] = { 0 };
+    a = aligned_const(a);
+    b = aligned_const(b);
+    for (size_t i = 0; i < n; i += 16)
+        for (size_t k = 0; k < 16; k++)
+            s[k] += (double)a[i + k] * (double)b[i + k];
+    return vmath_fold(s);
+}
+
+static void blend(float *y, float a_factor, const float *a, float b_factor, const float *b,
+                  size_t n)
+{
+    Sixteen *out = (Sixteen *)aligned(y);
+    const Sixteen *left = (const Sixteen *)aligned_const(a);
+    const Sixteen *right = (const Sixteen *)aligned_const(b);
+    for (size_t i = 0; i < n / 16; i++)
+        out[i] = a_factor * left[i] + b_factor * right[i];
+}
+
 extern void ISA_NAME(philox_groups)(RandomKey key, uint64_t group, uint32_t *x, size_t groups);
+extern void ISA_NAME(normals_of_words)(const uint32_t *words, float *x, size_t n);
 
 extern const Kernels ISA_NAME(kernels_passes);
 const Kernels ISA_NAME(kernels_passes) = {
@@ -92,6 +116,13 @@ const Kernels ISA_NAME(kernels_passes) = {
     .keep_add = keep_add,
     .squares = squares,
     .sum = sum,
+    .dot = dot,
+    .blend = blend,
     .digest = digest,
     .random_groups = ISA_NAME(philox_groups),
+    .wire_add = ISA_NAME(wire_add),
+    .wire_round = ISA_NAME(wire_round),
+    .wire_pack = ISA_NAME(wire_pack),
+    .wire_unpack = ISA_NAME(wire_unpack),
+    .normals = ISA_NAME(normals_of_words),
 };

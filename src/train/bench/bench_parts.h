@@ -22,6 +22,9 @@ typedef struct Timing {
 Timing bench_time(double seconds, void (*run)(void *context), void (*less)(void *context),
                   void *context);
 
+/* Sorts the values and returns the middle one. */
+double bench_median(double *values, int count);
+
 /* ---- limits.c ---- */
 
 #define MEMORY_LEVELS 5

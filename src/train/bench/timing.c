@@ -39,6 +39,12 @@ static void sort(double *times, int count)
     qsort(times, (size_t)count, sizeof *times, compare);
 }
 
+double bench_median(double *values, int count)
+{
+    sort(values, count);
+    return values[count / 2];
+}
+
 /* What `less` leaves of a call, 0 to 1: by the shortest repeats, which nothing has disturbed. */
 static double share_left(double whole, double part)
 {
