@@ -38,8 +38,11 @@ OBJ     := $(SRC:%.c=$(BUILD)/%.o) $(foreach l,$(LEVELS),$(ISA_SRC:%.c=$(BUILD)/
 LIB     := $(BUILD)/liblockstep.a
 PROGRAM := $(BUILD)/lockstep
 TESTS   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c))
+FUZZ    := $(notdir $(wildcard tests/fuzz/corpus/*))
+FUZZ_LIB := $(BUILD)/tests/fuzz/libtargets.a
 GOLDEN_RUNNER := $(BUILD)/tests/golden/golden
 GOLDEN  ?= tests/golden
+FUZZ_RUNS ?= 10000000
 
 all: $(PROGRAM)
 
@@ -69,9 +72,21 @@ $(BUILD)/git-$(GIT):
 tests: $(TESTS) $(GOLDEN_RUNNER)
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.o $(LIB)
 	$(call say,LD $@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %targets.a,$^) $(LIB) \
+	    $(shell pkg-config --libs check) $(LDLIBS)
 $(BUILD)/tests/%.o: CPPFLAGS += -Itests
+$(BUILD)/tests/fuzz/test_corpus: $(FUZZ_LIB)
+$(FUZZ_LIB): $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/main.c %/test_corpus.c,$(wildcard tests/fuzz/*.c)))
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 $(GOLDEN_RUNNER): $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/golden/test_%,$(wildcard tests/golden/*.c))) $(LIB)
+	$(call say,LD $@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+fuzz-programs: $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%)
+$(BUILD)/tests/fuzz/main_%.o: tests/fuzz/main.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -DFUZZ_TARGET=fuzz_$* -MMD -MP -c -o $@ $<
+$(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/main_%.o $(FUZZ_LIB) $(LIB)
 	$(call say,LD $@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -81,17 +96,38 @@ golden: $(GOLDEN_RUNNER)
 	$(GOLDEN_RUNNER) $(GOLDEN)
 asan: ; $(MAKE) BUILD=$(BUILD)-asan OPT="-O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer" LDFLAGS="-fsanitize=address,undefined" check
 tsan: ; $(MAKE) BUILD=$(BUILD)-tsan OPT="-O1 -g -fsanitize=thread" LDFLAGS="-fsanitize=thread" check
+fuzz: ; tests/fuzz/run $(BUILD) $(FUZZ_RUNS)
+# src/comm as it is against SimGrid's MPI, if the package libsimgrid-dev is there (docs/scaling.md).
+SIMGRID := $(BUILD)/simgrid
+SIMGRID_SRC := $(wildcard src/comm/*.c src/comm/collectives/*.c tests/simgrid/*.c) \
+	$(addprefix src/base/,error.c log.c memory.c lanes.c layout.c random.c text.c clock.c timeline.c)
+SIMGRID_WRAP := plan_memory_init plan_place plan_copies plan_adds comm_relax hosts_learn \
+	MPI_Comm_dup MPI_Comm_split MPI_Comm_free
+comma   := ,
+simgrid:
+	@command -v smpicc >/dev/null || { echo 'simgrid: skipped: smpicc (libsimgrid-dev) not found'; exit 0; }; \
+	$(MAKE) --no-print-directory $(SIMGRID)/reduce && tests/simgrid/simulate $(SIMGRID)/reduce
+$(SIMGRID)/reduce: $(SIMGRID_SRC:%.c=$(SIMGRID)/%.o)
+	$(call say,LD $@)
+	$(Q)smpicc -o $@ $^ $(addprefix -Wl$(comma)--wrap=,$(SIMGRID_WRAP)) -lxxhash -ljansson
+$(SIMGRID)/%.o: %.c
+	$(call say,SMPICC $<)
+	@mkdir -p $(@D)
+	$(Q)smpicc -Iinclude $(CFLAGS) -fPIC -DSMPI_NO_OVERRIDE_MALLOC -MMD -MP -c -o $@ $<
 lint: ; tests/lint
 format: ; clang-format -i $$(git ls-files '*.c' '*.h')
-docs: $(PROGRAM) ; $(PROGRAM) list --markdown > docs/options.md
+docs: $(PROGRAM)
+	$(PROGRAM) list --markdown > docs/options.md
+	$(PROGRAM) list optimizers --markdown > $(BUILD)/costs.md
+	sed -i -e '/^<!-- costs/,/^<!-- end/{//!d}' -e '/^<!-- costs/r $(BUILD)/costs.md' docs/optimizers.md
 install: $(PROGRAM)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/lockstep $(DESTDIR)$(PREFIX)/share/doc/lockstep
 	install -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/lockstep
 	cp -r configs $(DESTDIR)$(PREFIX)/share/lockstep/
 	install -m 644 README.md docs/*.md docs/*.svg $(DESTDIR)$(PREFIX)/share/doc/lockstep/
-clean: ; rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
+clean: ; rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
 help:
-	@echo 'make [all] check golden [GOLDEN=DIR] asan tsan lint format docs install [PREFIX=] clean'
-.PHONY: all tests check golden asan tsan lint format docs install clean help
+	@echo 'make [all] check golden [GOLDEN=DIR] asan tsan fuzz [FUZZ_RUNS=N] simgrid lint format docs install [PREFIX=] clean'
+.PHONY: all tests fuzz-programs check golden asan tsan fuzz simgrid lint format docs install clean help
 .PRECIOUS: %.o
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,10 +1,11 @@
 # Sourced by the launch scripts, which set `root` first: messages, cores, Debian packages, building.
 script=launch/${0##*/}
 
-# To build and to run; to test in addition.
+# To build and to run; to test in addition; to fuzz.
 packages_run='gcc make pkgconf libc6-dev openmpi-bin libopenmpi-dev libopenblas-dev libfyaml-dev
     libjansson-dev libxxhash-dev librandom123-dev zlib1g-dev liblzma-dev dataset-fashion-mnist'
 packages_test='check git'
+packages_fuzz='clang libclang-rt-dev'
 
 say()
 {
@@ -49,6 +50,28 @@ cores()
         quotas | awk '$1 + 0 > 0 && $2 > 0 { n = int($1 / $2); print n > 1 ? n : 1 }'
     } | sort -n | head -n 1
 }
+
+# A sed script: drops mpirun's own paragraphs about an exit code that the program has explained
+# already. Others pass.
+mpirun_noise='
+s/\x00//g
+/^mpirun: Forwarding signal/d
+/ORTE_ERROR_LOG: .*show_help\.c/d
+/^-\{74\}$/ {
+    N
+    /\nPrimary job  terminated normally/b swallow
+    /\n[a-z]*run detected that one or more processes/b swallow
+    /\n[a-z]*run has exited due to process rank/b swallow
+    /\nMPI_ABORT was invoked/b swallow
+    :keep
+    n
+    /^-\{74\}$/!b keep
+    b
+    :swallow
+    N
+    /\n-\{74\}$/!b swallow
+    d
+}'
 
 as_root()
 {

@@ -40,8 +40,10 @@ typedef enum ResumeOutcome {
  * schedule"; NULL: none); otherwise err lists the differences. Collective. */
 ResumeOutcome checkpoint_resume(Trainer *trainer, const char *folder, const char *allow, Err *err);
 
-/* The weights alone, for evaluation: `what` is a safetensors file, a checkpoint's folder, or
- * "latest", "best", "step-N" or "final" in the run folder. Fills rank 0's w; call it there only. */
+/* The weights, for evaluation: `what` is a safetensors file, a checkpoint's folder, or "latest",
+ * "best", "step-N" or "final" in the run folder. Of a checkpoint it takes all that is needed for
+ * trainer_final_weights to be what training evaluates there, the optimizer's average if it has one;
+ * a file's weights are taken as they are. Collective. */
 bool checkpoint_weights(Trainer *trainer, const char *folder, const char *what, int64_t *step,
                         Err *err);
 

@@ -25,11 +25,14 @@ typedef struct Err {
 } Err;
 
 /* Fills err (which may be NULL) and returns false, so that callers write `return err_set(err,
- * ...)`. */
+ * ...)`. Control characters and bytes that are not UTF-8 become "?", but for line ends. */
 bool err_set(Err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Puts a formatted prefix ("data/train-images: ") before err's text; returns false. */
 bool err_prefix(Err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* For those that write err->text themselves: the same care for what cannot be shown. */
+void err_tidy(Err *err);
 
 /* Every rank sees the same fact: rank 0 alone prints, all leave in order (MPI is finalized) with
  * `code`. Collective: every rank must call it with the same arguments. */

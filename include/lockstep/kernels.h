@@ -34,6 +34,8 @@ typedef struct Kernels {
     void (*wire_round)(const Wire *wire, float *y, const float *x, size_t n);
     void (*wire_pack)(const Wire *wire, uint16_t *to, const float *from, size_t n); /* rounds */
     void (*wire_unpack)(const Wire *wire, float *to, const uint16_t *from, size_t n);
+    /* The normal number of each word, as random_normal makes it; any n and alignment. */
+    void (*normals)(const uint32_t *words, float *x, size_t n);
 } Kernels;
 
 const Kernels *kernels(void); /* of the level in use */

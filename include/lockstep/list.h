@@ -14,4 +14,7 @@ bool list_print(const char *family, const char *name, Err *err);
 /* docs/options.md. */
 void list_markdown(void);
 
+/* The table of docs/optimizers.md: state, memory traffic and work of every optimizer. */
+void list_optimizer_costs(void);
+
 #endif

@@ -113,6 +113,10 @@ typedef struct OptimizerType {
     const Option *options; /* beside the common ones */
     size_t options_bytes;
     int states; /* floats of state per parameter */
+    int flops;  /* operations per parameter of an update at the defaults, a root or a quotient
+                   counting one; methods of whole tensors say it by `cost` */
+    int floats; /* that an update at the defaults reads and writes per parameter; 0: w and all
+                   states both ways, g, and w or g once more for their norms */
     const char *state_names[OPTIMIZER_MAX_STATES];
     const char *scalars[OPTIMIZER_MAX_SCALARS];        /* names of MethodStep.scalars */
     const char *tensor_scalars[OPTIMIZER_MAX_SCALARS]; /* names of TensorStep.scalars */
@@ -183,7 +187,8 @@ typedef struct WrapperType {
     void (*gradient_tensor)(const void *options, const TensorStep *step,
                             const OptimizerTensor *tensor, float *g);
     void (*decide)(const void *options, MethodStep *step);
-    void (*tensor)(const void *options, TensorStep *step); /* may change scale, norm_g and lr */
+    /* May change scale, norm_g, lr and weight_decay. */
+    void (*tensor)(const void *options, TensorStep *step);
     void (*weights)(const void *options, const TensorStep *step, const OptimizerRange *range);
     void (*evaluate)(const void *options, const TensorStep *step, const OptimizerRange *range,
                      float *out);
@@ -263,6 +268,11 @@ void optimizer_own(Optimizer *optimizer, Slice slice);
 
 /* Floats of state per parameter that the main method uses. */
 int optimizer_states(const Optimizer *optimizer);
+
+/* Floats that an update reads and writes per parameter if nothing stays in the cache, in one pass
+ * or two. Methods of whole tensors: w and states per parameter, whatever else they work on. */
+int optimizer_floats(const Optimizer *optimizer);
+int optimizer_passes(const Optimizer *optimizer);
 
 /* One update of the slice: w (whole arena) by the mean gradient g. Methods of one pass ask for
  * every block of g once; others keep it in g.sums, where clip_value and wrappers change it. False,

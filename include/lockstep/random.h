@@ -36,9 +36,11 @@ double random_normal(RandomKey key,
                      uint64_t index); /* N(0, 1); inverse CDF, own arithmetic, no libm */
 uint32_t random_below(RandomKey key, uint64_t index, uint32_t n); /* 0 .. n-1, bias below 2^-32*n */
 
-/* Fills x[0..n) with word / uniform numbers first .. first+n-1 of the stream. */
+/* Fills x[0..n) with word / normal numbers first .. first+n-1 of the stream. */
 void random_fill_words(RandomKey key, uint64_t first, uint32_t *x, size_t n);
 void random_fill_normal(RandomKey key, uint64_t first, float *x, size_t n);
+/* x[i] += scale * normal number first + i */
+void random_add_normal(RandomKey key, uint64_t first, float scale, float *x, size_t n);
 
 /* A bijection of 0..n-1, a pure function of the key: Feistel network over the next power of four
  * with cycle walking (Black and Rogaway 2002). O(1) memory, no broadcast. */

@@ -79,6 +79,17 @@ bool reducer_state(Reducer *reducer, int index, ReducerState *state);
 /* Shall error memories take part? If not, until it is said again, only sums of running statistics
  * mean anything, and memories stay as they are. All ranks alike. */
 void reducer_set_learning(Reducer *reducer, bool learns);
+#define REDUCER_NAP 5e-4 /* seconds between two looks of the thread */
+
+/* What travels between hosts at once: from the end of the arena, statistics apart. */
+typedef struct SumBucket {
+    size_t lo, hi; /* floats */
+    int stage;     /* final when this stage is: the lowest of its tensors' */
+} SumBucket;
+
+/* Cuts a layout into buckets of up to `bytes`: returns how many; buckets (NULL: only counted) get
+ * bounds, and stages if stages[t] of each tensor are given (else NULL). Not collective. */
+int reducer_cut(const Layout *layout, size_t bytes, const int *stages, SumBucket *buckets);
 
 /* What reducer_init would allocate; not collective. */
 size_t reducer_plan_bytes(Comm *comm, const Lanes *lanes, const Layout *layout,

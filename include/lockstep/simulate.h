@@ -4,8 +4,9 @@
  *
  * A message of n bytes leaves when its sender's card is free, occupies it for overhead + n b, is
  * under way for a, then occupies the receiver's card for n b; a card sends and receives at
- * once. Additions and copies take the member's memory one after another. The network in between
- * carries everything: it has full bandwidth across. */
+ * once. Additions and copies take the member's core one after another, and so do messages where the
+ * core has to carry them (TCP, shared memory). The network in between carries everything: it has
+ * full bandwidth across. */
 #ifndef LOCKSTEP_SIMULATE_H
 #define LOCKSTEP_SIMULATE_H
 
@@ -15,23 +16,45 @@ typedef struct Network {
     double latency, overhead;       /* a: seconds one way; o: seconds a message */
     double bytes_per_second;        /* 1/b: of a member's card, each way; 0: no limit */
     double memory_bytes_per_second; /* of additions, 12 bytes a float, and copies, 8; 0: no limit */
+    double core_bytes_per_second;   /* of messages through a core, sent or received; 0: the card
+                                       reads and writes memory by itself */
 } Network;
 
-/* A step of `members` members, one lane each (or, if they are no power of two, the next one): a
- * gradient in `buckets` equal buckets is reduced, and every bucket gathered again as soon as it is
- * reduced and its slices are updated. */
+/* A network by name ("100gbit-infiniband") or by values ("latency_us=5,gbit=100"), or both: then
+ * the values count. Speeds of memory stay as they are, where nothing is said. */
+bool network_read(const char *text, Network *network, Err *err);
+
+typedef struct NetworkType {
+    const char *name, *help;
+    double latency_us, overhead_us, gbit, core_gb;
+} NetworkType;
+extern const NetworkType network_types[]; /* the last has no name */
+
+/* A step of `members` members: a gradient in `buckets` buckets is reduced, and every bucket
+ * gathered again as soon as it is reduced and its slices are updated. Until `busy` a member
+ * computes: it looks for messages only now and then, so whatever happens is noticed nap / 2 later
+ * (on average). */
 typedef struct SimulatedStep {
     int members, buckets;
-    size_t bucket_floats;
-    const double *ready; /* (buckets) seconds: when a bucket's gradient is computed */
+    size_t bucket_floats; /* of the longest */
+    const double *shares; /* (buckets) of bucket_floats, or NULL: all of it */
+    const double *ready;  /* (buckets) seconds: when a bucket's gradient is computed */
+    const int *lanes;     /* (members + 1): member g has the lanes [lanes[g], lanes[g + 1]); NULL:
+                             one each (or, if members are no power of two, the next one in all) */
     const CollectiveAlgorithm *reduce, *gather; /* either may be NULL: then that is not done */
-    double update_bytes;                        /* of memory traffic a float of the own slice */
+    bool all_reduce;     /* reduce makes an all-reduce, and there is no gather */
+    double begin_bytes;  /* of memory traffic a float of a bucket, before it can leave */
+    double update_bytes; /* the same of the own slice, before a gather */
+    double busy, nap;    /* seconds */
 } SimulatedStep;
 
 typedef struct SimulatedResult {
     double seconds;  /* until everybody has everything */
     double messages; /* in all */
     double card;     /* seconds that the busiest card sends */
+    double bytes;    /* that the busiest member sends */
+    double memory;   /* bytes that plans take, beside the gradient, at most */
+    double core;     /* seconds that communication took of a member's core before `busy`, at most */
 } SimulatedResult;
 
 SimulatedResult simulate(const SimulatedStep *step, const Network *network);

@@ -272,6 +272,7 @@ bool config_error(const Config *config, const ConfigNode *node, Err *err, const 
     va_end(arguments);
     start_message(config, node, false, err);
     text_append(err->text, sizeof err->text, "%s", text);
+    err_tidy(err);
     return false;
 }
 
@@ -294,5 +295,6 @@ bool config_unknown(const Config *config, const ConfigNode *node, bool at_key, c
     for (size_t i = 0; i < count; i++)
         text_append(err->text, sizeof err->text, "%s %s", i ? "," : "", names[i]);
     text_append(err->text, sizeof err->text, "%s)", count ? "" : " none");
+    err_tidy(err);
     return false;
 }

@@ -1,6 +1,7 @@
 /* Errors and the only ways out of the program. */
 #include "lockstep/error.h"
 #include "lockstep/log.h"
+#include "lockstep/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,6 +18,21 @@ void error_set_exits(void (*leave_function)(int code), void (*abort_job)(int cod
     abort_everyone = abort_job;
 }
 
+/* Parts of a message may be bytes of a damaged file: nothing that a terminal would obey. */
+void err_tidy(Err *err)
+{
+    char *text = err->text;
+    size_t bytes = strlen(text), length;
+    for (size_t i = 0; i < bytes; i += length) {
+        uint32_t code = 0;
+        length = text_utf8(text + i, bytes - i, &code);
+        bool odd = length == 0 || (code < 0x20 && code != '\n') || (code >= 0x7f && code < 0xa0);
+        length = length > 0 ? length : 1;
+        if (odd)
+            memset(text + i, '?', length);
+    }
+}
+
 bool err_set(Err *err, const char *format, ...)
 {
     if (err) {
@@ -24,6 +40,7 @@ bool err_set(Err *err, const char *format, ...)
         va_start(arguments, format);
         vsnprintf(err->text, sizeof err->text, format, arguments);
         va_end(arguments);
+        err_tidy(err);
     }
     return false;
 }
@@ -38,6 +55,7 @@ bool err_prefix(Err *err, const char *format, ...)
         va_end(arguments);
         size_t used = strlen(err->text);
         snprintf(err->text + used, sizeof err->text - used, "%s", rest.text);
+        err_tidy(err);
     }
     return false;
 }

@@ -9,6 +9,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* Tells the address sanitizer where a block ends; without it nothing happens. */
+#if __has_include(<sanitizer/asan_interface.h>)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(start, bytes) ((void)(start), (void)(bytes))
+#endif
+
 #define HEADER 64
 #define HUGE_PAGE ((size_t)2 << 20)
 
@@ -72,6 +79,8 @@ void *mem_alloc(size_t bytes)
         memset(block, 0, bytes);
     Header *header = (Header *)(start - HEADER);
     *header = (Header){ .base = base, .bytes = bytes, .mapped = mapped ? total : 0 };
+    if (!mapped)
+        ASAN_POISON_MEMORY_REGION((char *)block + bytes, (uintptr_t)base + total - start - bytes);
     blocks++;
     allocations++;
     mem_count(bytes);

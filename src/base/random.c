@@ -164,8 +164,19 @@ void random_fill_normal(RandomKey key, uint64_t first, float *x, size_t n)
     for (size_t i = 0; i < n;) {
         size_t take = n - i < 256 ? n - i : 256;
         random_fill_words(key, first + i, words, take);
+        kernels()->normals(words, x + i, take);
+        i += take;
+    }
+}
+
+void random_add_normal(RandomKey key, uint64_t first, float scale, float *x, size_t n)
+{
+    float normal[256];
+    for (size_t i = 0; i < n;) {
+        size_t take = n - i < 256 ? n - i : 256;
+        random_fill_normal(key, first + i, normal, take);
         for (size_t k = 0; k < take; k++)
-            x[i + k] = (float)normal_quantile(word_to_uniform(words[k]));
+            x[i + k] += scale * normal[k];
         i += take;
     }
 }

@@ -26,8 +26,7 @@
 #include <signal.h>
 #include <time.h>
 
-#define TILE 1024  /* floats */
-#define NAP 500000 /* nanoseconds */
+#define TILE 1024 /* floats */
 
 /* ---- life ---- */
 
@@ -106,7 +105,7 @@ static uint64_t announcement(const Cluster *cluster, int stage)
     return cluster->step * stages + stages - (uint64_t)stage;
 }
 
-static bool is_final(const Cluster *cluster, const Bucket *bucket)
+static bool is_final(const Cluster *cluster, const SumBucket *bucket)
 {
     uint64_t wanted = announcement(cluster, bucket->stage);
     for (int rank = 0; rank < comm_size(cluster->host); rank++)
@@ -154,7 +153,7 @@ static void *help(void *context)
 {
     Cluster *cluster = context;
     Helper *helper = &cluster->helper;
-    const struct timespec nap = { 0, NAP };
+    const struct timespec nap = { 0, (long)(1e9 * REDUCER_NAP) };
     pthread_mutex_lock(&helper->lock);
     while (!helper->ends) {
         if (!helper->moves) {
@@ -198,17 +197,7 @@ void cluster_set_stages(Cluster *cluster, const int *stages, bool thread)
     const Layout *layout = cluster->layout;
     for (int i = 0; i < layout->count; i++)
         cluster->stages = stages[i] + 1 > cluster->stages ? stages[i] + 1 : cluster->stages;
-    for (int i = 0; i < cluster->bucket_count; i++) {
-        Bucket *bucket = &cluster->buckets[i];
-        bucket->stage = cluster->stages;
-        for (int t = 0; t < layout->count; t++) {
-            const LayoutTensor *tensor = &layout->tensors[t];
-            bool inside =
-                tensor->offset < bucket->hi && tensor->offset + tensor->padded > bucket->lo;
-            if (inside && stages[t] < bucket->stage)
-                bucket->stage = stages[t];
-        }
-    }
+    reducer_cut(layout, cluster->comm->bucket_bytes, stages, cluster->buckets);
     if (thread && cluster->comm->threads && !mem_reserving())
         start_helper(cluster);
 }

@@ -7,6 +7,7 @@
 #include "world.h"
 
 #include "lockstep/collective.h"
+#include "lockstep/reducer.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -26,11 +27,6 @@ typedef struct Part {
     Plan *plan;
     Collective *collective;
 } Part;
-
-typedef struct Bucket {
-    size_t lo, hi;
-    int stage; /* lowest of its tensors */
-} Bucket;
 
 /* How far a rank's gradients are final, in a cache line of its own. */
 typedef struct Progress {
@@ -59,7 +55,7 @@ struct Cluster {
     int *counts;       /* (hosts) how many sums each host brings */
     Subtree *subtrees; /* and which */
 
-    Bucket *buckets; /* from the end of the arena */
+    SumBucket *buckets; /* from the end of the arena */
     int bucket_count;
     Part *parts;
     int part_count, done;

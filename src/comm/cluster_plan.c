@@ -6,46 +6,58 @@
 
 /* ---- who does what ---- */
 
-static int host_size(const Comm *comm, int host)
+/* The ranks of each host: ranks[first[h]] .. ranks[first[h + 1] - 1]. One pass over all ranks,
+ * since every rank does this for every host. */
+typedef struct HostRanks {
+    int *first, *ranks;
+} HostRanks;
+
+static HostRanks list_hosts(const Comm *comm)
 {
-    int size = 0;
-    for (int rank = 0; rank < comm_size(comm); rank++)
-        size += comm_host_index(comm, rank) == host;
-    return size;
+    int hosts = comm_hosts(comm), ranks = comm_size(comm);
+    HostRanks list = { mem_array(int, hosts + 2), mem_array(int, ranks) };
+    for (int rank = 0; rank < ranks; rank++)
+        list.first[comm_host_index(comm, rank) + 2]++;
+    for (int host = 0; host < hosts; host++)
+        list.first[host + 2] += list.first[host + 1];
+    for (int rank = 0; rank < ranks; rank++)
+        list.ranks[list.first[comm_host_index(comm, rank) + 1]++] = rank;
+    return list;
 }
 
-/* Rank number `index` of a host. */
-static int host_rank(const Comm *comm, int host, int index)
+static void free_hosts(HostRanks list)
 {
-    int rank = 0;
-    while (comm_host_index(comm, rank) != host || index-- > 0)
-        rank++;
-    return rank;
+    mem_free(list.first);
+    mem_free(list.ranks);
 }
 
-static void find_drivers(Cluster *cluster)
+static int host_size(const HostRanks *list, int host)
+{
+    return list->first[host + 1] - list->first[host];
+}
+
+static void find_drivers(Cluster *cluster, const HostRanks *list)
 {
     cluster->hosts = comm_hosts(cluster->comm);
     for (int host = 0; host < cluster->hosts; host++) {
-        int size = host_size(cluster->comm, host);
+        int size = host_size(list, host);
         cluster->columns = size > cluster->columns ? size : cluster->columns;
     }
     cluster->ranks = mem_array(int, cluster->hosts * cluster->columns);
     for (int host = 0; host < cluster->hosts; host++)
         for (int column = 0; column < cluster->columns; column++)
-            cluster->ranks[host * cluster->columns + column] = host_rank(
-                cluster->comm, host, column * host_size(cluster->comm, host) / cluster->columns);
+            cluster->ranks[host * cluster->columns + column] =
+                list->ranks[list->first[host] + column * host_size(list, host) / cluster->columns];
 }
 
 /* Lists the sums of a host's ranks, left to right; NULL: only counts them. */
-static int rank_sums(const Cluster *cluster, int host, Subtree *sums)
+static int rank_sums(const Cluster *cluster, const HostRanks *list, int host, Subtree *sums)
 {
     const Lanes *lanes = cluster->lanes;
     int count = 0;
-    for (int rank = 0; rank < lanes->ranks; rank++) {
+    for (int at = list->first[host]; at < list->first[host + 1]; at++) {
         Subtree own[64];
-        if (comm_host_index(cluster->comm, rank) != host)
-            continue;
+        int rank = list->ranks[at];
         int last = lanes_first(lanes->count, rank + 1, lanes->ranks) - 1;
         int whole = lanes_subtrees(lanes_first(lanes->count, rank, lanes->ranks), last, own);
         own[whole] = (Subtree){ .first = last, .width = 1 };
@@ -75,11 +87,11 @@ static int join_sums(Subtree *sums, int count, int *first, HostAdd *adds, int *a
 }
 
 /* What every host brings, and how this one makes it. */
-static void find_sums(Cluster *cluster, const HostSum *sums, int count)
+static void find_sums(Cluster *cluster, const HostRanks *list, const HostSum *sums, int count)
 {
     int most = 0, me = comm_host_index(cluster->comm, comm_rank(cluster->comm));
     for (int host = 0; host < cluster->hosts; host++)
-        most += rank_sums(cluster, host, NULL);
+        most += rank_sums(cluster, list, host, NULL);
     int *first = mem_array(int, most);
     cluster->subtrees = mem_array(Subtree, most);
     cluster->counts = mem_array(int, cluster->hosts);
@@ -88,7 +100,7 @@ static void find_sums(Cluster *cluster, const HostSum *sums, int count)
     cluster->inputs = mem_array(float *, count);
     Subtree *next = cluster->subtrees;
     for (int host = 0; host < cluster->hosts; host++) {
-        int brings = rank_sums(cluster, host, next);
+        int brings = rank_sums(cluster, list, host, next);
         for (int i = 0; host == me && i < brings; i++) {
             expect(i < count && sums[i].node.first == next[i].first);
             cluster->sums[i] = sums[i];
@@ -111,34 +123,17 @@ static size_t cut(size_t lo, size_t hi, int part, int parts)
     return lo + lines * (size_t)part / (size_t)parts * LAYOUT_ALIGN;
 }
 
-static int add_buckets(Cluster *cluster, size_t lo, size_t hi, size_t floats, int count)
-{
-    for (; hi > lo; count++) {
-        size_t from = hi - lo > floats ? hi - floats : lo;
-        if (cluster->buckets)
-            cluster->buckets[count] = (Bucket){ .lo = from, .hi = hi };
-        hi = from;
-    }
-    return count;
-}
-
-/* Statistics have buckets of their own: those of early layers are final late. */
 static void cut_buckets(Cluster *cluster)
 {
-    size_t lines = cluster->comm->bucket_bytes / (LAYOUT_ALIGN * sizeof(float));
-    size_t floats = (lines > 0 ? lines : 1) * LAYOUT_ALIGN;
-    size_t n = cluster->layout->n, start = layout_statistics(cluster->layout);
-    for (int pass = 0; pass < 2; pass++) { /* counts, then fills */
-        if (pass == 1)
-            cluster->buckets = mem_array(Bucket, cluster->bucket_count);
-        cluster->bucket_count = add_buckets(cluster, 0, start, floats, 0);
-        cluster->bucket_count = add_buckets(cluster, start, n, floats, cluster->bucket_count);
-    }
+    size_t bytes = cluster->comm->bucket_bytes;
+    cluster->bucket_count = reducer_cut(cluster->layout, bytes, NULL, NULL);
+    cluster->buckets = mem_array(SumBucket, cluster->bucket_count);
+    reducer_cut(cluster->layout, bytes, NULL, cluster->buckets);
 }
 
 static Part new_part(const Cluster *cluster, int bucket, int column)
 {
-    const Bucket *b = &cluster->buckets[bucket];
+    const SumBucket *b = &cluster->buckets[bucket];
     Part part = { .lo = cut(b->lo, b->hi, column, cluster->columns),
                   .hi = cut(b->lo, b->hi, column + 1, cluster->columns),
                   .bucket = bucket,
@@ -200,8 +195,10 @@ static void compare_plans(const Cluster *cluster)
 
 void cluster_plan(Cluster *cluster, const HostSum *sums, int count)
 {
-    find_drivers(cluster);
-    find_sums(cluster, sums, count);
+    HostRanks list = list_hosts(cluster->comm);
+    find_drivers(cluster, &list);
+    find_sums(cluster, &list, sums, count);
+    free_hosts(list);
     make_parts(cluster);
     compare_plans(cluster);
 }

@@ -33,6 +33,7 @@ static Program program_of(const Plan *plan)
 {
     int sends = plan->rounds[plan->round_count].sends;
     Program program = { .rounds = plan->round_count,
+                        .bytes = plan_bytes(plan),
                         .round = mem_array(Round, plan->round_count + 1),
                         .sends = mem_array(Send, sends) };
     for (int i = 0; i < sends; i++)
@@ -45,6 +46,8 @@ static Program program_of(const Plan *plan)
             program.round[r].copied += (double)plan->copies[i].n;
         for (int i = round->adds; i < round[1].adds; i++)
             program.round[r].added += (double)plan->adds[i].n;
+        for (int i = round->receives; i < round[1].receives; i++)
+            program.round[r].received += (double)plan->receives[i].n;
     }
     program.round[plan->round_count].sends = sends;
     return program;

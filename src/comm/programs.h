@@ -10,13 +10,14 @@ typedef struct Send {
 } Send;
 
 typedef struct Round {
-    int sends, receives;  /* where its sends begin; how many messages it waits for */
-    double copied, added; /* floats */
+    int sends, receives;            /* where its sends begin; how many messages it waits for */
+    double copied, added, received; /* floats */
 } Round;
 
 /* The plan of one member, without places. */
 typedef struct Program {
     int rounds;
+    size_t bytes; /* of the plan's own memory */
     Round *round; /* (rounds + 1) */
     Send *sends;
 } Program;

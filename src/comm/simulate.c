@@ -25,13 +25,14 @@ typedef struct Event {
 typedef struct Simulation {
     const SimulatedStep *step;
     const Network *network;
-    double card_byte, memory_byte; /* seconds a byte */
-    Program *programs[PHASES];     /* (members) each, or NULL */
+    double card_byte, memory_byte, core_byte; /* seconds a byte */
+    Program *programs[PHASES];                /* (members) each, or NULL */
     int most_rounds[PHASES];
-    int *current[PHASES];      /* (member, bucket): the round that is under way */
-    int *arrived[PHASES];      /* (member, bucket, round): messages */
-    double *out, *in, *memory; /* (members): when each is free */
-    double *sending;           /* (members): seconds */
+    int *current[PHASES];    /* (member, bucket): the round that is under way */
+    int *arrived[PHASES];    /* (member, bucket, round): messages */
+    double *out, *in, *core; /* (members): when each is free */
+    double *sending, *sent;  /* (members): seconds, floats */
+    double *helping;         /* (members): seconds of the core before step->busy */
     Event *heap;
     size_t count, room;
     uint64_t made;
@@ -81,14 +82,26 @@ static size_t task(const Simulation *s, const Event *event)
     return (size_t)event->member * (size_t)s->step->buckets + (size_t)event->bucket;
 }
 
-/* Memory traffic of a member: when it is done. */
-static double use_memory(Simulation *s, int member, double now, double bytes)
+static double share(const Simulation *s, const Event *event)
 {
-    double start = fmax(now, s->memory[member]);
-    if (bytes <= 0)
+    return s->step->shares ? s->step->shares[event->bucket] : 1;
+}
+
+/* A member's core works for some seconds: when it is done. */
+static double use_core(Simulation *s, int member, double now, double seconds)
+{
+    double start = fmax(now, s->core[member]);
+    if (seconds <= 0)
         return now;
-    s->memory[member] = start + bytes * s->memory_byte;
-    return s->memory[member];
+    s->core[member] = start + seconds;
+    s->helping[member] += fmax(fmin(s->core[member], s->step->busy) - start, 0);
+    return s->core[member];
+}
+
+/* When a member that computes looks at what has happened. */
+static double notice(const Simulation *s, double now)
+{
+    return now < s->step->busy ? fmin(now + s->step->nap / 2, s->step->busy) : now;
 }
 
 static double transfer(const Simulation *s, double floats)
@@ -105,7 +118,10 @@ static void try_to_end(Simulation *s, Event event)
         s->arrived[event.phase][at] < round->receives)
         return;
     s->arrived[event.phase][at] = -1; /* once */
-    event.time = use_memory(s, event.member, event.time, 12 * round->added);
+    double seconds = 12 * round->added * s->memory_byte + 4 * round->received * s->core_byte;
+    if (round->receives > 0)
+        event.time = notice(s, event.time);
+    event.time = use_core(s, event.member, event.time, seconds * share(s, &event));
     event.kind = ROUND_END;
     push(s, event);
 }
@@ -119,10 +135,13 @@ static void send_messages(Simulation *s, Event event)
     const Round *round = &program->round[event.round];
     for (int i = round->sends; i < round[1].sends; i++) {
         const Send *send = &program->sends[i];
+        double floats = (double)send->n * share(s, &event);
+        event.time = use_core(s, event.member, event.time, 4 * floats * s->core_byte);
         double start = fmax(event.time, s->out[event.member]);
-        double busy = s->network->overhead + transfer(s, (double)send->n);
+        double busy = s->network->overhead + transfer(s, floats);
         s->out[event.member] = start + busy;
         s->sending[event.member] += busy;
+        s->sent[event.member] += floats;
         s->result.messages++;
         push(s, (Event){ .time = start + s->network->overhead + s->network->latency,
                          .kind = HEAD,
@@ -130,7 +149,7 @@ static void send_messages(Simulation *s, Event event)
                          .member = send->peer,
                          .bucket = event.bucket,
                          .round = send->round,
-                         .n = send->n });
+                         .n = (float)floats });
     }
     s->current[event.phase][task(s, &event)] = event.round;
     try_to_end(s, event);
@@ -145,7 +164,8 @@ static void begin_round(Simulation *s, Event event)
         return;
     }
     event.kind = SENDS;
-    event.time = use_memory(s, event.member, event.time, 8 * program->round[event.round].copied);
+    double bytes = 8 * program->round[event.round].copied * share(s, &event);
+    event.time = use_core(s, event.member, event.time, bytes * s->memory_byte);
     push(s, event);
 }
 
@@ -159,18 +179,26 @@ static void begin_phase(Simulation *s, Event event)
         return;
     }
     if (event.phase == GATHER) {
-        double floats = (double)s->step->bucket_floats / s->step->members;
-        event.time = use_memory(s, event.member, event.time, s->step->update_bytes * floats);
+        double floats = (double)s->step->bucket_floats * share(s, &event) / s->step->members;
+        double bytes = s->step->update_bytes * floats;
+        event.time = use_core(s, event.member, event.time, bytes * s->memory_byte);
     }
     event.round = 0;
     begin_round(s, event);
+}
+
+static void begin_bucket(Simulation *s, Event event)
+{
+    double bytes = s->step->begin_bytes * (double)s->step->bucket_floats * share(s, &event);
+    event.time = use_core(s, event.member, notice(s, event.time), bytes * s->memory_byte);
+    begin_phase(s, event);
 }
 
 static void happen(Simulation *s, Event event)
 {
     switch (event.kind) {
     case START:
-        begin_phase(s, event);
+        begin_bucket(s, event);
         break;
     case SENDS:
         send_messages(s, event);
@@ -199,10 +227,12 @@ static void prepare_phase(Simulation *s, Phase phase, const CollectiveAlgorithm 
                           CollectiveShape *shape)
 {
     size_t members = (size_t)s->step->members, tasks = members * (size_t)s->step->buckets;
+    CollectiveKind kind = phase == GATHER       ? COLLECTIVE_ALL_GATHER
+                          : s->step->all_reduce ? COLLECTIVE_ALL_REDUCE
+                                                : COLLECTIVE_REDUCE_SCATTER;
     if (!algorithm)
         return;
-    s->programs[phase] = programs_new(
-        algorithm, phase == REDUCE ? COLLECTIVE_REDUCE_SCATTER : COLLECTIVE_ALL_GATHER, shape);
+    s->programs[phase] = programs_new(algorithm, kind, shape);
     for (size_t m = 0; m < members; m++)
         if (s->programs[phase][m].rounds > s->most_rounds[phase])
             s->most_rounds[phase] = s->programs[phase][m].rounds;
@@ -210,6 +240,20 @@ static void prepare_phase(Simulation *s, Phase phase, const CollectiveAlgorithm 
     s->arrived[phase] = mem_array(int, tasks *(size_t)(s->most_rounds[phase] + 1));
     for (size_t i = 0; i < tasks; i++)
         s->current[phase][i] = -1; /* not begun */
+}
+
+/* What each member brings: its lanes' sums. Returns how many in all. */
+static int list_sums(const SimulatedStep *step, int *counts, Subtree *subtrees)
+{
+    int total = 0;
+    for (int m = 0; m < step->members; m++) {
+        Subtree list[64];
+        counts[m] = lanes_subtrees(step->lanes[m], step->lanes[m + 1], list);
+        for (int i = 0; subtrees && i < counts[m]; i++)
+            subtrees[total + i] = list[i];
+        total += counts[m];
+    }
+    return total;
 }
 
 static void free_phase(Simulation *s, Phase phase)
@@ -224,20 +268,38 @@ static void prepare(Simulation *s)
     int members = s->step->members;
     size_t *bounds = mem_array(size_t, members + 1);
     int *counts = mem_array(int, members);
-    Subtree *subtrees = mem_array(Subtree, 2 * members);
+    int sums = s->step->lanes ? list_sums(s->step, counts, NULL) : 2 * members;
+    Subtree *subtrees = mem_array(Subtree, sums);
     for (int m = 0; m <= members; m++)
         bounds[m] = s->step->bucket_floats * (size_t)m / (size_t)members;
-    collective_spread_lanes(members, counts, subtrees);
+    if (s->step->lanes)
+        list_sums(s->step, counts, subtrees);
+    else
+        collective_spread_lanes(members, counts, subtrees);
     CollectiveShape shape = { members, 0, bounds, counts, subtrees };
     prepare_phase(s, REDUCE, s->step->reduce, &shape);
     prepare_phase(s, GATHER, s->step->gather, &shape);
     s->out = mem_array(double, members);
     s->in = mem_array(double, members);
-    s->memory = mem_array(double, members);
+    s->core = mem_array(double, members);
     s->sending = mem_array(double, members);
+    s->sent = mem_array(double, members);
+    s->helping = mem_array(double, members);
     mem_free(bounds);
     mem_free(counts);
     mem_free(subtrees);
+}
+
+/* Plans of all buckets of a member, each with memory of its own. */
+static double plan_memory(const Simulation *s, int member)
+{
+    double bytes = 0;
+    for (int bucket = 0; bucket < s->step->buckets; bucket++)
+        for (Phase phase = REDUCE; phase < PHASES; phase++)
+            if (s->programs[phase])
+                bytes += (double)s->programs[phase][member].bytes *
+                         (s->step->shares ? s->step->shares[bucket] : 1);
+    return bytes;
 }
 
 static double inverse(double rate)
@@ -250,21 +312,28 @@ SimulatedResult simulate(const SimulatedStep *step, const Network *network)
     Simulation s = { .step = step,
                      .network = network,
                      .card_byte = inverse(network->bytes_per_second),
-                     .memory_byte = inverse(network->memory_bytes_per_second) };
+                     .memory_byte = inverse(network->memory_bytes_per_second),
+                     .core_byte = inverse(network->core_bytes_per_second) };
     prepare(&s);
     for (int bucket = 0; bucket < step->buckets; bucket++)
         for (int m = 0; m < step->members; m++)
             push(&s, (Event){ .time = step->ready[bucket], .member = m, .bucket = bucket });
     while (s.count > 0)
         happen(&s, pop(&s));
-    for (int m = 0; m < step->members; m++)
+    for (int m = 0; m < step->members; m++) {
+        s.result.memory = fmax(s.result.memory, plan_memory(&s, m));
         s.result.card = fmax(s.result.card, s.sending[m]);
+        s.result.bytes = fmax(s.result.bytes, s.sent[m] * sizeof(float));
+        s.result.core = fmax(s.result.core, s.helping[m]);
+    }
     free_phase(&s, REDUCE);
     free_phase(&s, GATHER);
     mem_free(s.out);
     mem_free(s.in);
-    mem_free(s.memory);
+    mem_free(s.core);
     mem_free(s.sending);
+    mem_free(s.sent);
+    mem_free(s.helping);
     mem_free(s.heap);
     return s.result;
 }

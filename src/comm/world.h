@@ -73,6 +73,7 @@ enum Tag {
     TAG_CLOCK = 3,
     TAG_TIMELINE = 4,
     TAG_LANE = 5, /* encoded gradients, in the order of lanes */
+    TAG_LINK = 6,
     TAG_SUBTREE = 64 /* + number of the subtree */,
     TAG_COLLECTIVE = 1024 /* + the collective's */
 };

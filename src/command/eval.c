@@ -13,7 +13,11 @@ static const char usage[] = "usage: lockstep eval RUN [KEY=VALUE ...]\n"
                             "exactly once) and prints loss and accuracy.\n"
                             "\n"
                             "  --checkpoint WHICH   latest, best, step-N, a checkpoint's "
-                            "folder or a safetensors file\n";
+                            "folder or a safetensors file\n"
+                            "\n"
+                            "Of a checkpoint those weights are tested that training tests there: "
+                            "the average, if the\n"
+                            "optimizer keeps one. A file's weights are tested as they are.\n";
 
 static const Flag flags[] = {
     { "--checkpoint", true },
@@ -49,11 +53,8 @@ static int evaluate(Comm *comm, const Line *line)
     snprintf(path, sizeof path, "%s/config.yaml", line->words[1]);
     command_settings(comm, path, line->words + 2, line->count - 2, &settings);
     command_trainer(&trainer, &settings, comm);
-    bool ok = comm_rank(comm) != 0 ||
-              checkpoint_weights(&trainer, line->words[1], which ? which : "final", &step, &err);
-    if (!comm_all_ok(comm, ok, &err))
+    if (!checkpoint_weights(&trainer, line->words[1], which ? which : "final", &step, &err))
         die_all(EXIT_CHECKPOINT, "%s", err.text);
-    trainer_send_weights(&trainer);
     say_tally(&trainer, trainer_test(&trainer), step);
     trainer_free(&trainer);
     settings_free(&settings);

@@ -20,6 +20,7 @@ static const char usage[] =
     "  --print-config   print the resolved configuration with the origin of every value\n"
     "  --lanes          print the number of lanes, the most ranks that can share the run, and "
     "stop\n"
+    "  --folder         print the run's folder, and stop\n"
     "  --force          replace an existing run folder\n"
     "  --resume         go on from the run's newest valid checkpoint, on any number of ranks\n"
     "  --allow-change=OPTION[,OPTION]  resume although these settings have changed\n"
@@ -29,8 +30,10 @@ static const char usage[] =
     "5 diverged, 6 a rank was lost or stood still, 7 ranks disagree.\n";
 
 static const Flag flags[] = {
-    { "--dry-run", false }, { "--print-config", false }, { "--lanes", false }, { "--force", false },
-    { "--resume", false },  { "--allow-change", true },  { NULL, false },
+    { "--dry-run", false },     { "--print-config", false },
+    { "--lanes", false },       { "--folder", false },
+    { "--force", false },       { "--resume", false },
+    { "--allow-change", true }, { NULL, false },
 };
 
 static void say_result(const Summary *result, const char *folder)
@@ -137,8 +140,11 @@ static int train(Comm *comm, const Line *line)
     Settings settings = { 0 };
     Trainer trainer;
     command_settings(comm, line->words[1], line->words + 2, line->count - 2, &settings);
-    if (line_has(line, "--lanes")) {
-        log_out("%d", settings.train.lanes);
+    if (line_has(line, "--lanes") || line_has(line, "--folder")) {
+        if (line_has(line, "--lanes"))
+            log_out("%d", settings.train.lanes);
+        else
+            log_out("%s/%s", settings.folder, settings.name);
         settings_free(&settings);
         return EXIT_OK;
     }

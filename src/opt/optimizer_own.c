@@ -182,6 +182,24 @@ int optimizer_states(const Optimizer *o)
     return count;
 }
 
+int optimizer_passes(const Optimizer *o)
+{
+    bool before = o->needs != 0 || o->methods[0].type->sums > 0 || o->clip_norm > 0;
+    return before ? 2 : 1;
+}
+
+int optimizer_floats(const Optimizer *o)
+{
+    int states = optimizer_states(o);
+    int norm_w = (o->needs & OPTIMIZER_NORM_W) != 0;
+    int norm_g = (o->needs & OPTIMIZER_NORM_G) != 0 || o->clip_norm > 0;
+    if (o->methods[0].type->floats > 0)
+        return o->methods[0].type->floats + norm_g;
+    if (o->needs & OPTIMIZER_NORM_U) /* the direction's pass, with the norm of w; the update's */
+        return (2 + 2 * states) + (2 + states) + norm_g;
+    return 3 + 2 * states + norm_w + norm_g;
+}
+
 size_t optimizer_bytes(const Optimizer *o)
 {
     size_t bytes = 0;

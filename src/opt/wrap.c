@@ -88,6 +88,7 @@ void wrappers_decide(Optimizer *o)
             o->steps[i].scale = step.scale;
             o->steps[i].norm_g = step.norm_g;
             o->steps[i].lr = step.lr;
+            o->steps[i].weight_decay = step.weight_decay;
         }
     }
 }

@@ -267,11 +267,9 @@ static bool is_folder(const char *path)
     return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-/* The safetensors file that `what` means, into path. */
-static bool find_weights(const char *run, const char *what, char path[CHECKPOINT_PATH + 32],
-                         Err *err)
+/* The checkpoint's folder, or the safetensors file, that `what` means, into path. */
+static bool find_weights(const char *run, const char *what, char path[CHECKPOINT_PATH], Err *err)
 {
-    char folder[CHECKPOINT_PATH];
     if (strcmp(what, "final") == 0) {
         snprintf(path, CHECKPOINT_PATH, "%.4000s/ckpt/final.safetensors", run);
         return true;
@@ -280,25 +278,58 @@ static bool find_weights(const char *run, const char *what, char path[CHECKPOINT
         int64_t step = pointer_read(run, what);
         if (step < 0)
             return err_set(err, "%s/ckpt/%s: names no checkpoint", run, what);
-        checkpoint_path(folder, run, step);
-    } else {
-        snprintf(folder, sizeof folder, "%.4000s/ckpt/%.80s", run, what);
-        if (!is_folder(folder))
-            snprintf(folder, sizeof folder, "%s", what);
+        checkpoint_path(path, run, step);
+        return true;
     }
-    if (is_folder(folder))
-        snprintf(path, CHECKPOINT_PATH + 32, "%s/%s", folder, checkpoint_files[FILE_MODEL]);
-    else
-        snprintf(path, CHECKPOINT_PATH + 32, "%s", folder);
+    snprintf(path, CHECKPOINT_PATH, "%.4000s/ckpt/%.80s", run, what);
+    if (!is_folder(path))
+        snprintf(path, CHECKPOINT_PATH, "%s", what);
     return true;
+}
+
+/* Everything, so that the optimizer can tell which weights it would evaluate. */
+static bool load_whole(Trainer *t, const char *folder, Err *err)
+{
+    CheckpointState state;
+    if (!read_for_all(t->comm, folder, &state, err))
+        return false;
+    bool ok = load_checkpoint(t, &state, folder, false, err);
+    state_free(&state);
+    return ok;
+}
+
+static bool read_weights(Trainer *t, const char *place, bool folder, int64_t *step, Err *err)
+{
+    char *path = folder ? path_join(place, checkpoint_files[FILE_MODEL]) : mem_string(place);
+    WeightsInfo info = { .step = -1 };
+    bool ok = weights_read(path, &t->model.layout, t->w, &info, err);
+    mem_free(path);
+    *step = info.step;
+    return ok;
 }
 
 bool checkpoint_weights(Trainer *t, const char *run, const char *what, int64_t *step, Err *err)
 {
-    char path[CHECKPOINT_PATH + 32];
-    WeightsInfo info = { .step = -1 };
-    bool ok = find_weights(run, what, path, err) &&
-              weights_read(path, &t->model.layout, t->w, &info, err);
-    *step = info.step;
-    return ok;
+    struct {
+        bool ok, folder, whole;
+        char path[CHECKPOINT_PATH];
+        int64_t step;
+        Err err;
+    } found = { .ok = true };
+    if (comm_rank(t->comm) == 0) {
+        found.ok = find_weights(run, what, found.path, &found.err);
+        found.folder = found.ok && is_folder(found.path);
+        found.whole = found.folder && t->average;
+        if (found.ok && !found.whole)
+            found.ok = read_weights(t, found.path, found.folder, &found.step, &found.err);
+    }
+    comm_broadcast(t->comm, &found, sizeof found, 0);
+    if (!found.ok)
+        return err_set(err, "%s", found.err.text);
+    if (found.whole && !load_whole(t, found.path, err))
+        return false;
+    if (!found.whole)
+        trainer_send_weights(t);
+    *step = found.whole ? t->step : found.step;
+    return true;
 }

@@ -100,14 +100,20 @@ static bool write_header(FILE *out, const TensorFile *file)
     return ok;
 }
 
-static bool write_values(FILE *out, const TensorFile *file, const TensorEntry *entry, Err *err)
+static bool cannot_write(const char *path, Err *err)
+{
+    return err_set(err, "%s: cannot write: %s", path, strerror(errno));
+}
+
+static bool write_values(FILE *out, const char *path, const TensorFile *file,
+                         const TensorEntry *entry, Err *err)
 {
     float *values = read_floats(file, entry, err);
     if (!values)
         return false;
     bool ok = fwrite(values, sizeof *values, entry->total, out) == entry->total;
     if (!ok)
-        err_set(err, "%s", strerror(errno));
+        cannot_write(path, err);
     mem_free(values);
     return ok;
 }
@@ -118,21 +124,20 @@ static bool write_safetensors(const TensorFile *file, const char *path, Err *err
     char temporary[CHECKPOINT_PATH];
     snprintf(temporary, sizeof temporary, "%.4000s.tmp", path);
     FILE *out = fopen(temporary, "wbe");
-    bool ok = out && write_header(out, file);
-    if (!ok)
-        err_set(err, "%s", strerror(errno));
+    if (!out)
+        return cannot_write(path, err);
+    bool ok = write_header(out, file) || cannot_write(path, err);
     for (size_t i = 0; ok && i < file->count; i++)
-        ok = write_values(out, file, &file->entries[i], err);
+        ok = write_values(out, path, file, &file->entries[i], err);
     if (ok && (fflush(out) != 0 || fsync(fileno(out)) != 0))
-        ok = err_set(err, "%s", strerror(errno));
-    if (out && fclose(out) != 0 && ok)
-        ok = err_set(err, "%s", strerror(errno));
+        ok = cannot_write(path, err);
+    if (fclose(out) != 0 && ok)
+        ok = cannot_write(path, err);
     if (ok && rename(temporary, path) != 0)
-        ok = err_set(err, "%s", strerror(errno));
-    if (ok)
-        return true;
-    unlink(temporary);
-    return err_prefix(err, "%s: cannot write: ", path);
+        ok = cannot_write(path, err);
+    if (!ok)
+        unlink(temporary);
+    return ok;
 }
 
 /* ---- npy ---- */

@@ -77,12 +77,12 @@ void growth_set_bounds(Trainer *t)
         t->lane_bounds[rank] = (size_t)lanes_first(t->lanes.count, rank, t->lanes.ranks);
 }
 
-void growth_step(Trainer *t)
+void growth_step(Trainer *t, int64_t step)
 {
-    int batch = batch_plan_at(&t->loader.plan, t->step).batch;
+    int batch = batch_plan_at(&t->loader.plan, step).batch;
     if (batch == t->lanes.batch)
         return;
-    log_verbose("step %lld: batch %d -> %d", (long long)t->step, t->lanes.batch, batch);
+    log_verbose("step %lld: batch %d -> %d", (long long)step, t->lanes.batch, batch);
     reducer_free(t->reducer);
     t->lanes = growth_lanes(t, batch);
     growth_set_bounds(t);

@@ -15,8 +15,8 @@ Lanes growth_last_lanes(const Trainer *trainer);
 /* Which lanes each rank owns. */
 void growth_set_bounds(Trainer *trainer);
 
-/* At the start of a step: when the batch becomes another one, new lanes and a new reducer.
- * Collective then. */
-void growth_step(Trainer *trainer);
+/* Before the gradient of a step: when its batch is another than the last one, new lanes and a new
+ * reducer. Collective then. */
+void growth_step(Trainer *trainer, int64_t step);
 
 #endif

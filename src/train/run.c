@@ -25,12 +25,13 @@ struct Run {
     TensorBoard *board; /* or NULL */
 };
 
+/* Without metrics.jsonl, by which a run is known: it is emptied when it is opened, so that who is
+ * killed in between leaves something that may be replaced. */
 static const char *const run_files[] = {
+    "summary.json",
     "config.yaml",
     "meta.json",
-    "metrics.jsonl",
     "metrics.csv",
-    "summary.json",
     "watch.bin",
     "config.yaml.tmp",
     "meta.json.tmp",
@@ -156,10 +157,12 @@ static bool open_files(Run *run, const Settings *settings, bool force, Err *err)
     const char *name = settings->name;
     if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return err_set(err, "name: '%s' cannot name a run folder", name);
-    if (!make_room(run->folder, force, err) || !make_subfolder(run->folder, "ckpt", err) ||
+    /* metrics.jsonl first: who is killed here leaves an empty folder or one that is a run. */
+    if (!make_room(run->folder, force, err) || !folder_make(run->folder, err) ||
         !metrics_open(&run->metrics, run->folder, err))
         return false;
-    if (settings->log.tensorboard && !open_board(run, err)) {
+    if (!make_subfolder(run->folder, "ckpt", err) ||
+        (settings->log.tensorboard && !open_board(run, err))) {
         output_close(&run->metrics.jsonl, NULL);
         output_close(&run->metrics.csv, NULL);
         return false;

@@ -174,6 +174,8 @@ float *trainer_final_weights(Trainer *t)
     optimizer_evaluated(&t->optimizer, t->w, t->average);
     trainer_share(t, t->shared_average, t->average);
     t->average_is_final = t->step == t->steps;
+    if (t->average_is_final)
+        growth_step(t, t->step - 1); /* for `eval`; training stands there */
     for (int64_t i = t->average_is_final ? statistics_steps(t) : 0; i > 0; i--) {
         statistics_step(t, t->average, t->step - i);
         trainer_share(t, t->shared_average, t->average);
@@ -252,7 +254,7 @@ static Rates rates_now(const Trainer *t)
 /* The sum over all lanes and one update. */
 static StepOutcome step_together(Trainer *t)
 {
-    growth_step(t);                                         /* more lanes, where the batch grows */
+    growth_step(t, t->step);                                /* more lanes, where the batch grows */
     Gradient gradient = trainer_gradient(t, t->w, t->step); /* mean gradient, my slice */
     gather_reports(t);
     trainer_lap(t, PHASE_EXCHANGE);

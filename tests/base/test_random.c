@@ -1,5 +1,6 @@
 /* Counter-based random numbers: pinned values, moments, bijections. */
 #include "lockstep/cpu.h"
+#include "lockstep/kernels.h"
 #include "lockstep/random.h"
 #include "support.h"
 
@@ -40,13 +41,51 @@ START_TEST(words_agree_with_fill)
 }
 END_TEST
 
+/* Both quotients of the quantile, and its ends, at every level. */
 START_TEST(normals_agree_with_fill)
 {
+    enum { N = 100000 };
+    static const char *const levels[] = { "v2", "v3", "v4" };
     RandomKey key = random_key(7, RANDOM_TEST, 1, 2);
-    float normal[300];
-    random_fill_normal(key, 11, normal, 300);
-    for (uint64_t i = 0; i < 300; i++)
-        ck_assert(normal[i] == (float)random_normal(key, 11 + i));
+    float *normal = malloc(N * sizeof *normal);
+    for (int level = 0; level < 3 && cpu_set_isa(levels[level], NULL); level++) {
+        random_fill_normal(key, 11, normal, N);
+        for (uint64_t i = 0; i < N; i++)
+            ck_assert(normal[i] == (float)random_normal(key, 11 + i));
+        for (size_t n = 0; n < 40; n++) {
+            normal[n] = 42;
+            random_fill_normal(key, 3, normal, n);
+            ck_assert(normal[n] == 42.0f);
+            ck_assert(n == 0 || normal[n - 1] == (float)random_normal(key, 2 + n));
+        }
+    }
+    ck_assert(cpu_set_isa("auto", NULL));
+    float sum[2] = { 1, 2 };
+    random_fill_normal(key, 9, normal, 2);
+    random_add_normal(key, 9, 0.5f, sum, 2);
+    ck_assert(sum[0] == 1 + 0.5f * normal[0] && sum[1] == 2 + 0.5f * normal[1]);
+    free(normal);
+}
+END_TEST
+
+/* The words that give the largest numbers, and those on both sides of where the quotients meet. */
+START_TEST(normals_of_words_at_the_ends)
+{
+    static const uint32_t words[] = { 0u,          1u,          0xffffffffu, 0xfffffffeu,
+                                      0x7fffffffu, 0x80000000u, 322122546u,  322122547u,
+                                      322122548u,  3972844747u, 3972844748u, 3972844749u };
+    static const char *const levels[] = { "v2", "v3", "v4" };
+    enum { N = sizeof words / sizeof *words };
+    float x[3][N] = { { 0 } };
+    for (int level = 0; level < 3 && cpu_set_isa(levels[level], NULL); level++) {
+        kernels()->normals(words, x[level], N);
+        ck_assert(same_bits(x[level], x[0], N));
+    }
+    ck_assert_double_eq_tol((double)x[0][0], -6.3379, 1e-4); /* Phi(x) = 2^-33 */
+    ck_assert(x[0][0] == -x[0][2] && x[0][1] == -x[0][3] && x[0][4] == -x[0][5]);
+    for (int i = 6; i < N; i++) /* Phi(x) = 0.075 */
+        ck_assert_double_eq_tol(fabs((double)x[0][i]), 1.4395315, 1e-7);
+    ck_assert(cpu_set_isa("auto", NULL));
 }
 END_TEST
 
@@ -124,6 +163,7 @@ int main(void)
     tcase_add_test(tests, streams_are_pinned);
     tcase_add_test(tests, words_agree_with_fill);
     tcase_add_test(tests, normals_agree_with_fill);
+    tcase_add_test(tests, normals_of_words_at_the_ends);
     tcase_add_test(tests, streams_differ_in_every_argument);
     tcase_add_test(tests, normal_moments);
     tcase_add_test(tests, permutation_is_a_bijection);

@@ -1,4 +1,5 @@
-/* Text helpers: spelling, numbers, spans, formatting. */
+/* Text helpers: spelling, numbers, spans, formatting; messages that can be shown. */
+#include "lockstep/error.h"
 #include "lockstep/text.h"
 #include "support.h"
 
@@ -163,6 +164,24 @@ START_TEST(test_formats)
 }
 END_TEST
 
+/* Whatever a file holds, a message is UTF-8 that a terminal shows and does not obey. */
+START_TEST(test_messages)
+{
+    Err err;
+    err_set(&err, "%s", "a\x1b[31m\xff\n\xc3\xa9\x7f\xc2\x9b");
+    ck_assert_str_eq(err.text, "a?[31m?\n\xc3\xa9???");
+    err_prefix(&err, "%s: ", "\r\xc3");
+    ck_assert_str_eq(err.text, "??: a?[31m?\n\xc3\xa9???");
+    char text[sizeof err.text + 10] = "";
+    for (size_t i = 0; i + 2 < sizeof text; i += 2)
+        memcpy(text + i, "\xc3\xa9", 2);
+    err_set(&err, "%s", text); /* cut inside a character */
+    ck_assert_uint_eq(strlen(err.text), sizeof err.text - 1);
+    ck_assert_int_eq(err.text[sizeof err.text - 2], '?');
+    ck_assert_int_eq(err.text[sizeof err.text - 3], (char)0xa9);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("text");
@@ -175,5 +194,6 @@ int main(void)
     add_test(suite, test_spans);
     add_test(suite, test_span_steps);
     add_test(suite, test_formats);
+    add_test(suite, test_messages);
     return run_suite(suite);
 }

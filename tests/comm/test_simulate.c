@@ -5,6 +5,7 @@
 #include "lockstep/simulate.h"
 
 #include <math.h>
+#include <string.h>
 
 static const double at_once = 0;
 
@@ -67,7 +68,10 @@ START_TEST(test_formula)
                 double ready[16];
                 for (int k = 0; k < 16; k++)
                     ready[k] = 0.01 * (k + 1);
-                Network network = { latency, 1e-6, gbit / 8e-9, 50e9 };
+                Network network = { .latency = latency,
+                                    .overhead = 1e-6,
+                                    .bytes_per_second = gbit / 8e-9,
+                                    .memory_bytes_per_second = 50e9 };
                 SimulatedStep step = { .members = members,
                                        .buckets = 16,
                                        .bucket_floats = 1 << 18,
@@ -85,11 +89,91 @@ START_TEST(test_formula)
 }
 END_TEST
 
+/* Two members, direct, 4,000 floats at 1 MB/s and 1 ms: 8 ms each way. */
+static SimulatedStep two_members(const double *ready)
+{
+    return (SimulatedStep){ .members = 2,
+                            .buckets = 1,
+                            .bucket_floats = 4000,
+                            .ready = ready,
+                            .reduce = collective_find("direct"),
+                            .all_reduce = true };
+}
+
+/* Who computes looks only now and then: at the start, and after each of two rounds. */
+START_TEST(test_nap)
+{
+    Network network = { .latency = 1e-3, .bytes_per_second = 1e6 };
+    SimulatedStep step = two_members(&at_once);
+    ck_assert(near(simulate(&step, &network).seconds, 18e-3));
+    step.nap = 1e-3;
+    step.busy = 1;
+    ck_assert(near(simulate(&step, &network).seconds, 19.5e-3));
+    step.busy = 5e-3; /* from then on it only waits */
+    ck_assert(near(simulate(&step, &network).seconds, 18.5e-3));
+}
+END_TEST
+
+/* 8 ms of a core for 8,000 bytes sent, as many received, twice; 5 ms of it while it computes. */
+START_TEST(test_core)
+{
+    Network network = { .core_bytes_per_second = 1e6 };
+    SimulatedStep step = two_members(&at_once);
+    SimulatedResult result = simulate(&step, &network);
+    ck_assert(near(result.seconds, 32e-3) && result.core <= 0);
+    ck_assert(near(result.bytes, 16000));
+    step.busy = 5e-3;
+    ck_assert(near(simulate(&step, &network).core, 5e-3));
+}
+END_TEST
+
+/* A bucket of half the length takes half the time; lanes that do not fit the tree take longer. */
+START_TEST(test_shares)
+{
+    const double half = 0.5;
+    const int fit[] = { 0, 4, 8 }, misfit[] = { 0, 3, 8 };
+    Network network = { .bytes_per_second = 1e6 };
+    SimulatedStep step = two_members(&at_once);
+    step.shares = &half;
+    ck_assert(near(simulate(&step, &network).seconds, 8e-3));
+    step.lanes = fit;
+    ck_assert(near(simulate(&step, &network).seconds, 8e-3));
+    step.lanes = misfit; /* {0-1} {2} to the right, {3} {4-7} to the left, and results */
+    ck_assert(near(simulate(&step, &network).seconds, 12e-3));
+}
+END_TEST
+
+START_TEST(test_networks)
+{
+    Err err;
+    Network network = { .memory_bytes_per_second = 7 };
+    for (int i = 0; network_types[i].name; i++) {
+        ck_assert(network_read(network_types[i].name, &network, &err));
+        ck_assert(near(network.bytes_per_second, network_types[i].gbit / 8e-9));
+        ck_assert(network.memory_bytes_per_second == 7);
+    }
+    ck_assert(network_read("latency_us=7,100gbit-roce,core_gb=2", &network, &err));
+    ck_assert(near(network.latency, 7e-6) && near(network.overhead, 0.8e-6));
+    ck_assert(near(network.core_bytes_per_second, 2e9));
+    ck_assert(!network_read("100gbit-rose", &network, &err));
+    ck_assert_ptr_nonnull(strstr(err.text, "did you mean \"100gbit-roce\""));
+    ck_assert(!network_read("gbit=fast", &network, &err));
+    ck_assert_str_eq(err.text, "network: gbit=fast: a number of at least 0 is wanted");
+    ck_assert(!network_read("bits=3", &network, &err));
+    ck_assert(!network_read("gbit=-1", &network, &err));
+    ck_assert(!network_read("latency_us=nan", &network, &err));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("simulate");
     add_test(suite, test_by_hand);
     add_test(suite, test_bounds);
     add_test(suite, test_formula);
+    add_test(suite, test_nap);
+    add_test(suite, test_core);
+    add_test(suite, test_shares);
+    add_test(suite, test_networks);
     return run_suite(suite);
 }

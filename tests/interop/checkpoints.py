@@ -22,7 +22,7 @@ except ImportError:
     print("skipped: no PyTorch")
 try:
     from safetensors import safe_open
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load_file, save_file
 except ImportError:
     load_file = None
     print("skipped: no safetensors library")
@@ -54,7 +54,11 @@ def same(a, b):
 
 
 def write(path, tensors, dtype):
-    """tensors: {name: (shape, bytes)}"""
+    """tensors: {name: (shape, bytes)}; by the library if there is one and it knows the type"""
+    if load_file and dtype != "BF16":
+        save_file({name: numpy.frombuffer(data, dtype=TYPES[dtype]).reshape(shape)
+                   for name, (shape, data) in tensors.items()}, path)
+        return
     header, body = {}, b""
     for name in sorted(tensors, reverse=True):
         shape, data = tensors[name]

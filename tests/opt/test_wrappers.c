@@ -12,8 +12,7 @@
 
 enum { ROWS = 3, ROW = 21, VECTOR = 4, MATRIX = ROWS * ROW };
 
-/* A matrix and a vector under SGD without momentum at lr 1: w - w' is the gradient that the method
- * has seen. */
+/* A matrix and a vector under a method. */
 typedef struct Bench {
     Config config;
     Layout layout;
@@ -24,14 +23,14 @@ typedef struct Bench {
     uint64_t seed;
 } Bench;
 
-static void bench_init(Bench *b, const char *wrap)
+static void bench_of(Bench *b, const char *method, const char *wrap)
 {
     *b = (Bench){ .lr = 1, .seed = 7 };
     char text[512];
     Err err = { "" };
-    snprintf(text, sizeof text, "optimizer: {type: sgd, lr: 1, momentum: 0, wrap: [%s]}\n", wrap);
+    snprintf(text, sizeof text, "optimizer: {%s, wrap: [%s]}\n", method, wrap);
     ck_assert_msg(config_parse(&b->config, "test.yaml", text, strlen(text), &err), "%s", err.text);
-    layout_add(&b->layout, "matrix", 2, (int[]){ ROWS, ROW }, LAYOUT_DECAY);
+    layout_add(&b->layout, "matrix", 2, (int[]){ ROWS, ROW }, LAYOUT_DECAY | LAYOUT_ADAPT);
     layout_add(&b->layout, "vector", 1, (int[]){ VECTOR }, 0);
     layout_seal(&b->layout);
     bool ok = optimizer_init(&b->optimizer, &b->config, config_get(b->config.root, "optimizer"),
@@ -44,6 +43,12 @@ static void bench_init(Bench *b, const char *wrap)
     b->matrix_g = b->g + b->layout.tensors[0].offset;
     b->vector_w = b->w + b->layout.tensors[1].offset;
     b->vector_g = b->g + b->layout.tensors[1].offset;
+}
+
+/* SGD without momentum at lr 1: w - w' is the gradient that the method has seen. */
+static void bench_init(Bench *b, const char *wrap)
+{
+    bench_of(b, "type: sgd, lr: 1, momentum: 0", wrap);
 }
 
 static void bench_free(Bench *b)
@@ -203,6 +208,73 @@ START_TEST(test_adagc)
 }
 END_TEST
 
+/* Around SGD it is the variant of lars that is made for it, whether the ratio is cut (first step:
+ * lr 1e-3 below it, then above) or not; the vector has no ratio. */
+START_TEST(test_larc_around_sgd)
+{
+    static const char *const clips[] = { "true", "false" }, *const switches[] = { "on", "off" };
+    for (int k = 0; k < 2; k++) {
+        char method[128], wrap[64];
+        Bench around, variant;
+        snprintf(wrap, sizeof wrap, "larc: {clip: %s}", clips[k]);
+        snprintf(
+            method, sizeof method,
+            "type: lars, variant: larc, eps: 1e-8, trust_coefficient: 0.02, weight_decay: 0.1, "
+            "trust_clip: %s",
+            switches[k]);
+        bench_of(&around, "type: sgd, weight_decay: 0.1", wrap);
+        bench_of(&variant, method, "");
+        for (int t = 0; t < 6; t++) {
+            if (t == 0) {
+                fill(around.matrix_w, MATRIX, 1, 1);
+                memcpy(variant.matrix_w, around.matrix_w, MATRIX * sizeof(float));
+            }
+            fill(around.matrix_g, MATRIX, (uint64_t)(t + 2), t < 5 ? 1 : 0); /* then no decay */
+            fill(around.vector_g, VECTOR, (uint64_t)(t + 9), 1);
+            memcpy(variant.g, around.g, around.layout.n * sizeof(float));
+            around.lr = variant.lr = t == 0 ? 1e-3 : 0.5;
+            bench_step(&around);
+            bench_step(&variant);
+            for (size_t i = 0; i < around.layout.n; i++)
+                ck_assert_double_eq_tol((double)around.w[i], (double)variant.w[i], 2e-6);
+        }
+        bench_free(&around);
+        bench_free(&variant);
+    }
+}
+END_TEST
+
+/* Around Adam with an eps that can be felt: m and v are those of r (g + wd w). */
+START_TEST(test_larc_around_adam)
+{
+    Bench b;
+    bench_of(&b, "type: adam, beta1: 0.5, beta2: 0.75, eps: 0.1, weight_decay: 0.3",
+             "larc: {trust_coefficient: 0.05}");
+    double w[MATRIX], m[MATRIX] = { 0 }, v[MATRIX] = { 0 };
+    fill(b.matrix_w, MATRIX, 1, 1);
+    for (int i = 0; i < MATRIX; i++)
+        w[i] = (double)b.matrix_w[i];
+    b.lr = 0.2;
+    for (int t = 1; t <= 3; t++) {
+        fill(b.matrix_g, MATRIX, (uint64_t)t + 1, t == 2 ? 1e-3 : 1); /* once r is cut */
+        double size = norm(b.matrix_w, MATRIX);
+        double r = 0.05 * size / (norm(b.matrix_g, MATRIX) + 0.3 * size + 1e-8) / b.lr;
+        ck_assert((r > 0.8) == (t == 2));
+        r = fmin(r, 1);
+        for (int i = 0; i < MATRIX; i++) {
+            double g = r * ((double)b.matrix_g[i] + 0.3 * w[i]);
+            m[i] = 0.5 * m[i] + 0.5 * g;
+            v[i] = 0.75 * v[i] + 0.25 * g * g;
+            w[i] -= b.lr * (m[i] / (1 - pow(0.5, t))) / (sqrt(v[i] / (1 - pow(0.75, t))) + 0.1);
+        }
+        bench_step(&b);
+        for (int i = 0; i < MATRIX; i++)
+            ck_assert_double_eq_tol((double)b.matrix_w[i], w[i], 2e-6);
+    }
+    bench_free(&b);
+}
+END_TEST
+
 /* Noise: mean 0, the wanted spread, other numbers in another step, tensor, seed; the same if asked
  * again. */
 START_TEST(test_noise)
@@ -334,6 +406,8 @@ int main(void)
     add_test(suite, test_agc);
     add_test(suite, test_agc_skips);
     add_test(suite, test_adagc);
+    add_test(suite, test_larc_around_sgd);
+    add_test(suite, test_larc_around_adam);
     add_test(suite, test_noise);
     add_test(suite, test_noise_spares_padding);
     add_test(suite, test_perturb);

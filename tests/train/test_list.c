@@ -1,5 +1,5 @@
-/* `lockstep list`: what it prints, its messages, and that docs/options.md is what `make docs`
- * writes. */
+/* `lockstep list`: what it prints, its messages, and that docs/options.md and the table in
+ * docs/optimizers.md are what `make docs` writes. */
 #include "lockstep/list.h"
 #include "support.h"
 
@@ -79,11 +79,12 @@ START_TEST(test_unknown)
     ck_assert(!list_print("layrs", NULL, &err));
     ck_assert_str_eq(err.text, "unknown list \"layrs\"; did you mean \"layers\"? (layers, losses, "
                                "initializers, optimizers, groups, wrappers, schedules, datasets, "
-                               "augmentations, collectives, config)");
+                               "augmentations, collectives, compressors, config)");
     ck_assert(!list_print("config", "nothing", &err));
-    ck_assert_str_eq(err.text,
-                     "unknown config section \"nothing\" (train, eval, log, compute, comm, "
-                     "checkpoint, data, model, loss, optimizer, schedule)");
+    ck_assert_str_eq(
+        err.text,
+        "unknown config section \"nothing\" (train, eval, log, compute, comm, comm.compress, "
+        "checkpoint, data, model, loss, optimizer, schedule)");
 }
 END_TEST
 
@@ -99,11 +100,30 @@ START_TEST(test_reference_is_current)
 }
 END_TEST
 
+/* Between the two comments that say so. */
+START_TEST(test_costs_are_current)
+{
+    static const char begin[] = "<!-- costs: written by make docs -->\n";
+    Caught caught = catch_stdout();
+    list_optimizer_costs();
+    char *text = caught_text(caught), *file = read_text("docs/optimizers.md");
+    char *table = strstr(file, begin);
+    ck_assert(table != NULL && strlen(text) > 1000);
+    table += sizeof begin - 1;
+    ck_assert_msg(strncmp(table, text, strlen(text)) == 0 &&
+                      strncmp(table + strlen(text), "<!-- end", 8) == 0,
+                  "the costs in docs/optimizers.md are not current: run `make docs`");
+    free(text);
+    free(file);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("list");
     add_test(suite, test_print);
     add_test(suite, test_unknown);
     add_test(suite, test_reference_is_current);
+    add_test(suite, test_costs_are_current);
     return run_suite(suite);
 }

@@ -106,6 +106,7 @@ static void blend(float *y, float a_factor, const float *a, float b_factor, cons
 }
 
 extern void ISA_NAME(philox_groups)(RandomKey key, uint64_t group, uint32_t *x, size_t groups);
+extern void ISA_NAME(normals_of_words)(const uint32_t *words, float *x, size_t n);
 
 extern const Kernels ISA_NAME(kernels_passes);
 const Kernels ISA_NAME(kernels_passes) = {
@@ -123,4 +124,5 @@ const Kernels ISA_NAME(kernels_passes) = {
     .wire_round = ISA_NAME(wire_round),
     .wire_pack = ISA_NAME(wire_pack),
     .wire_unpack = ISA_NAME(wire_unpack),
+    .normals = ISA_NAME(normals_of_words),
 };

@@ -81,6 +81,7 @@ const OptimizerType ISA_NAME(optimizer_adabelief) = {
     .options_bytes = sizeof(AdabeliefOptions),
     .states = 3,
     .state_names = { "mean", "spread", "largest_spread" },
+    .flops = 20,
     .state_mask = state_mask,
     .default_lr = 1e-3,
     .clip_epsilon = 1e-6,

@@ -18,6 +18,7 @@ const OptimizerType ISA_NAME(optimizer_adaboundw) = {
     .options_bytes = sizeof(BoundOptions),
     .states = 3,
     .state_names = { "mean", "square", "largest_square" },
+    .flops = 20,
     .state_mask = bound_state_mask,
     .default_lr = 1e-3,
     .clip_epsilon = 1e-6,

@@ -49,6 +49,7 @@ const OptimizerType ISA_NAME(optimizer_adadelta) = {
     .options_bytes = sizeof(AdadeltaOptions),
     .states = 2,
     .state_names = { "square", "square_of_steps" },
+    .flops = 21,
     .default_lr = 1,
     .clip_epsilon = 1e-6,
     .update = update,

@@ -61,6 +61,7 @@ const OptimizerType ISA_NAME(optimizer_adagrad) = {
     .options_bytes = sizeof(AdagradOptions),
     .states = 1,
     .state_names = { "sum" },
+    .flops = 13,
     .default_lr = 1e-2,
     .clip_epsilon = 1e-6,
     .start = start,

@@ -43,6 +43,7 @@ const OptimizerType ISA_NAME(optimizer_adamax) = {
     .options_bytes = sizeof(AdamaxOptions),
     .states = 2,
     .state_names = { "mean", "largest" },
+    .flops = 14,
     .default_lr = 2e-3,
     .clip_epsilon = 1e-6,
     .update = update,

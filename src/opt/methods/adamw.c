@@ -17,6 +17,7 @@ const OptimizerType ISA_NAME(optimizer_adamw) = {
     .options_bytes = sizeof(AdamOptions),
     .states = 3,
     .state_names = { "mean", "square", "largest_square" },
+    .flops = 18,
     .state_mask = adam_state_mask,
     .default_lr = 1e-3,
     .default_weight_decay = 0.01,

@@ -78,6 +78,7 @@ const OptimizerType ISA_NAME(optimizer_adan) = {
     .options_bytes = sizeof(AdanOptions),
     .states = 4,
     .state_names = { "mean", "square", "difference", "previous" },
+    .flops = 26,
     .default_lr = 1e-3,
     .clip_epsilon = 1e-6,
     .update = update,

@@ -79,6 +79,7 @@ const OptimizerType ISA_NAME(optimizer_ademamix) = {
     .options_bytes = sizeof(AdemamixOptions),
     .states = 3,
     .state_names = { "mean", "square", "slow_mean" },
+    .flops = 23,
     .default_lr = 1e-3,
     .default_weight_decay = 0.01,
     .clip_epsilon = 1e-6,

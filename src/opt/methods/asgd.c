@@ -73,6 +73,7 @@ const OptimizerType ISA_NAME(optimizer_asgd) = {
     .options_bytes = sizeof(AsgdOptions),
     .states = 1,
     .state_names = { "average" },
+    .flops = 10,
     .scalars = { "factor", "lr_before" },
     .default_lr = 1e-2,
     .clip_epsilon = 1e-6,

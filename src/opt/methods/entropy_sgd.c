@@ -75,15 +75,9 @@ static void inner_step(const EntropyOptions *o, const TensorStep *step, const Op
 /* Numbers belong to (seed, step, tensor, element), so they are the same for every cut. */
 static void add_noise(const EntropyOptions *o, const TensorStep *step, const OptimizerRange *range)
 {
-    float numbers[256];
     const float size = (float)(o->inner_lr * o->noise / sqrt(0.5 * o->inner_lr));
     RandomKey key = random_key(step->seed, RANDOM_NOISE, (uint64_t)step->t, (uint64_t)step->tensor);
-    for (size_t i = 0; i < range->n; i += 256) {
-        size_t n = range->n - i < 256 ? range->n - i : 256;
-        random_fill_normal(key, range->first + i, numbers, n);
-        for (size_t k = 0; k < n; k++)
-            range->w[i + k] -= size * numbers[k];
-    }
+    random_add_normal(key, range->first, -size, range->w, range->n);
 }
 
 static void outer_step(const EntropyOptions *o, const TensorStep *step, const OptimizerRange *range)
@@ -137,6 +131,8 @@ const OptimizerType ISA_NAME(optimizer_entropy_sgd) = {
     .options_bytes = sizeof(EntropyOptions),
     .states = 4,
     .state_names = { "iterate", "mean", "inner", "momentum" },
+    .flops = 55,
+    .floats = 8,
     .default_lr = 1,
     .clip_epsilon = 1e-6,
     .update = update,

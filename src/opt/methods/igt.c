@@ -84,6 +84,7 @@ const OptimizerType ISA_NAME(optimizer_igt) = {
     .options_bytes = sizeof(IgtOptions),
     .states = 3,
     .state_names = { "mean", "iterate", "momentum" },
+    .flops = 13,
     .default_lr = 0.05,
     .clip_epsilon = 1e-6,
     .state_mask = state_mask,

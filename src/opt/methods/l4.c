@@ -74,7 +74,9 @@ static Direction direction_of(const L4Options *o, const TensorStep *step)
     };
 }
 
-/* Moments, and the product of the mean gradient with the direction. */
+/* Moments, and the product of the mean gradient with the direction. Clipping shortens the direction
+ * and not the mean: it is the slope of the loss, and a slope c times too small would make the step
+ * 1 / c times too long. */
 static void gather(const void *options_pointer, const TensorStep *step, const OptimizerRange *range,
                    double *sums)
 {
@@ -87,6 +89,7 @@ static void gather(const void *options_pointer, const TensorStep *step, const Op
     float *restrict velocity = __builtin_assume_aligned(range->state[VELOCITY], 64);
     float *restrict square = range->state[SQUARE];
     const float scale = (float)step->scale, decay = (float)step->weight_decay;
+    const float whole = step->scale < 0 ? -1 : 1;
     const float keep = (float)o->average, take = (float)(1 - o->average);
     const float mu = (float)o->momentum, gain = (float)(adam ? 1 - o->momentum : 1);
     const float beta2 = (float)o->beta2, gain2 = (float)(1 - o->beta2);
@@ -95,7 +98,7 @@ static void gather(const void *options_pointer, const TensorStep *step, const Op
     for (size_t i = 0; i < range->n; i += 16)
         for (size_t k = i; k < i + 16; k++) {
             float d = scale * g[k] + decay * w[k];
-            mean[k] = keep * mean[k] + take * d;
+            mean[k] = keep * mean[k] + take * (whole * g[k] + decay * w[k]);
             velocity[k] = mu * velocity[k] + gain * d;
             float along = v.scale * velocity[k];
             if (adam) {
@@ -144,6 +147,8 @@ const OptimizerType ISA_NAME(optimizer_l4) = {
     .options_bytes = sizeof(L4Options),
     .states = 3,
     .state_names = { "mean", "momentum", "square" },
+    .flops = 17,
+    .floats = 9,
     .scalars = { "smallest_loss" },
     .default_lr = 1,
     .clip_epsilon = 1e-6,

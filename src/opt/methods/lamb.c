@@ -137,6 +137,7 @@ const OptimizerType ISA_NAME(optimizer_lamb) = {
     .options_bytes = sizeof(LambOptions),
     .states = 2,
     .state_names = { "mean", "square" },
+    .flops = 32,
     .default_lr = 1e-3,
     .default_weight_decay = 0.01,
     .default_clip_norm = 1,

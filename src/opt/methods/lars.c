@@ -131,6 +131,7 @@ const OptimizerType ISA_NAME(optimizer_lars) = {
     .options_bytes = sizeof(LarsOptions),
     .states = 1,
     .state_names = { "momentum" },
+    .flops = 14,
     .default_lr = 1,
     .default_weight_decay = 1e-4,
     .clip_epsilon = 1e-6,

@@ -46,6 +46,7 @@ const OptimizerType ISA_NAME(optimizer_lion) = {
     .options_bytes = sizeof(LionOptions),
     .states = 1,
     .state_names = { "mean" },
+    .flops = 14,
     .default_lr = 1e-4,
     .clip_epsilon = 1e-6,
     .update = update,

@@ -70,6 +70,7 @@ const OptimizerType ISA_NAME(optimizer_nadam) = {
     .options_bytes = sizeof(NadamOptions),
     .states = 2,
     .state_names = { "mean", "square" },
+    .flops = 20,
     .default_lr = 2e-3,
     .clip_epsilon = 1e-6,
     .update = update,

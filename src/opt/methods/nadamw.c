@@ -42,6 +42,7 @@ const OptimizerType ISA_NAME(optimizer_nadamw) = {
     .options_bytes = sizeof(NadamwOptions),
     .states = 2,
     .state_names = { "mean", "square" },
+    .flops = 21,
     .default_lr = 1e-3,
     .default_weight_decay = 0.01,
     .clip_epsilon = 1e-6,

@@ -70,6 +70,7 @@ const OptimizerType ISA_NAME(optimizer_novograd) = {
     .options_bytes = sizeof(NovogradOptions),
     .states = 1,
     .state_names = { "mean" },
+    .flops = 9,
     .tensor_scalars = { "square", "largest_square" },
     .default_lr = 0.01,
     .default_weight_decay = 1e-3,

@@ -70,6 +70,7 @@ const OptimizerType ISA_NAME(optimizer_radam) = {
     .options_bytes = sizeof(RadamOptions),
     .states = 2,
     .state_names = { "mean", "square" },
+    .flops = 18,
     .default_lr = 1e-3,
     .clip_epsilon = 1e-6,
     .update = update,

@@ -25,6 +25,7 @@ const OptimizerType ISA_NAME(optimizer_rmsprop) = {
     .options_bytes = sizeof(RmspropOptions),
     .states = 3,
     .state_names = RMSPROP_STATE_NAMES,
+    .flops = 16,
     .state_mask = rmsprop_state_mask,
     .default_lr = 1e-2,
     .clip_epsilon = 1e-6,

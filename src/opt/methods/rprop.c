@@ -70,6 +70,7 @@ const OptimizerType ISA_NAME(optimizer_rprop) = {
     .options_bytes = sizeof(RpropOptions),
     .states = 2,
     .state_names = { "previous", "size" },
+    .flops = 15,
     .default_lr = 1e-2,
     .clip_epsilon = 1e-6,
     .check = check,

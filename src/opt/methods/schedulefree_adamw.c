@@ -67,6 +67,7 @@ const OptimizerType ISA_NAME(optimizer_schedulefree_adamw) = {
     .options_bytes = sizeof(FreeAdamwOptions),
     .states = 2,
     .state_names = { "base", "square" },
+    .flops = 18,
     .scalars = FREE_SCALARS,
     .default_lr = 0.0025,
     .clip_epsilon = 1e-6,

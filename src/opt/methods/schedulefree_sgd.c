@@ -54,6 +54,7 @@ const OptimizerType ISA_NAME(optimizer_schedulefree_sgd) = {
     .options_bytes = sizeof(FreeSgdOptions),
     .states = 1,
     .state_names = { "base" },
+    .flops = 10,
     .scalars = FREE_SCALARS,
     .default_lr = 1,
     .clip_epsilon = 1e-6,

@@ -56,6 +56,7 @@ const OptimizerType ISA_NAME(optimizer_sgd) = {
     .options_bytes = sizeof(SgdOptions),
     .states = 1,
     .state_names = { "momentum" },
+    .flops = 10,
     .default_lr = 0.1,
     .clip_epsilon = 1e-6,
     .check = check,

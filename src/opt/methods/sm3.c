@@ -134,6 +134,7 @@ const OptimizerType ISA_NAME(optimizer_sm3) = {
     .source = "Anil et al. 2019",
     .options = options,
     .options_bytes = sizeof(Sm3Options),
+    .flops = 10,
     .states = 1,
     .state_names = { "momentum" },
     .default_lr = 0.1,

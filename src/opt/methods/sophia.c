@@ -82,6 +82,7 @@ const OptimizerType ISA_NAME(optimizer_sophia) = {
     .options_bytes = sizeof(SophiaOptions),
     .states = 2,
     .state_names = { "mean", "hessian" },
+    .flops = 14,
     .default_lr = 0.06,
     .clip_epsilon = 1e-6,
     .curvature = curvature,

@@ -56,6 +56,7 @@ const OptimizerType ISA_NAME(optimizer_yogi) = {
     .options_bytes = sizeof(YogiOptions),
     .states = 2,
     .state_names = { "mean", "square" },
+    .flops = 20,
     .default_lr = 1e-2,
     .clip_epsilon = 1e-6,
     .start = start,

@@ -28,12 +28,7 @@ static void gradient(const void *options_pointer, const TensorStep *step,
     uint64_t stream = STREAM << 32 | (uint64_t)step->tensor;
     RandomKey key = random_key(step->seed, RANDOM_NOISE, (uint64_t)step->t, stream);
     const float std = (float)(o->std * pow((double)step->t, -o->decay / 2));
-    float noise[16];
-    for (size_t i = 0; i < range->n; i += 16) {
-        random_fill_normal(key, range->first + i, noise, 16);
-        for (size_t k = 0; k < 16; k++)
-            g[i + k] += std * noise[k];
-    }
+    random_add_normal(key, range->first, std, g, range->n);
 }
 
 extern const WrapperType ISA_NAME(wrapper_noise);

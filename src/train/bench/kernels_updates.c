@@ -25,17 +25,6 @@ static void update(void *context)
     expect(finite);
 }
 
-/* Floats that an update reads and writes for each parameter if nothing stays in the cache: w and
- * the states both ways and g; what norms want beforehand; the direction's pass over all of them. */
-static int floats_moved(const Optimizer *optimizer)
-{
-    int states = optimizer_states(optimizer);
-    if (optimizer->needs & OPTIMIZER_NORM_U)
-        return (2 + 2 * states) + (2 + states);
-    return 3 + 2 * states + ((optimizer->needs & OPTIMIZER_NORM_W) != 0) +
-           ((optimizer->needs & OPTIMIZER_NORM_G) != 0);
-}
-
 static void measure(KernelBench *bench, const char *type, const Layout *layout,
                     const MemoryLimit *memory)
 {
@@ -51,7 +40,7 @@ static void measure(KernelBench *bench, const char *type, const Layout *layout,
     optimizer_own(&b.optimizer, layout_slice(layout, 0, 1));
     b.w = kernel_numbers(layout->n);
     b.g = kernel_numbers(layout->n);
-    double n = (double)layout->n, floats = floats_moved(&b.optimizer);
+    double n = (double)layout->n, floats = optimizer_floats(&b.optimizer);
     KernelWork work = { .bytes = n * floats * sizeof(float),
                         .elements = n,
                         .footprint = layout->n * (size_t)(2 + optimizer_states(&b.optimizer)) *

@@ -13,7 +13,7 @@
 
 typedef struct SimulateOptions {
     double parameters, compute_ms, forward_share, bucket_mb, update_bytes;
-    double gbit, latency_us, overhead_us, memory_gb;
+    double gbit, latency_us, overhead_us, memory_gb, nap_us;
     int min_members, max_members;
     char *reduce, *gather;
 } SimulateOptions;
@@ -37,6 +37,8 @@ static const Option simulate_options[] = {
       "microseconds that a message costs its sender" },
     { "memory_gb", OPTION_FLOAT, OPTION_AT(SimulateOptions, memory_gb), 0, 1e6, NULL, "50",
       "GB/s of a member's memory for additions and updates; 0: no limit" },
+    { "nap_us", OPTION_FLOAT, OPTION_AT(SimulateOptions, nap_us), 0, 1e6, NULL, "0",
+      "microseconds between two looks for messages while a member computes; 0: it notices all" },
     { "min_members", OPTION_INT, OPTION_AT(SimulateOptions, min_members), 1, 65536, NULL, "1",
       "members, doubled up to max_members" },
     { "max_members", OPTION_INT, OPTION_AT(SimulateOptions, max_members), 1, 65536, NULL, "4096",
@@ -79,7 +81,9 @@ static Simulated simulate_members(const SimulateOptions *options, int members)
                            .ready = ready,
                            .reduce = collective_find(options->reduce),
                            .gather = collective_find(options->gather),
-                           .update_bytes = options->update_bytes };
+                           .update_bytes = options->update_bytes,
+                           .busy = 1e-3 * options->compute_ms,
+                           .nap = 1e-6 * options->nap_us };
     fill_ready(ready, buckets, options, false);
     SimulatedResult alone = simulate(&step, &network);
     fill_ready(ready, buckets, options, true);

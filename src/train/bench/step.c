@@ -21,7 +21,7 @@ static double rank_samples(const Trainer *t, int64_t step)
     return samples;
 }
 
-static bool run_steps(Trainer *t, double seconds, StepBench *result)
+bool step_run(Trainer *t, double seconds, StepBench *result)
 {
     for (int i = 0; i < WARM_STEPS; i++)
         if (trainer_step(t) == STEP_DIVERGED)
@@ -47,7 +47,7 @@ static bool run_steps(Trainer *t, double seconds, StepBench *result)
 }
 
 /* The process's peak is that of training: the arrays behind the limits come later. */
-static StepMemory memory_now(const Trainer *t)
+StepMemory step_memory(const Trainer *t)
 {
     struct rusage usage = { 0 };
     getrusage(RUSAGE_SELF, &usage);
@@ -66,9 +66,9 @@ static StepMemory memory_now(const Trainer *t)
 bool bench_step(Trainer *t, double seconds, bool json)
 {
     StepBench result = { .times = mem_array(ModelTimes, t->model.count) };
-    bool ok = run_steps(t, seconds, &result);
+    bool ok = step_run(t, seconds, &result);
     if (ok && comm_rank(t->comm) == 0) {
-        result.memory = memory_now(t);
+        result.memory = step_memory(t);
         limits_measure(&result.limits);
         if (json)
             step_print_json(t, &result);

@@ -1,4 +1,4 @@
-/* What `bench step` measures and what it prints. Private to src/train/bench. */
+/* What `bench step` and `plan` measure, and what the first prints. Private to src/train. */
 #ifndef LOCKSTEP_TRAIN_BENCH_STEP_PARTS_H
 #define LOCKSTEP_TRAIN_BENCH_STEP_PARTS_H
 
@@ -22,6 +22,11 @@ typedef struct StepBench {
     StepMemory memory;
     Limits limits;
 } StepBench;
+
+/* Trains a few steps to warm up, and then for about `seconds`; result->times has room for the
+ * model's nodes. Collective. False: training diverged. */
+bool step_run(Trainer *trainer, double seconds, StepBench *result);
+StepMemory step_memory(const Trainer *trainer); /* of this rank */
 
 /* On rank 0. */
 void step_print(const Trainer *trainer, const StepBench *result);
