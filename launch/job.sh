@@ -4,7 +4,7 @@
 session_processes()
 {
     cat /proc/[0-9]*/stat 2>/dev/null |
-        sed -n 's/^\([0-9]*\) (.*) [A-Za-z] [0-9]* [0-9]* '"$job"' .*/\1/p'
+        sed -n 's/^\([0-9]*\) (.*) [^Z] [0-9]* [0-9]* '"$job"' .*/\1/p'
 }
 
 end_session()
@@ -12,13 +12,24 @@ end_session()
     session_processes | xargs -r kill -KILL 2>/dev/null || true
 }
 
-# Ranks that are killed leave Open MPI's shared memory behind, as files as large as the weights.
-remember_memory()
+# Open MPI's shared memory files made since the job was started that no process has mapped.
+unused_memory()
 {
-    for process in $(session_processes); do
-        sed -n 's,.* \(/dev/shm/\(vader_segment\|osc_sm\|sm_segment\)\.[^ ]*\)$,\1,p' \
-            "/proc/$process/maps" 2>/dev/null || true
-    done | sort -u >"$scratch/memory"
+    cat /proc/[0-9]*/maps 2>/dev/null | sed -n 's|.* \(/dev/shm/[^ ]*\)$|\1|p' |
+        sort -u >"$scratch/mapped"
+    find /dev/shm -maxdepth 1 -user "$(id -u)" -newer "$scratch/stamp" \( -name 'osc_sm.*' \
+        -o -name 'vader_segment.*' -o -name 'sm_segment.*' \) 2>/dev/null | sort |
+        comm -23 - "$scratch/mapped"
+}
+
+# Ranks that are killed leave them behind, as large as the weights. Looked at twice: what another
+# job is just making it has mapped by then.
+remove_memory()
+{
+    unused_memory >"$scratch/unused"
+    [ -s "$scratch/unused" ] || return 0
+    sleep 1 || true # a signal may end it
+    unused_memory | comm -12 - "$scratch/unused" | xargs -r rm -f
 }
 
 # mpirun hands SIGUSR1 on to the ranks, and hardly anything else. Not more often than needed: while
@@ -32,7 +43,8 @@ pass_on()
 start_job()
 {
     mark=$(session_mark)
-    rm -f "$scratch/errors" "$scratch/words" "$scratch/memory"
+    : >"$scratch/stamp"
+    rm -f "$scratch/errors" "$scratch/words"
     mkfifo "$scratch/errors"
     (trap '' HUP INT TERM USR1 && exec sed -u "/^lockstep: /w $scratch/words
 $mpirun_noise") <"$scratch/errors" >&2 &
@@ -61,7 +73,6 @@ wait_for_job()
         now=$(date +%s)
         if [ -z "$begun" ] && [ "$(session_mark)" != "$mark" ]; then
             begun=$now
-            remember_memory
             [ -z "$unheard" ] || pass_on
         fi
         if [ -n "$signal" ]; then
@@ -78,8 +89,13 @@ wait_for_job()
     wait "$job" || status=$?
     [ "$(session_mark)" = "$mark" ] || begun=yes
     end_session
+    tries=0
+    while [ -n "$(session_processes)" ] && [ $tries -lt 50 ]; do
+        tries=$((tries + 1))
+        sleep 0.1 || true # a signal may end it
+    done
     job=
-    [ ! -s "$scratch/memory" ] || xargs -r rm -f <"$scratch/memory"
+    [ $status -eq 0 ] || remove_memory
     tries=0
     while kill -0 "$filter" 2>/dev/null && [ $tries -lt 20 ]; do
         tries=$((tries + 1))

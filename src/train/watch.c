@@ -38,6 +38,14 @@ typedef struct Event {
     int32_t place, number;
 } Event;
 
+/* An event in a ring. A look-out that is late reads while its place is written again: of that event
+ * it may get one half and of the next the other, which a warning's text survives. */
+typedef struct Slot {
+    _Atomic double time;
+    _Atomic int64_t step;
+    _Atomic int32_t place, number;
+} Slot;
+
 /* A rank's page. Each field has one writer, its rank. */
 typedef struct Page {
     uint64_t magic;
@@ -45,7 +53,7 @@ typedef struct Page {
     char host[128];
     _Atomic double beat, changed; /* seconds since 1970: thread alive; place changed */
     _Atomic uint64_t events;      /* noted so far; the last is ring[(events - 1) % EVENTS] */
-    Event ring[EVENTS];
+    Slot ring[EVENTS];
 } Page;
 #define PAGE_BYTES 4096
 _Static_assert(sizeof(Page) <= PAGE_BYTES, "a page");
@@ -72,10 +80,19 @@ static Page *page_of(const Watch *watch, int rank)
     return (Page *)(void *)(watch->pages + (size_t)rank * PAGE_BYTES);
 }
 
+static Event read_event(const Page *page, uint64_t number)
+{
+    const Slot *slot = &page->ring[number % EVENTS];
+    return (Event){ .time = atomic_load_explicit(&slot->time, memory_order_relaxed),
+                    .step = atomic_load_explicit(&slot->step, memory_order_relaxed),
+                    .place = atomic_load_explicit(&slot->place, memory_order_relaxed),
+                    .number = atomic_load_explicit(&slot->number, memory_order_relaxed) };
+}
+
 static Event last_event(const Page *page)
 {
     uint64_t events = atomic_load(&page->events);
-    return events > 0 ? page->ring[(events - 1) % EVENTS] : (Event){ 0 };
+    return events > 0 ? read_event(page, events - 1) : (Event){ 0 };
 }
 
 void watch_note(Watch *watch, int64_t step, WatchPlace place, int number)
@@ -85,7 +102,11 @@ void watch_note(Watch *watch, int64_t step, WatchPlace place, int number)
     Page *page = page_of(watch, watch->rank);
     uint64_t events = atomic_load_explicit(&page->events, memory_order_relaxed);
     double time = now();
-    page->ring[events % EVENTS] = (Event){ time, step, (int32_t)place, number };
+    Slot *slot = &page->ring[events % EVENTS];
+    atomic_store_explicit(&slot->time, time, memory_order_relaxed);
+    atomic_store_explicit(&slot->step, step, memory_order_relaxed);
+    atomic_store_explicit(&slot->place, (int32_t)place, memory_order_relaxed);
+    atomic_store_explicit(&slot->number, number, memory_order_relaxed);
     atomic_store_explicit(&page->events, events + 1, memory_order_release);
     atomic_store_explicit(&page->changed, time, memory_order_relaxed);
 }
@@ -296,10 +317,10 @@ static void print_page(const Page *page, double latest)
             page->rank, page->host, page->pid, latest - atomic_load(&page->beat),
             latest - atomic_load(&page->changed));
     for (uint64_t i = events > 6 ? events - 6 : 0; i < events; i++) {
-        const Event *event = &page->ring[i % EVENTS];
-        bool known = event->place >= 0 && event->place < WATCH_PLACES;
-        log_out("  %10.4f s  step %lld  %s %d", event->time - latest, (long long)event->step,
-                known ? place_names[event->place] : "?", event->number);
+        Event event = read_event(page, i);
+        bool known = event.place >= 0 && event.place < WATCH_PLACES;
+        log_out("  %10.4f s  step %lld  %s %d", event.time - latest, (long long)event.step,
+                known ? place_names[event.place] : "?", event.number);
     }
 }
 

@@ -4,6 +4,7 @@
 #include "support.h"
 
 #include "../../src/comm/world.h"
+#include "lockstep/cpu.h"
 #include "lockstep/kernels.h"
 #include "lockstep/memory.h"
 #include "lockstep/reducer.h"
@@ -326,6 +327,14 @@ START_TEST(test_power_bits)
                    { "2", true, false, 2 },
                    { uneven, true, true, 3 },
                    { "4", true, false, 4 } };
+    for (Isa isa = ISA_V2; isa < cpu_isa_best(); isa++) {
+        const char *const names[] = { "v2", "v3" };
+        ck_assert(cpu_set_isa(names[isa], NULL));
+        float *got = run_power("", true, false, &again);
+        assert_all(again == count && same_bits(got, wanted, count));
+        mem_free(got);
+    }
+    ck_assert(cpu_set_isa("auto", NULL));
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         if (ranks < others[i].ranks)
             continue;

@@ -33,6 +33,14 @@ rows() {
 }
 number=' +[0-9]+\.[0-9]+'
 times=$number$number$number
+mpi 2 "$lockstep" bench reduce c.yaml --seconds 0.1 >table || fail "reduce"
+for sum in 'fixed tree' 'order of ranks' MPI_Allreduce; do
+    rows table "^$sum$times\$" 1
+done
+mpi 2 "$lockstep" bench reduce c.yaml --seconds 0.1 --json >json || fail "reduce: JSON"
+grep -q '"tree_ratio": [0-9]' json || { cat json; fail "reduce: JSON"; }
+mpi 2 "$lockstep" bench reduce c.yaml comm.virtual_hosts=2 2>err && fail "reduce: two hosts"
+grep -q 'ranks on one host and plain sums' err || { cat err; fail "reduce: two hosts"; }
 kernels() {
     mpi "$1" "$lockstep" bench kernels --seconds 0.001 --filter "$2" ${3-}
 }

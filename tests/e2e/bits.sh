@@ -159,3 +159,11 @@ if "$lockstep" diff runs/r1 runs/other >out; then
     fail "diff says that seeds 1 and 2 are the same run"
 fi
 grep -q 'step 1' out || { cat out; fail "diff does not name step 1"; }
+
+# Sums without the promise say so.
+mpi 2 "$lockstep" train mlp.yaml train.reduce=fast name=fast >log 2>&1 || fail "train.reduce=fast"
+grep -q '^reduction .*NOT the same bits' log && grep -q '^step .* reduce fast$' log ||
+    { cat log; fail "the log does not say that these are other bits"; }
+[ "$(field runs/fast/summary.json reduction)" = fast ] || fail "nor does the summary"
+"$lockstep" diff runs/r1 runs/fast >out
+grep -q '^train.reduce=fast: .* not promised' out || { cat out; fail "nor does diff"; }

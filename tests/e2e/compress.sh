@@ -73,6 +73,22 @@ for way in comm.wire=bf16 comm.wire=fp16 "comm.compress={type: topk, ratio: 0.02
     echo "$way: $first, $narrow bytes a step and host, $wide in fp32"
 done
 
+# alike OPTION...: the same weights on one rank, and on hosts of two and of uneven many.
+alike()
+{
+    train all 1 "$@"
+    cp runs/all/ckpt/final.safetensors one
+    for hosts in 2+2 1+2; do
+        train all $((${hosts%+2} + 2)) "$@" comm.virtual_hosts=$hosts
+        cmp -s one runs/all/ckpt/final.safetensors || fail "$*: other weights on hosts $hosts"
+    done
+}
+# Batch norm's statistics of averaged weights are taken anew, past the error memories.
+alike comm.compress=topk 'optimizer.wrap=[swa]'
+alike comm.compress=powersgd 'optimizer.wrap=[ema]'
+alike comm.wire=fp16 'train.grow=[{at: 3st, batch: 64}]'
+train all 2 comm.compress=topk
+
 # A checkpoint is not gone on from with another compression.
 stopped all part 3
 if mpi 1 "$lockstep" train net.yaml comm.compress=sign name=part --resume -q 2>out; then
@@ -91,6 +107,7 @@ refuses()
     grep -qF "$message" out || { cat out; fail "$*: another message"; }
 }
 refuses 'comm.compress.type: unknown compressor "tipk"; did you mean "topk"?' comm.compress=tipk
+refuses 'a type is wanted' comm.compress.whole=3
 refuses 'fp32 is wanted there' comm.compress=topk comm.wire=bf16
 refuses 'no error memory yet' comm.compress=sign 'train.grow=[{at: 2st, batch: 64}]'
 refuses 'a second gradient' comm.compress=sign optimizer=sophia

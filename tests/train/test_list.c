@@ -81,9 +81,10 @@ START_TEST(test_unknown)
                                "initializers, optimizers, groups, wrappers, schedules, datasets, "
                                "augmentations, collectives, compressors, config)");
     ck_assert(!list_print("config", "nothing", &err));
-    ck_assert_str_eq(err.text,
-                     "unknown config section \"nothing\" (train, eval, log, compute, comm, "
-                     "checkpoint, data, model, loss, optimizer, schedule)");
+    ck_assert_str_eq(
+        err.text,
+        "unknown config section \"nothing\" (train, eval, log, compute, comm, comm.compress, "
+        "checkpoint, data, model, loss, optimizer, schedule)");
 }
 END_TEST
 
