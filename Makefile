@@ -99,7 +99,7 @@ tsan: ; $(MAKE) BUILD=$(BUILD)-tsan OPT="-O1 -g -fsanitize=thread" LDFLAGS="-fsa
 fuzz: ; tests/fuzz/run $(BUILD) $(FUZZ_RUNS)
 # src/comm as it is against SimGrid's MPI, if the package libsimgrid-dev is there (docs/scaling.md).
 SIMGRID := $(BUILD)/simgrid
-SIMGRID_SRC := $(wildcard src/comm/*.c src/comm/collectives/*.c tests/simgrid/*.c) \
+SIMGRID_SRC := $(filter-out $(addprefix src/comm/,settings.c links.c compress.c),$(wildcard src/comm/*.c src/comm/collectives/*.c tests/simgrid/*.c)) \
 	$(addprefix src/base/,error.c log.c memory.c lanes.c layout.c random.c text.c clock.c timeline.c)
 SIMGRID_WRAP := plan_memory_init plan_place plan_copies plan_adds comm_relax hosts_learn \
 	MPI_Comm_dup MPI_Comm_split MPI_Comm_free

@@ -30,6 +30,7 @@ typedef struct ForecastJob {
     int lanes;      /* global */
     double samples; /* global batch */
     Network network;
+    double wire_bytes;                    /* of a float between hosts; 0: four */
     int overlap;                          /* of CommSettings */
     const CollectiveAlgorithm *algorithm; /* between hosts */
 } ForecastJob;

@@ -45,5 +45,6 @@ wrong 'a number of at least 0 is wanted' --network gbit=-1
 wrong 'weak or strong' --scaling both
 wrong '--compute-ms 0: a number above 0' --compute-ms 0
 wrong 'several hosts found' comm.virtual_hosts=1
+wrong 'are not modelled' train.reduce=fast
 "$lockstep" plan >out 2>err && fail "no configuration"
 [ ! -e runs ] || fail "a run folder was made"

@@ -73,6 +73,11 @@ START_TEST(test_two_hosts)
     Forecast overlapped = forecast_step(&profile, &job);
     ck_assert(overlapped.exposed < two.exposed - 5e-3 && overlapped.exposed >= 2e-3 + 1e-3);
 
+    job.wire_bytes = 2;
+    Forecast narrow = forecast_step(&profile, &job);
+    ck_assert(near(narrow.sent, 5000) && narrow.exposed < overlapped.exposed);
+    job.wire_bytes = 0;
+
     job.network.core_bytes_per_second = 10e6; /* 20,000 bytes through a core: 2 ms at most */
     Forecast through_core = forecast_step(&profile, &job);
     ck_assert(through_core.helping > 0 && through_core.helping <= 2e-3);

@@ -65,6 +65,12 @@ typedef struct Between {
     int *lanes;
 } Between;
 
+/* Narrow numbers take as long as fewer of full width. */
+static double wire_share(const ForecastJob *job)
+{
+    return job->wire_bytes > 0 ? job->wire_bytes / 4 : 1;
+}
+
 /* The columns of a host travel side by side, one for each rank: one of them, with its share of the
  * card. */
 static void between_init(Between *between, const StepProfile *profile, const ForecastJob *job,
@@ -99,7 +105,8 @@ static void between_init(Between *between, const StepProfile *profile, const For
         .ready = ready,
         .lanes = lanes,
     };
-    between->network.bytes_per_second /= columns;
+    between->network.bytes_per_second /= columns * wire_share(job);
+    between->network.core_bytes_per_second /= wire_share(job);
     if (between->network.memory_bytes_per_second <= 0)
         between->network.memory_bytes_per_second = profile->memory_rate;
 }
@@ -146,7 +153,7 @@ static void add_exchange(Forecast *forecast, const StepProfile *profile, const F
     forecast->exposed = fmax(result.seconds - between.step.busy, 0);
     forecast->formula = exchange_by_formula(&between) - forecast->exposed;
     forecast->hidden = fmax(result.card - forecast->exposed, 0);
-    forecast->sent = result.bytes * host_ranks(job);
+    forecast->sent = result.bytes * host_ranks(job) * wire_share(job);
     forecast->memory = result.memory * host_ranks(job);
     between_free(&between);
     /* Everybody tells everybody, one message each (comm_allgather). */

@@ -74,6 +74,9 @@ bool forecast_prepare(const ForecastRequest *request, const Comm *comm, Settings
     if (comm_hosts(comm) > 1 || *settings->comm.virtual_hosts)
         return err_set(err, "plan: several hosts found; it measures on the ranks of one, and "
                             "simulates the others");
+    if (settings->comm.compress || settings->train.local || settings->train.reduce != REDUCE_TREE)
+        return err_set(err, "plan: comm.compress, train.local and train.reduce are not modelled: "
+                            "what it knows is the sum over the lane tree");
     plan->overlap = settings->comm.overlap;
     settings->comm.overlap = OVERLAP_OFF;
     settings->dry_run = plan->compute > 0;
@@ -100,6 +103,7 @@ static ForecastJob job_of(const ForecastPlan *plan, const Trainer *t, int ranks)
                         .lanes = lanes,
                         .samples = (double)t->settings->train.batch,
                         .network = plan->network,
+                        .wire_bytes = t->settings->comm.wire == WIRE_FP32 ? 4 : 2,
                         .overlap = plan->overlap };
     if (!plan->strong) {
         double each = (double)lanes / measured;
