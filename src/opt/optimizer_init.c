@@ -98,7 +98,7 @@ bool optimizer_add_method(Optimizer *o, const OptimizerType *type, const Config 
                           ConfigNode *node, const char *const *other, const ConfigNode *main,
                           Err *err)
 {
-    Option table[OPTIONS_MAX] = { { NULL } };
+    Option table[OPTIONS_MAX] = { { 0 } };
     for (size_t i = 0; type->options[i].name; i++) {
         expect(i + 1 < OPTIONS_MAX);
         table[i] = type->options[i];
