@@ -1,4 +1,5 @@
-/* What trainer.c shares with the other ways to make a step. Private to src/train. */
+/* What trainer.c shares with the loop (training.c) and with the other ways to make a step. Private
+ * to src/train. */
 #ifndef LOCKSTEP_TRAIN_TRAINER_PARTS_H
 #define LOCKSTEP_TRAIN_TRAINER_PARTS_H
 
@@ -18,5 +19,11 @@ Gradient trainer_reduce(Trainer *trainer);
 
 /* Each rank's slice of an arena to all ranks of its group; a shared copy has it already. */
 void trainer_share(Trainer *trainer, const SharedMemory *shared, float *arena);
+
+/* Share of samples, or positions, that were right; -1: the loss knows no right and wrong. */
+double trainer_accuracy(const Trainer *trainer, Tally tally);
+
+/* What a schedule may watch; the same on every rank. */
+void trainer_observe(Trainer *trainer, ScheduleEvent event, Tally tally);
 
 #endif

@@ -573,7 +573,8 @@ START_TEST(wrong_configs)
           "test.yaml:1:25: data.clases: unknown option; did you mean \"classes\"? (options here: "
           "type, normalize, mean, std, shuffle, last_batch, augment, train_limit, test_limit, "
           "kind, "
-          "shape, classes, outputs, hidden, train, test, noise)" },
+          "shape, classes, outputs, hidden, train, test, noise, outlier, "
+          "outlier_value)" },
         { "type: cifar10", "test.yaml:1:7: data: folder is missing; wanted: text" },
         { "type: synthetic, mean: 0.5",
           "test.yaml:1:7: data: 1 values of mean, 0 of std; as many of both are wanted" },
