@@ -117,11 +117,11 @@ same()
 }
 
 for network in mlp cnn; do
-    same $network "1 2 3 4 5 7 8" optimizer.type=sgd optimizer.lr=0.1 optimizer.momentum=0.9 \
+    same $network "1 2 3 4 5 6 7 8" optimizer.type=sgd optimizer.lr=0.1 optimizer.momentum=0.9 \
         optimizer.weight_decay=1e-3
-    same $network "1 2 3 4 5 7 8" optimizer.type=lars optimizer.lr=1.0
-    same $network "1 2 3 4 5 7 8" optimizer.type=lamb optimizer.lr=0.01
-    same $network "1 2 3 4 5 7 8" optimizer.type=adamw optimizer.lr=0.01 optimizer.clip_norm=1
+    same $network "1 2 3 4 5 6 7 8" optimizer.type=lars optimizer.lr=1.0
+    same $network "1 2 3 4 5 6 7 8" optimizer.type=lamb optimizer.lr=0.01
+    same $network "1 2 3 4 5 6 7 8" optimizer.type=adamw optimizer.lr=0.01 optimizer.clip_norm=1
 done
 # A batch that grows in the middle of an epoch, a schedule that watches the loss.
 same mlp "1 2 3 4 5 8" "train.grow=[{at: 1.5ep, batch: 128}, {at: 3ep, batch: 512}]" \
@@ -145,7 +145,7 @@ same mlp "1 2 3 4 5 8" "train.local={steps: 3, after: 4st, state: average}" eval
     optimizer.type=adamw optimizer.lr=0.01
 [ "$(evals "r$run" | wc -l)" -eq 12 ] && [ "$(evals "r$run")" = "$(evals "r$((run - 9))")" ] ||
     fail "evaluations between two averages differ"
-same gpt "1 2 3 4 5 7 8" optimizer.type=adamw optimizer.lr=0.003 optimizer.clip_norm=1
+same gpt "1 2 3 4 5 6 7 8" optimizer.type=adamw optimizer.lr=0.003 optimizer.clip_norm=1
 same gpt "1 2 3 4 8" optimizer.type=lamb optimizer.lr=0.01 data.objective=masked
 same rnn "1 2 3 4 8" optimizer.type=adamw optimizer.lr=0.003
 same rnn "1 2 3 4 8" optimizer.type=adamw optimizer.lr=0.003 compute.precision=bf16
