@@ -182,7 +182,7 @@ static void set_share(Piece *piece, bool everywhere, int rank, int ranks)
 
 char *piece_mine(const Piece *piece)
 {
-    return piece->data + (piece->mine_first - piece->first) * piece->item;
+    return piece->mine > 0 ? piece->data + (piece->mine_first - piece->first) * piece->item : NULL;
 }
 
 /* Every host holds everything once; the ranks of rank 0's host write it. */

@@ -114,7 +114,7 @@ static Tally evaluate(const Loss *loss, const Pass *pass, const Batch *batch, co
                       .scale = 1.0 / (double)pass->global_targets };
     Tally tally = { 0 };
     int rows = pass->batch * loss->rows;
-    for (int i = 0; i < rows; i++, y += K, dy += dy ? K : 0) {
+    for (int i = 0; i < rows; i++, y += K, dy = dy ? dy + K : NULL) {
         target.label = batch->labels[i];
         if (target.label == LABEL_IGNORED)
             clear_row(dy, K);
