@@ -35,6 +35,13 @@ await()
     done
 }
 
+# ended PID: there is no such process or, in a container whose first process collects none, only
+# its exit code.
+ended()
+{
+    ! grep -q '^State:[[:space:]]*[^ZX]' "/proc/$1/status" 2>/dev/null
+}
+
 # steps_of RUN N: the run has recorded N steps or more.
 steps_of()
 {

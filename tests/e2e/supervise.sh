@@ -88,7 +88,7 @@ starts_are struck 4
 logged struck 'start 1 failed .* exit code 137 \(signal 9\)'
 logged struck 'start 3 failed .* exit code 6 \(a rank was lost .* rank 1 on .* is stopped or gone'
 logged struck "completed: 120 steps, digest $(field runs/whole/summary.json digest)"
-[ ! -e "/proc/$frozen" ] || fail "the frozen rank is still there"
+ended "$frozen" || fail "the frozen rank is still there"
 cut -d ' ' -f 2- runs/struck/supervise.log >kept
 sed -n 's/^[^ ]*supervise: [^ ]* //p' err >said
 cmp -s kept said || fail "the log of the run folder is not what was said"
@@ -154,7 +154,7 @@ gives_up()
     [ $code -eq "$wanted" ] || { cat err; fail "$(cat act): exit code $code"; }
     [ "$(wc -l <pids)" -eq "$starts" ] || { cat err; fail "$(cat act): not $starts starts"; }
     while read -r pid; do
-        [ ! -e "/proc/$pid" ] || fail "$(cat act): process $pid is left"
+        ended "$pid" || fail "$(cat act): process $pid is left"
     done <pids
 }
 
