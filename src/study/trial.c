@@ -9,17 +9,19 @@
 
 /* ---- a trial's configuration ---- */
 
-/* Of the two ways to say how long to train the later one stays. */
+/* Of the ways to say how long to train the last one stays. */
 static void drop_other_length(const Config *config, const char *override)
 {
-    static const char *const lengths[] = { "epochs", "steps" };
+    static const char *const lengths[] = { "train.epochs", "train.steps", "train.samples" };
     const ConfigNode *train = config_get(config->root, "train");
-    if (strncmp(override, "train.", 6) != 0)
-        return;
-    size_t length = strcspn(override + 6, "=");
-    for (int i = 0; i < 2; i++) {
-        ConfigNode *other = config_get(train, lengths[1 - i]);
-        if (strlen(lengths[i]) == length && strncmp(override + 6, lengths[i], length) == 0 && other)
+    size_t length = strcspn(override, "=");
+    bool is_length = false;
+    for (int i = 0; i < 3; i++)
+        is_length = is_length ||
+                    (strlen(lengths[i]) == length && strncmp(override, lengths[i], length) == 0);
+    for (int i = 0; is_length && i < 3; i++) {
+        ConfigNode *other = config_get(train, lengths[i] + strlen("train."));
+        if (other)
             config_remove(other);
     }
 }
