@@ -52,6 +52,7 @@ typedef struct Summary {
     int64_t diverged_step; /* or -1 */
     int64_t parameters;
     double best_accuracy;
+    bool at_stop;                        /* it has come to train.stop_at */
     double target_accuracy, target_loss; /* what train.target_* ask for; 0: nothing */
     int64_t target_step, target_samples; /* the first evaluation that met it; 0: none has */
     double target_seconds;

@@ -17,7 +17,7 @@
 #define STUDY_ID_SIZE 13 /* twelve hex digits of a trial's settings */
 #define STUDY_MAX_KEYS 32
 #define STUDY_MAX_RUNGS 16
-#define STUDY_MAX_TRIALS 100000
+#define STUDY_MAX_TRIALS 10000
 
 typedef struct Trial {
     char id[STUDY_ID_SIZE]; /* digest of everything that changes a step: the run folder's name */
@@ -74,9 +74,10 @@ void study_free(Study *study);
 /* "lars train.batch=128 optimizer.lr=0.1 seed=2", for people, into buffer; returns buffer. */
 char *study_trial_text(const Study *study, const Trial *trial, char *buffer, size_t size);
 
-/* The settings of a trial as `lockstep train` would have them: base, environment, overrides. False:
- * the trial cannot be trained and err says why. settings_free in any case. */
-bool study_settings(const Study *study, const Trial *trial, Settings *settings, Err *err);
+/* The settings of a trial as `lockstep train` would have them: base, environment, overrides; to the
+ * end (-1) or to one of the rungs. False: the trial cannot be trained and err says why.
+ * settings_free in any case. */
+bool study_settings(const Study *study, const Trial *trial, int rung, Settings *settings, Err *err);
 
 /* Makes the folder, trains what is not done, keeps trials.csv up to date. Returns the exit code;
  * err->text is empty unless the study could not go on. Collective over comm. */

@@ -52,16 +52,18 @@ static bool set_text(Config *config, const char *key, const char *value, Err *er
     return config_override(config, text, err);
 }
 
-bool study_settings(const Study *study, const Trial *trial, Settings *settings, Err *err)
+bool study_settings(const Study *study, const Trial *trial, int rung, Settings *settings, Err *err)
 {
     char *folder = trial_folder(study, trial);
     *strrchr(folder, '/') = '\0';
     *settings = (Settings){ 0 };
-    bool ok = assemble(study, trial, &settings->config, err) &&
-              set_text(&settings->config, "name", trial->id, err) &&
-              set_text(&settings->config, "output", folder, err) &&
-              set_text(&settings->config, "checkpoint.resume", "auto", err) &&
-              settings_read(settings, err);
+    bool ok =
+        assemble(study, trial, &settings->config, err) &&
+        set_text(&settings->config, "name", trial->id, err) &&
+        set_text(&settings->config, "output", folder, err) &&
+        set_text(&settings->config, "checkpoint.resume", "auto", err) &&
+        (rung < 0 || set_text(&settings->config, "train.stop_at", study->prune.text[rung], err)) &&
+        settings_read(settings, err);
     mem_free(folder);
     return ok;
 }
