@@ -171,10 +171,8 @@ START_TEST(test_bytes)
                      "");
     check_error("a: 'it''s'", "");
     check_error("a: 'it'''", "");
-    check_error("a: 'b''''c'",
-                "a.yaml:1:4: doubled quotes in a row in '...'; write it as \"...\"");
-    check_error("'b''''c': 1",
-                "a.yaml:1:1: doubled quotes in a row in '...'; write it as \"...\"");
+    check_error("a: 'b''''c'", "a.yaml:1:4: doubled quotes in a row in '...'; write it as \"...\"");
+    check_error("'b''''c': 1", "a.yaml:1:1: doubled quotes in a row in '...'; write it as \"...\"");
     ck_assert_str_eq(parse_error("", 0),
                      "a.yaml:1:1: a map of options is wanted (train: ...), found nothing");
 }
