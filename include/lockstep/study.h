@@ -86,9 +86,13 @@ int study_run(Study *study, Comm *comm, int argc, char *const *argv, Err *err);
 /* Whatever the trial folders hold as the table trials.csv. */
 bool study_write_table(const Study *study, Err *err);
 
-/* `--dry-run` and `--status`: the trials on stdout, with their cost or where they stand. Rank 0. */
-bool study_print_plan(Study *study, Comm *comm, Err *err);
-bool study_print_status(const Study *study, Err *err);
+/* `--dry-run` and `--status`: the trials on stdout, with their cost or where they stand. Rank 0;
+ * `comm` has no other. */
+void study_print_plan(const Study *study, Comm *comm);
+void study_print_status(const Study *study);
+
+/* Trials that failed are to be trained anew. Rank 0. */
+bool study_forget_failed(const Study *study, Err *err);
 
 /* Element `index` (from 0) of the low-discrepancy sequences, coordinate `dimension` (from 0), in
  * [0, 1). Halton 1960: radical inverse in the dimension's prime. Sobol 1967 with the direction

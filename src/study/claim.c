@@ -32,6 +32,11 @@ static bool take_lock(const Study *study, const char *name, bool wait, int *lock
     return ok;
 }
 
+bool claim_lock(const Study *study, const char *id, int *lock, Err *err)
+{
+    return take_lock(study, id, false, lock, err);
+}
+
 void claim_release(int lock)
 {
     if (lock >= 0)
@@ -104,7 +109,7 @@ bool claim_next(const Study *study, Claims *claims, Claim *claim, Err *err)
         claims->waiting += waits;
         if (is_done(claims, i) || waits)
             continue;
-        if (!take_lock(study, study->trials[i].id, false, &claim->lock, err))
+        if (!claim_lock(study, study->trials[i].id, &claim->lock, err))
             return false;
         if (claim->lock >= 0 && is_still_open(study, claims, i)) {
             claim->trial = i;

@@ -8,32 +8,32 @@
 
 #include <jansson.h>
 
-/* "accuracy 0.8912, loss 0.311, 12 s" */
-static void append_results(char *line, size_t size, const json_t *summary)
+char *trial_results(const TrialState *state, char *buffer, size_t size)
 {
     char seconds[64];
-    const json_t *accuracy = json_object_get(summary, "test_accuracy");
-    const json_t *loss = json_object_get(summary, "test_loss");
+    const json_t *accuracy = json_object_get(state->summary, "test_accuracy");
+    const json_t *loss = json_object_get(state->summary, "test_loss");
+    buffer[0] = '\0';
     if (json_is_number(accuracy))
-        text_append(line, size, "accuracy %.4f, ", json_number_value(accuracy));
+        text_append(buffer, size, "accuracy %.4f, ", json_number_value(accuracy));
     if (json_is_number(loss))
-        text_append(line, size, "loss %.4g, ", json_number_value(loss));
-    if (summary)
-        text_append(line, size, "%s",
+        text_append(buffer, size, "loss %.4g, ", json_number_value(loss));
+    if (state->summary)
+        text_append(buffer, size, "%s",
                     text_seconds(seconds, sizeof seconds,
-                                 json_number_value(json_object_get(summary, "seconds"))));
+                                 json_number_value(json_object_get(state->summary, "seconds"))));
+    if (state->message)
+        text_append(buffer, size, "%s%.300s", *buffer ? "; " : "", state->message);
+    return buffer;
 }
 
 /* `what`: "completed", "at 1ep", ... */
 static void say(const Study *study, const Claims *claims, int trial, int done, const char *what)
 {
-    char text[512], line[512] = "";
-    const TrialState *state = &claims->states[trial];
-    append_results(line, sizeof line, state->summary);
-    if (state->message)
-        text_append(line, sizeof line, "%s%.300s", *line ? "; " : "", state->message);
+    char text[512], results[512];
     log_info("[%d/%d] %s %s: %s: %s", done, study->count, study->trials[trial].id,
-             study_trial_text(study, &study->trials[trial], text, sizeof text), what, line);
+             study_trial_text(study, &study->trials[trial], text, sizeof text), what,
+             trial_results(&claims->states[trial], results, sizeof results));
 }
 
 static bool is_pruned(const Claims *claims, int trial)
@@ -90,6 +90,7 @@ void say_begin(const Study *study, int groups)
              claims_look(study, &claims), groups, groups == 1 ? "" : "s", (int)study->ranks,
              study->ranks == 1 ? "" : "s");
     claims_free(study, &claims);
+    say_left_over(study);
     count_settings(study, &fewest, &most);
     if (fewest != most)
         log_warn("arms are tuned unequally: the least with %d settings, the most with %d", fewest,

@@ -5,10 +5,12 @@
 #include "lockstep/files.h"
 #include "lockstep/memory.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define FILE_MAX_BYTES ((size_t)1 << 20)
 
@@ -56,6 +58,20 @@ static char *message_of(const json_t *summary)
     if (strcmp(status, "time_limit") == 0)
         snprintf(text, sizeof text, "ended by train.seconds");
     return *text ? mem_string(text) : NULL;
+}
+
+bool study_forget_failed(const Study *study, Err *err)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < study->count; i++) {
+        char *folder = trial_folder(study, &study->trials[i]);
+        char *path = path_join(folder, "failed.json");
+        ok = unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR ||
+             err_set(err, "%s: cannot be removed: %s", path, strerror(errno));
+        mem_free(folder);
+        mem_free(path);
+    }
+    return ok;
 }
 
 /* ---- rungs ---- */

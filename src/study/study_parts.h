@@ -43,21 +43,21 @@ bool key_check(const Config *config, const ConfigNode *node, const char *key, Er
 
 /* ---- arms.c ---- */
 
-typedef struct Arm {
+typedef struct StudyArm {
     const char *name; /* or NULL; borrowed from the study's config */
     char **overrides; /* "key=value" of the study and of the arm */
     size_t override_count, capacity;
     Axes axes;
-} Arm;
+} StudyArm;
 
-typedef struct Arms {
-    Arm *arm;
+typedef struct StudyArms {
+    StudyArm *arm;
     int count;
-} Arms;
+} StudyArms;
 
 /* Also finds out which keys vary. arms_free in any case. */
-bool arms_read(Study *study, Arms *arms, Err *err);
-void arms_free(Arms *arms);
+bool arms_read(Study *study, StudyArms *arms, Err *err);
+void arms_free(StudyArms *arms);
 
 /* ---- trial.c ---- */
 
@@ -131,13 +131,22 @@ void claims_free(const Study *study, Claims *claims);
 bool claim_next(const Study *study, Claims *claims, Claim *claim, Err *err);
 void claim_release(int lock);
 
+/* The lock of a trial; *lock is -1 if somebody else has it. */
+bool claim_lock(const Study *study, const char *id, int *lock, Err *err);
+
 /* The right to write the table; waits for it. */
 bool claim_table(const Study *study, int *lock, Err *err);
 
 /* Looks at all folders again; returns how many trials are done, the pruned ones among them. */
 int claims_look(const Study *study, Claims *claims);
 
-/* ---- say.c ---- */
+/* ---- say.c, status.c ---- */
+
+/* "accuracy 0.8912, loss 0.311, 12 s" and what went wrong, into buffer; returns buffer. */
+char *trial_results(const TrialState *state, char *buffer, size_t size);
+
+/* Warns of run folders that the plan does not know. */
+void say_left_over(const Study *study);
 
 void say_begin(const Study *study, int groups);
 void say_end(const Study *study);

@@ -49,7 +49,7 @@ mpi 2 "$lockstep" train net.yaml name=stopped train.target_accuracy="$accuracy" 
 wanted stopped status target
 wanted stopped steps "$first"
 [ ! -e runs/stopped/ckpt/latest ] || fail "a checkpoint of a run that has ended"
-"$lockstep" train net.yaml name=loss train.target_loss=0.000001 -q || fail "a target that is not met"
+"$lockstep" train net.yaml name=loss train.target_loss=1e-6 -q || fail "a target that is not met"
 wanted loss status completed
 wanted loss target_step null
 
@@ -66,7 +66,10 @@ for part in 30st 1.5ep 2560sa 0; do
 done
 wanted parts status completed
 [ "$(bits parts)" = "$(bits whole)" ] || fail "parts: $(bits parts), the whole: $(bits whole)"
-"$lockstep" diff runs/whole runs/parts >diff || { cat diff && fail "parts differ from the whole"; }
+"$lockstep" diff runs/whole runs/parts >difference || {
+    cat difference
+    fail "parts differ from the whole"
+}
 
 # Another target is another question.
 "$lockstep" train net.yaml name=other train.stop_at=30st train.target_accuracy="$accuracy" -q
@@ -97,4 +100,5 @@ refused()
 refused "train.target_accuracy=0.5 train.target_loss=1" "one of the two is the target"
 refused "train.stop_at_target=true" "train.target_accuracy or train.target_loss is missing"
 refused "train.samples=10 train.steps=5" "one of the two says how long to train"
-refused "loss=mse data.kind=linear data.outputs=4 train.target_accuracy=0.5" "knows no right and wrong"
+refused "loss=mse data.kind=linear data.outputs=4 train.target_accuracy=0.5" \
+    "knows no right and wrong"
