@@ -9,17 +9,17 @@ seed=${3:-1}
 cat >net.yaml <<'YAML'
 data: {type: synthetic, shape: [32], classes: 4, train: 512, test: 64, noise: 2}
 model: {layers: [dense: 256, batchnorm, relu, dense: 4]}
-train: {batch: 32, lanes: 4, epochs: 12}
-optimizer: {type: momentum, lr: 0.1}
+train: {batch: 32, lanes: 4, epochs: 30}
+optimizer: {type: sgd, momentum: 0.9, lr: 0.1}
 log: {tensorboard: false}
 checkpoint: {every: 10st, keep: 2}
 YAML
 cat >s.yaml <<'YAML'
 base: net.yaml
 set: {train.target_accuracy: 0.7}
-grid: {train.batch: [32, 64], optimizer.lr: [0.001, 0.01, 0.1, 1e30]}
+grid: {train.batch: [32, 64], optimizer.lr: [0.001, 0.01, 0.1, 1e9]}
 seeds: 2
-prune: {type: median, rungs: [2ep, 6ep]}
+prune: {type: median, rungs: [5ep, 15ep]}
 YAML
 
 # random N: 0 to N - 1 into $number, the same for the same seed.
@@ -40,8 +40,11 @@ began=$(date +%s%N)
 mpi 2 "$lockstep" study s.yaml name=whole -q || fail "the study that is not stopped"
 longest=$((($(date +%s%N) - began) / 10000000)) # hundredths of a second
 table whole >wanted
+for status in completed diverged pruned; do
+    grep -q ",$status," wanted || fail "none is $status"
+done
 
-done_kills=0 ends=0
+done_kills=0 ends=0 resumes=0
 while :; do
     random 3
     ranks=$((number + 2))
@@ -67,6 +70,8 @@ while :; do
             diff wanted got
             fail "after $done_kills kills the table is another"
         }
+        resumes=$((resumes + $(cat studies/storm/trials/*/metrics.jsonl |
+            grep -c '"event":"resume"')))
         ends=$((ends + 1))
         [ $done_kills -lt "$kills" ] || break
         rm -rf studies/storm
@@ -75,4 +80,4 @@ while :; do
         fail "after $done_kills kills: exit code $code"
     fi
 done
-echo "$done_kills kills, $ends studies that ended with the same table"
+echo "$done_kills kills, $resumes resumes of trials, $ends studies that ended with the same table"

@@ -69,6 +69,9 @@ START_TEST(test_grid)
     ck_assert_int_eq(study.trials[6].arm, 1);
     ck_assert_int_eq(study.trials[7].setting, 3);
     study_free(&study);
+    plan("grid: {train.batch: [32, 64], train: {batch: [8, 16, 32]}}\n"); /* the later one */
+    ck_assert_int_eq(study.count, 3);
+    study_free(&study);
 }
 END_TEST
 
@@ -241,6 +244,7 @@ START_TEST(test_refuses)
            AT "8: arms[0]: optimizer.lr makes the arms and varies within them as well");
     refuse("arms_by: [optimizer.lr]\ngrid: {seed: [1]}\n",
            AT "11: arms_by[0]: unknown key \"optimizer.lr\" (keys that vary: seed)");
+    refuse("grid: {seed: [1]}\nseeds: 2\n", "dir/s.yaml: seed varies in two places");
     refuse("grid: {seed: [1, 1]}\n", "dir/s.yaml: two trials are the same: seed=1");
     refuse("seeds: 0\n", AT "8: seeds: a list of seeds is wanted, or how many");
     refuse("search: {trials: 3, ranges: {}}\n",
