@@ -77,7 +77,7 @@ bool study_read(Study *study, const char *file, const char *text, size_t bytes,
         ok = config_override(&study->config, overrides[i], err);
     if (!ok || !options_read(&study->config, study->config.root, study_options, NULL, &o, err))
         return false;
-    ok = take_options(study, &o, file, err);
+    ok = take_options(study, &o, file, err) && prune_read(study, err);
     options_free(study_options, &o);
     return ok;
 }
