@@ -43,6 +43,29 @@ static int train(Group *g, Settings *settings, Comm *comm, Summary *summary, boo
     return code;
 }
 
+/* A trainer to bring to the final weights. */
+static int measure(Group *g, const Trial *trial, Settings *settings, Comm *comm, Err *err)
+{
+    Trainer trainer;
+    int code;
+    if (trainer_init(&trainer, settings, comm, &code, err))
+        code = measure_trial(g->study, trial, &trainer, err);
+    trainer_free(&trainer);
+    return code;
+}
+
+/* What the leader sees, the group knows. */
+static bool is_trained(Group *g, const Trial *trial)
+{
+    TrialState state = { .trained = false };
+    if (g->leads)
+        trial_state(g->study, trial, &state);
+    bool trained = state.trained;
+    trial_state_free(&state);
+    comm_broadcast(g->comm, &trained, sizeof trained, 0);
+    return trained;
+}
+
 /* As many ranks of the group as the trial has lanes; the others wait. */
 static int train_on_group(Group *g, const Trial *trial, Summary *summary, bool *fatal, Err *err)
 {
@@ -53,8 +76,11 @@ static int train_on_group(Group *g, const Trial *trial, Summary *summary, bool *
     ok = comm_all_ok(g->comm, ok, err);
     if (ok) {
         Comm *comm = comm_split(g->comm, rank < settings.train.lanes ? 0 : 1);
-        if (rank < settings.train.lanes)
+        bool works = rank < settings.train.lanes;
+        if (!is_trained(g, trial) && works)
             code = train(g, &settings, comm, summary, fatal, err);
+        if (g->study->measure_count > 0 && is_trained(g, trial) && works)
+            code = measure(g, trial, &settings, comm, err);
         comm_free(comm);
     }
     settings_free(&settings);
@@ -81,12 +107,11 @@ static void say_end(const Group *g, const Trial *trial, const TrialState *state,
 }
 
 /* The leader's part after a trial: a note if it failed, a line, the table. */
-static bool conclude(Group *g, const Trial *trial, const Summary *summary, int code,
-                     const Err *problem, Err *err)
+static bool conclude(Group *g, const Trial *trial, int code, const Err *problem, Err *err)
 {
     TrialState state;
     int lock;
-    if (!summary->status && !trial_fail(g->study, trial, code, problem->text, err))
+    if (problem->text[0] && !trial_fail(g->study, trial, code, problem->text, err))
         return false;
     trial_state(g->study, trial, &state);
     if (state.status != TRIAL_OPEN)
@@ -113,7 +138,7 @@ static bool run_trial(Group *g, Claim *claim, int *code, Err *err)
     if (fatal)
         err_set(err, "%s", problem.text);
     else if (g->leads)
-        ok = conclude(g, trial, &summary, *code, &problem, err);
+        ok = conclude(g, trial, *code, &problem, err);
     claim_release(claim->lock);
     if (!fatal && !ok)
         *code = EXIT_CHECKPOINT;

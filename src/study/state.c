@@ -14,8 +14,7 @@
 const char *const trial_status_names[] = { "open",     "completed", "target",
                                            "diverged", "failed",    "pruned" };
 
-/* A JSON object, or NULL: no such file, or not one. */
-static json_t *read_object(const char *folder, const char *name)
+json_t *file_json(const char *folder, const char *name)
 {
     char *text, *path = path_join(folder, name);
     size_t bytes;
@@ -57,15 +56,25 @@ static char *message_of(const json_t *summary)
     return *text ? mem_string(text) : NULL;
 }
 
+/* It is not over before everything has been measured. */
+static void await_measures(const Study *study, const char *folder, TrialState *state)
+{
+    state->trained = state->status == TRIAL_COMPLETED || state->status == TRIAL_TARGET;
+    for (int i = 0; state->trained && i < study->measure_count; i++)
+        if (!measure_is_done(folder, &study->measures[i]))
+            state->status = TRIAL_OPEN;
+}
+
 void trial_state(const Study *study, const Trial *trial, TrialState *state)
 {
     char *folder = trial_folder(study, trial);
-    *state = (TrialState){ .summary = read_object(folder, "summary.json") };
+    *state = (TrialState){ .summary = file_json(folder, "summary.json") };
     if (state->summary) {
         state->status = status_of(text_of(state->summary, "status"));
         state->message = message_of(state->summary);
+        await_measures(study, folder, state);
     }
-    json_t *failed = read_object(folder, "failed.json");
+    json_t *failed = file_json(folder, "failed.json");
     if (failed && state->status == TRIAL_OPEN) {
         state->status = TRIAL_FAILED;
         state->message = mem_string(text_of(failed, "message"));
