@@ -57,8 +57,8 @@ static bool add_option(Study *study, StudyArm *arm, const ConfigNode *node, cons
     return true;
 }
 
-/* A map of options, "train.epochs: 5" or "train: {epochs: 5}"; with `varied` they become columns.
- */
+/* A map of options, "train.epochs: 5" or "train: {epochs: 5}"; with `varied` they become columns. A
+ * map with a type takes the place of the base's, whose options another type may not know. */
 static bool add_options(Study *study, StudyArm *arm, const ConfigNode *map, const char *prefix,
                         bool varied, Err *err)
 {
@@ -68,7 +68,8 @@ static bool add_options(Study *study, StudyArm *arm, const ConfigNode *map, cons
         snprintf(key, sizeof key, "%s%s%s", prefix, *prefix ? "." : "", node->key);
         if (varied && !*prefix && is_arms_own(node->key))
             continue;
-        bool ok = node->kind == CONFIG_MAP && settings_path_is_section(key)
+        bool parts = node->kind == CONFIG_MAP && !config_get(node, "type");
+        bool ok = parts && settings_path_is_section(key)
                       ? add_options(study, arm, node, key, varied, err)
                       : add_option(study, arm, node, key, varied, err);
         if (!ok)
