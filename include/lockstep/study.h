@@ -18,6 +18,7 @@
 #define STUDY_MAX_KEYS 32
 #define STUDY_MAX_RUNGS 16
 #define STUDY_MAX_TRIALS 10000
+#define STUDY_MAX_MEASURED 32
 
 typedef struct Trial {
     char id[STUDY_ID_SIZE]; /* digest of everything that changes a step: the run folder's name */
@@ -42,6 +43,13 @@ typedef struct Prune {
     char *text[STUDY_MAX_RUNGS]; /* as written */
 } Prune;
 
+/* A probe of every trial's final weights (probe.h). */
+typedef struct Measure {
+    const char *probe; /* borrowed from the study's config */
+    char **options;    /* "samples=1000" */
+    int option_count;
+} Measure;
+
 typedef struct Study {
     Config config;    /* of the study file, resolved */
     char *name;       /* of the study's folder */
@@ -58,6 +66,10 @@ typedef struct Study {
     bool has_arms;                              /* the arms have names */
     bool arms_by_name, arms_by[STUDY_MAX_KEYS]; /* what separates arms */
     Prune prune;
+    Measure measures[STUDY_MAX_MEASURED];
+    int measure_count;
+    char *measured[STUDY_MAX_MEASURED]; /* columns: "hessian.largest_1", "training.noise_scale" */
+    int measured_count;
     Trial *trials;
     int count, arms, settings;
 } Study;

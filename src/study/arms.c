@@ -57,8 +57,8 @@ static bool add_option(Study *study, StudyArm *arm, const ConfigNode *node, cons
     return true;
 }
 
-/* A map of options, "train.epochs: 5" or "train: {epochs: 5}"; with `varied` they become columns.
- */
+/* A map of options, "train.epochs: 5" or "train: {epochs: 5}"; with `varied` they become columns. A
+ * map with a type takes the place of the base's, whose options another type may not know. */
 static bool add_options(Study *study, StudyArm *arm, const ConfigNode *map, const char *prefix,
                         bool varied, Err *err)
 {
@@ -68,9 +68,9 @@ static bool add_options(Study *study, StudyArm *arm, const ConfigNode *map, cons
         snprintf(key, sizeof key, "%s%s%s", prefix, *prefix ? "." : "", node->key);
         if (varied && !*prefix && is_arms_own(node->key))
             continue;
-        bool ok = key_is_group(node, key)
-                      ? add_options(study, arm, node, key, varied, err)
-                      : add_option(study, arm, node, key, varied, err);
+        bool parts = key_is_group(node, key) && !config_get(node, "type");
+        bool ok = parts ? add_options(study, arm, node, key, varied, err)
+                        : add_option(study, arm, node, key, varied, err);
         if (!ok)
             return false;
     }

@@ -43,9 +43,31 @@ static int train(const Group *g, Settings *settings, Comm *comm, Summary *summar
     return code;
 }
 
+/* A trainer to bring to the final weights. */
+static int measure(Group *g, const Trial *trial, Settings *settings, Comm *comm, Err *err)
+{
+    Trainer trainer;
+    int code;
+    if (trainer_init(&trainer, settings, comm, &code, err))
+        code = measure_trial(g->study, trial, &trainer, err);
+    trainer_free(&trainer);
+    return code;
+}
+
+/* What the leader sees, the group knows. */
+static bool is_trained(Group *g, const Trial *trial)
+{
+    TrialState state = { .trained = false };
+    if (g->leads)
+        trial_state(g->study, trial, &state);
+    bool trained = state.trained;
+    trial_state_free(&state);
+    comm_broadcast(g->comm, &trained, sizeof trained, 0);
+    return trained;
+}
+
 /* As many ranks of the group as the trial has lanes; the others wait. */
-static int train_on_group(const Group *g, const Claim *claim, Summary *summary, bool *fatal,
-                          Err *err)
+static int train_on_group(Group *g, const Claim *claim, Summary *summary, bool *fatal, Err *err)
 {
     Settings settings;
     int code = EXIT_USAGE, rank = comm_rank(g->comm);
@@ -54,8 +76,11 @@ static int train_on_group(const Group *g, const Claim *claim, Summary *summary, 
               settings_apply_compute(&settings, err);
     if (comm_all_ok(g->comm, ok, err)) {
         Comm *comm = comm_split(g->comm, rank < settings.train.lanes ? 0 : 1);
-        if (rank < settings.train.lanes)
+        bool works = rank < settings.train.lanes;
+        if (!is_trained(g, trial) && works)
             code = train(g, &settings, comm, summary, fatal, err);
+        if (g->study->measure_count > 0 && is_trained(g, trial) && works)
+            code = measure(g, trial, &settings, comm, err);
         comm_free(comm);
     }
     settings_free(&settings);
@@ -70,7 +95,7 @@ static bool conclude(Group *g, const Claim *claim, const Summary *summary, int c
     bool ended = summary->status && strcmp(summary->status, "interrupted") != 0;
     bool at_rung = claim->rung >= 0 && (ended || summary->at_stop);
     int lock;
-    if ((!summary->status && !trial_fail(g->study, trial, code, problem->text, err)) ||
+    if ((problem->text[0] && !trial_fail(g->study, trial, code, problem->text, err)) ||
         (at_rung && !trial_pass(g->study, trial, claim->rung, err)) ||
         !claim_table(g->study, &lock, err))
         return false;

@@ -17,8 +17,7 @@
 const char *const trial_status_names[] = { "open",     "completed", "target",
                                            "diverged", "failed",    "pruned" };
 
-/* A JSON object, or NULL: no such file, or not one. */
-static json_t *read_object(const char *folder, const char *name)
+json_t *file_json(const char *folder, const char *name)
 {
     char *text, *path = path_join(folder, name);
     size_t bytes;
@@ -125,7 +124,7 @@ static json_t *last_eval(const char *folder, const Span *rung, double batch)
  * rest is in its records. */
 static void find_rungs(const Study *study, const char *folder, TrialState *state)
 {
-    json_t *rungs = read_object(folder, "rungs.json");
+    json_t *rungs = file_json(folder, "rungs.json");
     bool ended = state->status == TRIAL_COMPLETED || state->status == TRIAL_TARGET;
     for (int i = 0; i < study->prune.rungs; i++) {
         const json_t *row = json_object_get(rungs, study->prune.text[i]);
@@ -143,7 +142,7 @@ static void find_rungs(const Study *study, const char *folder, TrialState *state
 bool trial_pass(const Study *study, const Trial *trial, int rung, Err *err)
 {
     char *folder = trial_folder(study, trial), *path = path_join(folder, "rungs.json");
-    json_t *rungs = read_object(folder, "rungs.json"), *eval = last_eval(folder, NULL, 0);
+    json_t *rungs = file_json(folder, "rungs.json"), *eval = last_eval(folder, NULL, 0);
     rungs = rungs ? rungs : json_object();
     json_object_set_new(rungs, study->prune.text[rung], eval ? eval : json_object());
     char *text = json_dumps(rungs, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
@@ -157,22 +156,32 @@ bool trial_pass(const Study *study, const Trial *trial, int rung, Err *err)
 
 /* ---- the whole state ---- */
 
+/* It is not over before everything has been measured. */
+static void await_measures(const Study *study, const char *folder, TrialState *state)
+{
+    state->trained = state->status == TRIAL_COMPLETED || state->status == TRIAL_TARGET;
+    for (int i = 0; state->trained && i < study->measure_count; i++)
+        if (!measure_is_done(folder, &study->measures[i]))
+            state->status = TRIAL_OPEN;
+}
+
 void trial_state(const Study *study, const Trial *trial, TrialState *state)
 {
     char *folder = trial_folder(study, trial);
-    *state = (TrialState){ .summary = read_object(folder, "summary.json") };
+    *state = (TrialState){ .summary = file_json(folder, "summary.json") };
     if (state->summary) {
         state->status = status_of(text_of(state->summary, "status"));
         state->message = message_of(state->summary);
     }
-    json_t *failed = read_object(folder, "failed.json");
+    if (study->prune.rungs > 0)
+        find_rungs(study, folder, state);
+    await_measures(study, folder, state);
+    json_t *failed = file_json(folder, "failed.json");
     if (failed && state->status == TRIAL_OPEN) {
         state->status = TRIAL_FAILED;
         state->message = mem_string(text_of(failed, "message"));
     }
     json_decref(failed);
-    if (study->prune.rungs > 0)
-        find_rungs(study, folder, state);
     mem_free(folder);
 }
 

@@ -2,6 +2,7 @@
 #ifndef LOCKSTEP_STUDY_PARTS_H
 #define LOCKSTEP_STUDY_PARTS_H
 
+#include "lockstep/probe.h"
 #include "lockstep/study.h"
 
 /* ---- axes.c: what varies ---- */
@@ -82,6 +83,7 @@ extern const char *const trial_status_names[];
 /* What the trial's folder says. */
 typedef struct TrialState {
     TrialStatus status;
+    bool trained;                  /* to the end; what is open is to be measured */
     struct json_t *summary;        /* summary.json, or NULL; owned */
     char *message;                 /* what went wrong, or NULL; owned */
     bool passed[STUDY_MAX_RUNGS];  /* it has come to this rung */
@@ -112,6 +114,23 @@ void prune_decide(const Study *study, const TrialState *states, Decision *decisi
 
 /* "pruned at 1ep: accuracy 0.71, at least 0.8 wanted" into buffer; returns buffer. */
 char *prune_text(const Study *study, const Decision *decision, char *buffer, size_t size);
+/* A JSON object, or NULL: no such file, or not one. */
+struct json_t *file_json(const char *folder, const char *name);
+
+/* ---- measure.c ---- */
+
+bool measures_read(Study *study, Err *err);
+void measures_free(Study *study);
+
+/* Has the folder of a trial what the probe has found? */
+bool measure_is_done(const char *folder, const Measure *measure);
+
+/* A column of Study.measured; NAN if it is not there. */
+double measured_value(const char *folder, const char *column);
+
+/* All probes of a trial that is trained: EXIT_OK, or the exit code that err's message deserves.
+ * Collective. */
+int measure_trial(const Study *study, const Trial *trial, Trainer *trainer, Err *err);
 
 /* ---- claim.c: who does what ---- */
 

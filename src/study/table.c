@@ -6,6 +6,7 @@
 #include "lockstep/memory.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,7 +62,24 @@ static void put_header(FILE *out, const Study *study)
     }
     for (int i = 0; i < COLUMNS; i++)
         fprintf(out, ",%s", columns[i]);
+    for (int i = 0; i < study->measured_count; i++) {
+        fputc(',', out);
+        put_cell(out, study->measured[i]);
+    }
     fputs(",message\n", out);
+}
+
+static void put_measured(FILE *out, const Study *study, const Trial *trial, const TrialState *state)
+{
+    char *folder = trial_folder(study, trial);
+    for (int i = 0; i < study->measured_count; i++) {
+        double value = state->trained ? measured_value(folder, study->measured[i]) : (double)NAN;
+        json_t *number = isfinite(value) ? json_real(value) : NULL;
+        fputc(',', out);
+        put_value(out, number);
+        json_decref(number);
+    }
+    mem_free(folder);
 }
 
 static void put_trial(FILE *out, const Study *study, const Trial *trial, const TrialState *state,
@@ -85,6 +103,7 @@ static void put_trial(FILE *out, const Study *study, const Trial *trial, const T
         fputc(',', out);
         put_value(out, json_object_get(state->summary, columns[i]));
     }
+    put_measured(out, study, trial, state);
     fputc(',', out);
     put_cell(out, message);
     fputc('\n', out);
