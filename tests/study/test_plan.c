@@ -12,7 +12,7 @@
 static const char base[] = "data: {type: synthetic, shape: [8], classes: 4, train: 64, test: 16}\n"
                            "model: {layers: [dense: 16, relu, dense: 4]}\n"
                            "train: {batch: 32, lanes: 4, epochs: 2}\n"
-                           "optimizer: {type: sgd, lr: 0.1}\n";
+                           "optimizer: {type: sgd, lr: 0.1, momentum: 0.9}\n";
 
 static Study study;
 static Err err;
@@ -99,7 +99,8 @@ START_TEST(test_arms)
 {
     plan("arms:\n"
          "  - {name: sgd, optimizer.type: sgd}\n"
-         "  - {name: adam, optimizer: {type: adamw, weight_decay: 0.1}, grid: {optimizer.lr: [1]}}\n"
+         "  - {name: adam, optimizer.type: adamw, optimizer: {weight_decay: 0.1}, grid: "
+         "{optimizer.lr: [1]}}\n"
          "grid: {optimizer.lr: [0.1, 0.2]}\n"
          "arms_by: [arm]\n");
     ck_assert_int_eq(study.count, 3);
@@ -111,6 +112,22 @@ START_TEST(test_arms)
     char text[128];
     ck_assert_str_eq(study_trial_text(&study, &study.trials[2], text, sizeof text),
                      "adam optimizer.lr=1");
+    study_free(&study);
+}
+END_TEST
+
+/* A section with a type replaces the base's, whose options another type may not know. */
+START_TEST(test_whole_section)
+{
+    Settings settings;
+    plan("arms:\n  - {name: a, optimizer: {type: adamw, lr: 0.2}}\ngrid: {optimizer.beta1: "
+         "[0.5]}\n");
+    ck_assert_str_eq(value(0, "optimizer"), "{type: adamw, lr: 0.2}");
+    ck_assert_msg(study_settings(&study, &study.trials[0], -1, &settings, &err), "%s", err.text);
+    ck_assert_ptr_null(config_get(settings.optimizer, "momentum"));
+    ck_assert_str_eq(config_get(settings.optimizer, "type")->text, "adamw");
+    ck_assert_str_eq(config_get(settings.optimizer, "beta1")->text, "0.5");
+    settings_free(&settings);
     study_free(&study);
 }
 END_TEST
@@ -184,7 +201,7 @@ START_TEST(test_ids)
     char *three = ids();
     ck_assert_msg(strncmp(two, three, strlen(two)) == 0, "%s, then %s", two, three);
     ck_assert(plan_with("grid: {optimizer.lr: [0.1, 0.2]}\n",
-                        "optimizer: {lr: 0.1, type: sgd}\n"
+                        "optimizer: {lr: 0.1, momentum: 0.9, type: sgd}\n"
                         "train: {epochs: 2, batch: 32, lanes: 4} # other order\n"
                         "data: {type: synthetic, shape: [8], classes: 4, train: 64, test: 16}\n"
                         "model: {layers: [dense: 16, relu, dense: 4]}\n"));
@@ -224,8 +241,9 @@ END_TEST
 START_TEST(test_refuses)
 {
 #define AT "dir/s.yaml:2:"
-    refuse("gird: {}\n", AT "1: gird: unknown option; did you mean \"grid\"? (options here: name, "
-                            "folder, base, ranks, set, arms, grid, search, seeds, arms_by, prune)");
+    refuse("gird: {}\n", AT
+           "1: gird: unknown option; did you mean \"grid\"? (options here: name, "
+           "folder, base, ranks, set, arms, grid, search, seeds, arms_by, prune, measure, expect)");
     refuse("name: a/b\n", AT "7: name: \"a/b\" is not a folder name: 1 to 100 characters without / "
                              "or blanks, not beginning with . or -");
     refuse("grid: {train.bacth: [3]}\n",
@@ -256,6 +274,12 @@ START_TEST(test_refuses)
            AT "44: search.ranges.\"optimizer.lr\": scale log wants numbers above 0");
     refuse("search: {type: grid, ranges: {optimizer.lr: {from: 0, to: 1}}}\n",
            AT "45: search.ranges.\"optimizer.lr\": points is missing: how many the grid has here");
+    refuse("search: {trials: 2, ranges: {optimizer.lrr: {from: 0, to: 1}}}\n",
+           AT "45: search.ranges.\"optimizer.lrr\": unknown option \"optimizer.lrr\"; did you mean "
+              "\"optimizer.lr\"?");
+    refuse("arms: [{name: a, ranges: {seed: {from: 1, to: 2}}}]\n"
+           "search: {trials: 2, ranges: {optimizer.lr: {from: 0, to: 1}}}\n",
+           AT "27: arms[0].ranges.seed: unknown range (ranges of the search: optimizer.lr)");
     refuse("prune: {type: median}\n",
            AT "8: prune: rungs: a list of 1 to 16 is wanted, such as [1ep, 3ep]");
     refuse("prune: {type: median, rungs: [1ep, 20st]}\n",
@@ -273,6 +297,7 @@ int main(void)
     add_test(suite, test_one_trial);
     add_test(suite, test_zipped_keys);
     add_test(suite, test_arms);
+    add_test(suite, test_whole_section);
     add_test(suite, test_search);
     add_test(suite, test_search_grid);
     add_test(suite, test_search_of_arms);
