@@ -176,9 +176,8 @@ static bool add_entries(Axes *axes, const Config *config, const ConfigNode *map,
         const ConfigNode *node = map->children[i];
         char path[256];
         snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", node->key);
-        bool ok = key_is_group(node, path)
-                      ? add_entries(axes, config, node, path, err)
-                      : add_entry(axes, config, node, path, err);
+        bool ok = key_is_group(node, path) ? add_entries(axes, config, node, path, err)
+                                           : add_entry(axes, config, node, path, err);
         if (!ok)
             return false;
     }

@@ -127,7 +127,7 @@ pid=$!
 await $pid sh -c 'grep -q "\"event\":\"step\"" studies/long/trials/*/metrics.jsonl'
 kill -TERM $pid
 wait $pid || fail "SIGTERM: exit code $?"
-[ -e studies/long/trials/*/ckpt/latest ] || fail "SIGTERM: no checkpoint"
+cat studies/long/trials/*/ckpt/latest >latest || fail "SIGTERM: no checkpoint"
 "$lockstep" study s.yaml name=long set.train.epochs=20000 arms=null seeds=1 search=null \
     --status >out
 grep -q 'stopped on the way: ' out && grep -q 'not begun' out && grep -q '0 of 2' out || {
