@@ -68,14 +68,20 @@ void found(Findings *findings, const char *key, double value, const char *help)
     char text[32];
     snprintf(text, sizeof text, "%.6g", value);
     json_object_set_new(findings->values, key, number(value));
-    add_line(findings, key, text, help);
+    if (help)
+        add_line(findings, key, text, help);
 }
 
-void found_text(Findings *findings, const char *key, const char *value, const char *help)
+void found_text(Findings *findings, const char *key, const char *value)
 {
-    json_object_set_new(findings->values, key, json_string(value));
-    if (help)
-        add_line(findings, key, value, help);
+    Err tidy; /* a path may hold any bytes, JSON may not */
+    err_set(&tidy, "%s", value);
+    json_object_set_new(findings->values, key, json_string(tidy.text));
+}
+
+void found_integer(Findings *findings, const char *key, int64_t value)
+{
+    json_object_set_new(findings->values, key, json_integer(value));
 }
 
 void found_list(Findings *findings, const char *key, const double *values, int count,

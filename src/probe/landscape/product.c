@@ -5,15 +5,16 @@
  *
  * Floats are rounded to u = 2^-24 of their size. So w + h v is off by up to u |w|, which moves the
  * product by u |w| |H| / h; the gradients' own rounding is of that order. The remainder of the
- * difference is of the order |H| |v| (h |v| / L)^2, or ^4, where L is the distance on which the loss
- * bends anew. Activations of the order 1 make L = 1 / |x| for a layer's weights, which initialisers
- * make the weights' root mean square: L = |w| / sqrt(N), N parameters. The sum of both errors is
- * least, up to a constant, at
+ * difference is of the order |H| |v| (h |v| / L)^2, or ^4, where L is the distance on which the
+ * loss bends anew. Activations of the order 1 make L = 1 / |x| for a layer's weights, which
+ * initialisers make the weights' root mean square: L = |w| / sqrt(N), N parameters. The sum of both
+ * errors is least, up to a constant, at
  *
  *   2 points   h |v| = |w| (u / N)^(1/3)              error u^(2/3) N^(1/3) |H| |v|
  *   4 points   h |v| = |w| u^(1/5) N^(-2/5)           error u^(4/5) N^(2/5) |H| |v|
  *
- * which is a bound: rounding is not along one direction, so it is mostly less (docs/landscape.md). */
+ * which is a bound: rounding is not along one direction, so it is mostly less
+ * (docs/landscape.md). */
 #include "lockstep/landscape.h"
 
 #include "lockstep/kernels.h"
