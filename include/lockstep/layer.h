@@ -117,9 +117,9 @@ typedef struct LayerType {
      * layers of a model, so nothing in it lives from one call to the next. NULL: none. */
     size_t (*scratch)(const Layer *layer, int max_batch);
 
-    /* The weights are new: pack them. A step of global_batch samples follows (0: evaluation); a
-     * layer whose statistics decay depends on it sets layout->tensors[...].keep. NULL: nothing to
-     * do. */
+    /* The weights are new: pack them. A step of global_batch samples follows (0: evaluation, -1:
+     * evaluation with backward); a layer whose statistics decay depends on it sets
+     * layout->tensors[...].keep. NULL: nothing to do. */
     void (*begin_step)(Layer *layer, Layout *layout, int global_batch);
 
     /* x -> y. `y` is not x unless in_place. */

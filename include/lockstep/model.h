@@ -139,7 +139,8 @@ bool model_initialize(const Model *model, uint64_t seed, float *w, Err *err);
 void model_bind(Model *model, float *w, float *dw);
 
 /* Tells all layers that the weights are new and how many samples the coming step has in all (0: an
- * evaluation follows). Once per step, before its first lane, after model_bind. */
+ * evaluation follows, -1: one with backward). Once per step, before its first lane, after
+ * model_bind. */
 void model_begin_step(Model *model, int global_batch);
 
 /* Runs one micro-batch of pass->batch = batch->count >= 1 samples. Returns the loss sums (only the

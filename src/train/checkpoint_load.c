@@ -368,7 +368,7 @@ bool checkpoint_restore(Trainer *t, const char *run, const char *what, Err *err)
     if (comm_rank(t->comm) == 0) {
         found.ok = find_weights(run, what, found.path, &found.err);
         if (found.ok && !is_folder(found.path))
-            found.ok = err_set(&found.err, "%s: there is no such checkpoint", found.path);
+            found.ok = err_set(&found.err, "%s/ckpt: there is no checkpoint %s", run, what);
     }
     comm_broadcast(t->comm, &found, sizeof found, 0);
     return found.ok ? load_whole(t, found.path, err) : err_set(err, "%s", found.err.text);

@@ -79,7 +79,7 @@ START_TEST(test_unknown)
     ck_assert(!list_print("layrs", NULL, &err));
     ck_assert_str_eq(err.text, "unknown list \"layrs\"; did you mean \"layers\"? (layers, losses, "
                                "initializers, optimizers, groups, wrappers, schedules, datasets, "
-                               "augmentations, collectives, compressors, config)");
+                               "augmentations, collectives, compressors, probes, config)");
     ck_assert(!list_print("config", "nothing", &err));
     ck_assert_str_eq(
         err.text,
