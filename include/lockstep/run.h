@@ -1,6 +1,6 @@
 /* A run folder, runs/NAME/: config.yaml (resolved), meta.json (provenance), metrics.jsonl,
- * metrics.csv, probes.csv if steps are probed, tb/ (TensorBoard events), summary.json, ckpt/. Only rank 0 has one open; on other
- * ranks every function but run_open does nothing. */
+ * metrics.csv, probes.csv if steps are probed, tb/ (TensorBoard events), summary.json, ckpt/. Only
+ * rank 0 has one open; on other ranks every function but run_open does nothing. */
 #ifndef LOCKSTEP_RUN_H
 #define LOCKSTEP_RUN_H
 

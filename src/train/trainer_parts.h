@@ -8,7 +8,8 @@
 /* What happened since the last lap was `phase`. */
 void trainer_lap(Trainer *trainer, Phase phase);
 
-/* So many seconds of what happened since the last lap were `phase`; the rest is still to be said. */
+/* So many seconds of what happened since the last lap were `phase`; the rest is still to be
+ * said. */
 void trainer_lap_of(Trainer *trainer, Phase phase, double seconds);
 
 /* samples -> loss -> gradient of one lane at weights w, in a buffer of the reducer, which is

@@ -112,7 +112,8 @@ done
 
 # What a dry run says about memory is what a run takes.
 mpi 2 "$lockstep" train net.yaml --dry-run >log 2>&1 || fail "dry run"
-grep -q '^probes every 3st: noise .*: .*memory in that' log || { cat log; fail "no probes in the plan"; }
+grep -q '^probes every 3st: noise .*: .*memory in that' log ||
+    { cat log; fail "no probes in the plan"; }
 
 # refused WORDS OPTION...
 refused()
