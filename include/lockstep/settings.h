@@ -59,6 +59,14 @@ typedef struct ComputeSettings {
     int bf16_kernel; /* settings_bf16_kernel */
 } ComputeSettings;
 
+typedef struct ProbeSettings {
+    Span every; /* 0: never */
+    bool noise, norms, trust, update, effective_lr, distance, cosine;
+    double smoothing;            /* of the noise scale, a probed step */
+    bool tensors;                /* probes.csv */
+    ConfigNode *scale_invariant; /* list of tensors, or NULL: found in the network; borrowed */
+} ProbeSettings;
+
 typedef enum Resume { RESUME_NEVER, RESUME_AUTO, RESUME_ALWAYS } Resume;
 typedef enum Best { BEST_NONE, BEST_LOSS, BEST_ACCURACY } Best;
 
@@ -103,6 +111,7 @@ typedef struct Settings {
     ComputeSettings compute;
     CommSettings comm;
     CheckpointSettings checkpoint;
+    ProbeSettings probes;
     ConfigNode *data, *model;                /* as the config has them */
     ConfigNode *loss, *optimizer, *schedule; /* never NULL: made if the config has none */
     bool dry_run;                            /* set by the command line, not by the config */

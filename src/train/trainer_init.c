@@ -12,6 +12,7 @@
 #include "lockstep/trainer.h"
 #include "lockstep/version.h"
 #include "lockstep/weights.h"
+#include "probes.h"
 #include "replicas.h"
 
 #include <gnu/libc-version.h>
@@ -271,12 +272,14 @@ static void allocate_scratch(Trainer *t)
         t->chunk_bounds[rank] = (size_t)(chunks * rank / ranks);
     size_t longest[] = { (size_t)last.count * sizeof *t->reports,
                          (size_t)chunks * sizeof *t->chunk_tallies,
-                         (size_t)t->model.layout.blocks * BLOCK_REPORT };
+                         (size_t)t->model.layout.blocks * BLOCK_REPORT,
+                         probes_board_bytes(t, last.count) };
     size_t most = 0;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         most = longest[i] > most ? longest[i] : most;
     comm_reserve_board(t->group, most);
     local_allocate(t);
+    probes_allocate(t, last.count);
     t->checkpointer = checkpointer_new(t);
 }
 
@@ -286,7 +289,7 @@ static bool init_training(Trainer *t, Err *err)
     mem_reserve(t->settings->dry_run);
     find_group(t);
     bool ok = init_model(t, err) && init_optimizer(t, err) && ending_read(t, err) &&
-              replicas_init(t, err) && compression_start(t, err);
+              replicas_init(t, err) && compression_start(t, err) && probes_read(t, err);
     if (ok)
         allocate_scratch(t);
     mem_reserve(false);
@@ -337,6 +340,7 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
     start_timeline(t);
     t->digest = trainer_digest(t);
     t->trajectory = t->digest;
+    probes_start(t);
     return true;
 }
 
@@ -349,6 +353,7 @@ void trainer_free(Trainer *t)
     reducer_free(t->reducer);
     compression_stop(t);
     local_free(t);
+    probes_free(t);
     optimizer_free(&t->optimizer);
     schedule_free(&t->schedule);
     slice_exchange_free(&t->slices);
