@@ -1,6 +1,6 @@
 #!/bin/sh
-# SIGKILL of the whole job at random moments while it trains a pruned study on two to four ranks; the
-# same command goes on and must end with the table of a study that was never stopped.
+# SIGKILL of the whole job at random moments while it trains a pruned study on two to four ranks;
+# the same command goes on and must end with the table of a study that was never stopped.
 # study_storm.sh BUILD [KILLS [SEED]]: 4 kills in CI.
 . "$(dirname "$0")/common.sh"
 kills=${2:-4}
