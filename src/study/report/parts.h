@@ -1,0 +1,74 @@
+/* The parts of `lockstep report`, one file each. Private to src/study/report. */
+#ifndef LOCKSTEP_STUDY_REPORT_PARTS_H
+#define LOCKSTEP_STUDY_REPORT_PARTS_H
+
+#include "page.h"
+#include "picture.h"
+#include "run_data.h"
+
+#include "lockstep/analysis.h"
+#include "lockstep/report.h"
+
+/* ---- sources.c: what the command line names ---- */
+
+typedef struct StudyData {
+    char *folder, *name;
+    Table table;
+    Question question;
+    char *text; /* of study.yaml, or NULL */
+    Analysis analysis;
+} StudyData;
+
+/* Runs, or one study. */
+typedef struct Source {
+    RunData *runs;
+    size_t run_count, run_capacity;
+    StudyData *study; /* NULL: runs */
+} Source;
+
+/* Each path is a run folder, a study folder, a table (.csv) or a folder of runs. A study comes
+ * alone. source_free in any case. */
+bool source_read(Source *source, const char *const *paths, int count, Err *err);
+void source_free(Source *source);
+
+/* ---- run_pictures.c, run_page.c ---- */
+
+void run_pictures(Album *album, const RunData *runs, size_t count);
+void run_verdict(Page *page, const RunData *runs, size_t count);
+void run_warnings(Page *page, const RunData *runs, size_t count); /* <li> elements */
+void run_tables(Page *page, const RunData *runs, size_t count);
+void run_details(Page *page, const RunData *runs, size_t count);
+void run_csv(Page *csv, const RunData *runs, size_t count);
+
+/* ---- study_pictures.c, study_page.c ---- */
+
+void study_pictures(Album *album, const StudyData *study);
+void trial_pictures(Album *album, const Analysis *analysis); /* study_trials.c */
+void study_tables(Page *page, const StudyData *study);
+void study_details(Page *page, const StudyData *study);
+void study_csv(Page *csv, const StudyData *study);
+
+/* ---- against.c: did a change slow convergence? ---- */
+
+/* What two sources have in common, tested arm by arm (runs are one arm). */
+typedef struct Contrast {
+    char *arm;            /* "" for runs */
+    char *measure;        /* "steps to accuracy 0.9", "test loss", ... */
+    TwoSamples test;      /* a: the reference, b: the new one */
+    int a_never, b_never; /* trials without a value: they are left out of the test */
+} Contrast;
+
+typedef struct Contrasts {
+    Contrast *list;
+    size_t count, capacity;
+} Contrasts;
+
+/* target: what runs are to reach, NULL: their final values are compared. */
+bool contrasts_make(Contrasts *contrasts, const Source *fresh, const Source *reference,
+                    const ReportTarget *target, Err *err);
+void contrasts_free(Contrasts *contrasts);
+bool contrasts_slower(const Contrasts *contrasts);                        /* any of them */
+char *contrast_text(const Contrast *contrast, char *buffer, size_t size); /* a sentence */
+void contrasts_put(const Contrasts *contrasts, Page *page);
+
+#endif

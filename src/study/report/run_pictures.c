@@ -1,0 +1,250 @@
+/* Pictures of runs: what they learned, with which learning rate, how fast, what the probes saw. */
+#include "parts.h"
+
+#include "lockstep/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { PIECES = 400 }; /* a longer curve is shown by the means of so many pieces */
+#define LOG_RANGE 12.0 /* largest / smallest value from which an axis is logarithmic */
+
+/* A curve of a picture: column `y` of a frame's records against column `x`. */
+typedef struct Line {
+    const Frame *frame;
+    const char *y;
+    double scale; /* of y */
+    Mark mark;
+    int color;
+    const char *key;
+} Line;
+
+typedef struct Points {
+    double *x, *y;
+    int count;
+} Points;
+
+typedef struct Scene {
+    const RunData *runs;
+    size_t count;
+    const char *x;  /* "step", or "epoch" if the batches differ */
+    double x_scale; /* 1, or 0.001: thousands */
+    const char *x_label;
+} Scene;
+
+/* ---- lines ---- */
+
+/* Means of the finite values in rows [from, to); false if there is none. */
+static bool mean_of(const Line *line, const double *x, const double *y, size_t from, size_t to,
+                    double point[2])
+{
+    int count = 0;
+    point[0] = point[1] = 0;
+    for (size_t i = from; i < to; i++)
+        if (isfinite(x[i]) && isfinite(y[i])) {
+            point[0] += x[i];
+            point[1] += line->scale * y[i];
+            count++;
+        }
+    point[0] /= count;
+    point[1] /= count;
+    return count > 0;
+}
+
+static Points points_of(const Scene *scene, const Line *line)
+{
+    const double *x = frame_column(line->frame, scene->x), *y = frame_column(line->frame, line->y);
+    size_t rows = x && y ? line->frame->rows : 0, pieces = rows > 2 * PIECES ? PIECES : rows;
+    Points points = { mem_array(double, pieces), mem_array(double, pieces), 0 };
+    for (size_t i = 0; i < pieces; i++) {
+        double point[2];
+        if (!mean_of(line, x, y, i * rows / pieces, (i + 1) * rows / pieces, point))
+            continue;
+        points.x[points.count] = scene->x_scale * point[0];
+        points.y[points.count++] = point[1];
+    }
+    return points;
+}
+
+static void draw_points(Picture *picture, const Line *line, const Points *points)
+{
+    if (points->count == 0)
+        return;
+    int block = picture_block(picture);
+    for (int i = 0; i < points->count; i++)
+        picture_row(picture, 2, (const double[2]){ points->x[i], points->y[i] });
+    picture_draw(picture, block, points->count == 1 ? MARK_DOTS : line->mark, line->color,
+                 points->count == 1 ? 0.8 : 1.8);
+    if (line->key)
+        picture_key(picture, line->mark, line->color, line->key);
+}
+
+typedef struct Range {
+    double low, high, low_positive;
+} Range;
+
+static void widen_range(Range *range, const double *values, int count)
+{
+    for (int i = 0; i < count; i++) {
+        range->low = fmin(range->low, values[i]);
+        range->high = fmax(range->high, values[i]);
+        if (values[i] > 0)
+            range->low_positive = fmin(range->low_positive, values[i]);
+    }
+}
+
+static const Range no_range = { (double)INFINITY, -(double)INFINITY, (double)INFINITY };
+
+/* Nothing at all if no line has a point. `zero`: the y axis begins at 0. */
+static void draw_lines(Album *album, const Scene *scene, const char *title, const char *y_label,
+                       bool zero, const Line *lines, size_t count)
+{
+    Points *points = mem_array(Points, count);
+    Range x = no_range, y = no_range;
+    for (size_t i = 0; i < count; i++) {
+        points[i] = points_of(scene, &lines[i]);
+        widen_range(&x, points[i].x, points[i].count);
+        widen_range(&y, points[i].y, points[i].count);
+    }
+    if (x.high >= x.low) {
+        Picture *picture = album_add(album, title, "");
+        bool logarithmic = !zero && y.low > 0 && y.high > LOG_RANGE * y.low;
+        picture_axis(picture, 'x', scene->x_label, x.low, x.high, false);
+        picture_axis(picture, 'y', y_label, zero ? fmin(0, y.low) : y.low, y.high, logarithmic);
+        for (size_t i = 0; i < count; i++)
+            draw_points(picture, &lines[i], &points[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        mem_free(points[i].x);
+        mem_free(points[i].y);
+    }
+    mem_free(points);
+}
+
+/* One line a run, in the run's colour, under the run's name if there are several. */
+static void draw_column(Album *album, const Scene *scene, const char *title, const char *y_label,
+                        bool evals, const char *y, double scale, bool zero)
+{
+    Line *lines = mem_array(Line, scene->count);
+    for (size_t i = 0; i < scene->count; i++)
+        lines[i] = (Line){ evals ? &scene->runs[i].evals : &scene->runs[i].steps,
+                           y,
+                           scale,
+                           evals ? MARK_POINTS : MARK_LINE,
+                           color_series((int)i),
+                           scene->count > 1 ? scene->runs[i].name : NULL };
+    draw_lines(album, scene, title, y_label, zero, lines, scene->count);
+    mem_free(lines);
+}
+
+/* Training and test set: in one picture for one run, else each by itself. */
+static void draw_both(Album *album, const Scene *scene, const char *what, const char *y)
+{
+    char title[64];
+    if (scene->count == 1) {
+        const Line lines[] = {
+            { &scene->runs->steps, y, 1, MARK_LINE, color_series(0), "training" },
+            { &scene->runs->evals, y, 1, MARK_POINTS, color_series(1), "test" },
+        };
+        snprintf(title, sizeof title, "%c%s", what[0] - 'a' + 'A', what + 1);
+        draw_lines(album, scene, title, what, false, lines, 2);
+        return;
+    }
+    snprintf(title, sizeof title, "Test %s", what);
+    draw_column(album, scene, title, what, true, y, 1, false);
+    snprintf(title, sizeof title, "Training %s", what);
+    draw_column(album, scene, title, what, false, y, 1, false);
+}
+
+/* ---- probes ---- */
+
+static bool is_place(const char *name)
+{
+    return strcmp(name, "step") == 0 || strcmp(name, "epoch") == 0 ||
+           strcmp(name, "samples") == 0 || strcmp(name, "time_s") == 0;
+}
+
+/* Has a run before this one the column too? */
+static bool seen_before(const Scene *scene, size_t run, const char *name)
+{
+    for (size_t i = 0; i < run; i++)
+        if (frame_column(&scene->runs[i].probes, name))
+            return true;
+    return false;
+}
+
+/* "noise_scale" -> "Noise scale" */
+static void probe_title(const char *name, char *title, size_t size)
+{
+    snprintf(title, size, "%s", name);
+    for (char *c = title; *c; c++)
+        if (*c == '_')
+            *c = ' ';
+    if (title[0] >= 'a' && title[0] <= 'z')
+        title[0] = (char)(title[0] - 'a' + 'A');
+}
+
+static void draw_probe(Album *album, const Scene *scene, const char *name)
+{
+    char title[64];
+    Line *lines = mem_array(Line, scene->count);
+    for (size_t i = 0; i < scene->count; i++)
+        lines[i] = (Line){ &scene->runs[i].probes,
+                           name,
+                           1,
+                           MARK_POINTS,
+                           color_series((int)i),
+                           scene->count > 1 ? scene->runs[i].name : NULL };
+    probe_title(name, title, sizeof title);
+    draw_lines(album, scene, title, name, false, lines, scene->count);
+    mem_free(lines);
+}
+
+static void draw_probes(Album *album, const Scene *scene)
+{
+    for (size_t run = 0; run < scene->count; run++) {
+        const Frame *probes = &scene->runs[run].probes;
+        for (size_t i = 0; i < probes->count; i++) {
+            const char *name = probes->columns[i].name;
+            if (!is_place(name) && !seen_before(scene, run, name))
+                draw_probe(album, scene, name);
+        }
+    }
+}
+
+/* ---- all of them ---- */
+
+static Scene scene_of(const RunData *runs, size_t count)
+{
+    Scene scene = { runs, count, "step", 1, "step" };
+    double last = 0;
+    for (size_t i = 0; i < count; i++) {
+        const double *steps = frame_column(&runs[i].steps, "step");
+        if (steps && runs[i].steps.rows > 0)
+            last = fmax(last, steps[runs[i].steps.rows - 1]);
+        if (run_batch(&runs[i]) != run_batch(&runs[0])) {
+            scene.x = "epoch";
+            scene.x_label = "epoch";
+        }
+    }
+    if (strcmp(scene.x, "step") == 0 && last >= 20000) {
+        scene.x_scale = 1e-3;
+        scene.x_label = "thousand steps";
+    }
+    return scene;
+}
+
+void run_pictures(Album *album, const RunData *runs, size_t count)
+{
+    Scene scene = scene_of(runs, count);
+    draw_both(album, &scene, "accuracy", "accuracy");
+    draw_both(album, &scene, "loss", "loss");
+    draw_column(album, &scene, "Learning rate", "learning rate", false, "lr", 1, true);
+    draw_column(album, &scene, "Gradient norm", "gradient norm", false, "grad_norm", 1, false);
+    draw_column(album, &scene, "Throughput", "samples a second", false, "samples_per_second", 1,
+                true);
+    draw_column(album, &scene, "Exposed communication", "% of training time", false, "comm", 100,
+                true);
+    draw_probes(album, &scene);
+}
