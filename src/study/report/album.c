@@ -298,8 +298,10 @@ void album_put(const Album *album, Page *page)
         any = true;
         page_add(page, picture->wide ? "<figure class=\"wide\"><h3>" : "<figure><h3>");
         page_text(page, picture->title);
-        page_add(page, "</h3>\n<div class=\"keys\">%s</div>\n%s",
-                 picture->keys.text ? picture->keys.text : "", picture->svg);
+        page_add(page, "</h3>\n");
+        if (picture->keys.used > 0)
+            page_add(page, "<div class=\"keys\">%s</div>\n", picture->keys.text);
+        page_add(page, "%s", picture->svg);
         if (picture->caption[0]) {
             page_add(page, "<figcaption>");
             page_text(page, picture->caption);

@@ -303,25 +303,31 @@ static void put_command(Page *page, const json_t *command)
     page_free(&line);
 }
 
-static void put_details(Page *page, const RunData *run)
+/* "a: the command", or for the only run "the command". */
+static void open_details(Page *page, const RunData *run, bool only, const char *what)
 {
-    char title[256];
-    if (json_object_get(run->meta, "command")) {
-        snprintf(title, sizeof title, "%s: the command", run->name);
-        page_details(page, title, false);
-        put_command(page, json_object_get(run->meta, "command"));
+    Page title = { 0 };
+    page_add(&title, "%s%s%s", only ? "" : run->name, only ? "" : ": ", what);
+    page_details(page, title.text, false);
+    page_free(&title);
+}
+
+static void put_details(Page *page, const RunData *run, bool only)
+{
+    const json_t *command = json_object_get(run->meta, "command");
+    if (command) {
+        open_details(page, run, only, "the command");
+        put_command(page, command);
         page_details_end(page);
     }
     if (run->config) {
-        snprintf(title, sizeof title, "%s: the resolved configuration (config.yaml)", run->name);
-        page_details(page, title, false);
+        open_details(page, run, only, "the resolved configuration (config.yaml)");
         page_code(page, run->config);
         page_details_end(page);
     }
     if (run->meta) {
         char *text = json_dumps(run->meta, JSON_INDENT(2));
-        snprintf(title, sizeof title, "%s: the environment (meta.json)", run->name);
-        page_details(page, title, false);
+        open_details(page, run, only, "the environment (meta.json)");
         page_code(page, text);
         page_details_end(page);
         free(text);
@@ -332,5 +338,5 @@ void run_details(Page *page, const RunData *runs, size_t count)
 {
     page_head(page, count == 1 ? "How it was made" : "How they were made");
     for (size_t i = 0; i < count; i++)
-        put_details(page, &runs[i]);
+        put_details(page, &runs[i], count == 1);
 }

@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PIECES = 400 }; /* a longer curve is shown by the means of so many pieces */
+enum {
+    PIECES = 400, /* a longer curve is shown by the means of so many pieces */
+    STARTING = 10 /* points */
+};
 #define LOG_RANGE 12.0 /* largest / smallest value from which an axis is logarithmic */
 
 /* A curve of a picture: column `y` of a frame's records against column `x`. */
@@ -96,22 +99,28 @@ static void widen_range(Range *range, const double *values, int count)
 
 static const Range no_range = { (double)INFINITY, -(double)INFINITY, (double)INFINITY };
 
-/* Nothing at all if no line has a point. `zero`: the y axis begins at 0. */
+/* SCALE_ZERO: from 0 on, and the first records, which were just starting, may stick out;
+ * SCALE_LOG: logarithmic if the values ask for it. */
+typedef enum Scale { SCALE_PLAIN, SCALE_ZERO, SCALE_LOG } Scale;
+
+/* Nothing at all if no line has a point, or all are 0. */
 static void draw_lines(Album *album, const Scene *scene, const char *title, const char *y_label,
-                       bool zero, const Line *lines, size_t count)
+                       Scale scale, const Line *lines, size_t count)
 {
     Points *points = mem_array(Points, count);
     Range x = no_range, y = no_range;
     for (size_t i = 0; i < count; i++) {
         points[i] = points_of(scene, &lines[i]);
         widen_range(&x, points[i].x, points[i].count);
-        widen_range(&y, points[i].y, points[i].count);
+        int start = scale == SCALE_ZERO && points[i].count > 5 * STARTING ? STARTING : 0;
+        widen_range(&y, points[i].y + start, points[i].count - start);
     }
-    if (x.high >= x.low) {
+    if (x.high >= x.low && !(y.low == 0 && y.high == 0)) {
         Picture *picture = album_add(album, title, "");
-        bool logarithmic = !zero && y.low > 0 && y.high > LOG_RANGE * y.low;
+        bool logarithmic = scale == SCALE_LOG && y.low > 0 && y.high > LOG_RANGE * y.low;
         picture_axis(picture, 'x', scene->x_label, x.low, x.high, false);
-        picture_axis(picture, 'y', y_label, zero ? fmin(0, y.low) : y.low, y.high, logarithmic);
+        picture_axis(picture, 'y', y_label, scale == SCALE_ZERO ? fmin(0, y.low) : y.low, y.high,
+                     logarithmic);
         for (size_t i = 0; i < count; i++)
             draw_points(picture, &lines[i], &points[i]);
     }
@@ -124,37 +133,37 @@ static void draw_lines(Album *album, const Scene *scene, const char *title, cons
 
 /* One line a run, in the run's colour, under the run's name if there are several. */
 static void draw_column(Album *album, const Scene *scene, const char *title, const char *y_label,
-                        bool evals, const char *y, double scale, bool zero)
+                        bool evals, const char *y, double factor, Scale scale)
 {
     Line *lines = mem_array(Line, scene->count);
     for (size_t i = 0; i < scene->count; i++)
         lines[i] = (Line){ evals ? &scene->runs[i].evals : &scene->runs[i].steps,
                            y,
-                           scale,
+                           factor,
                            evals ? MARK_POINTS : MARK_LINE,
                            color_series((int)i),
                            scene->count > 1 ? scene->runs[i].name : NULL };
-    draw_lines(album, scene, title, y_label, zero, lines, scene->count);
+    draw_lines(album, scene, title, y_label, scale, lines, scene->count);
     mem_free(lines);
 }
 
 /* Training and test set: in one picture for one run, else each by itself. */
-static void draw_both(Album *album, const Scene *scene, const char *what, const char *y)
+static void draw_both(Album *album, const Scene *scene, const char *what, Scale scale)
 {
     char title[64];
     if (scene->count == 1) {
         const Line lines[] = {
-            { &scene->runs->steps, y, 1, MARK_LINE, color_series(0), "training" },
-            { &scene->runs->evals, y, 1, MARK_POINTS, color_series(1), "test" },
+            { &scene->runs->steps, what, 1, MARK_LINE, color_series(0), "training" },
+            { &scene->runs->evals, what, 1, MARK_POINTS, color_series(1), "test" },
         };
         snprintf(title, sizeof title, "%c%s", what[0] - 'a' + 'A', what + 1);
-        draw_lines(album, scene, title, what, false, lines, 2);
+        draw_lines(album, scene, title, what, scale, lines, 2);
         return;
     }
     snprintf(title, sizeof title, "Test %s", what);
-    draw_column(album, scene, title, what, true, y, 1, false);
+    draw_column(album, scene, title, what, true, what, 1, scale);
     snprintf(title, sizeof title, "Training %s", what);
-    draw_column(album, scene, title, what, false, y, 1, false);
+    draw_column(album, scene, title, what, false, what, 1, scale);
 }
 
 /* ---- probes ---- */
@@ -197,7 +206,7 @@ static void draw_probe(Album *album, const Scene *scene, const char *name)
                            color_series((int)i),
                            scene->count > 1 ? scene->runs[i].name : NULL };
     probe_title(name, title, sizeof title);
-    draw_lines(album, scene, title, name, false, lines, scene->count);
+    draw_lines(album, scene, title, name, SCALE_LOG, lines, scene->count);
     mem_free(lines);
 }
 
@@ -238,13 +247,13 @@ static Scene scene_of(const RunData *runs, size_t count)
 void run_pictures(Album *album, const RunData *runs, size_t count)
 {
     Scene scene = scene_of(runs, count);
-    draw_both(album, &scene, "accuracy", "accuracy");
-    draw_both(album, &scene, "loss", "loss");
-    draw_column(album, &scene, "Learning rate", "learning rate", false, "lr", 1, true);
-    draw_column(album, &scene, "Gradient norm", "gradient norm", false, "grad_norm", 1, false);
+    draw_both(album, &scene, "accuracy", SCALE_PLAIN);
+    draw_both(album, &scene, "loss", SCALE_LOG);
+    draw_column(album, &scene, "Learning rate", "learning rate", false, "lr", 1, SCALE_ZERO);
+    draw_column(album, &scene, "Gradient norm", "gradient norm", false, "grad_norm", 1, SCALE_LOG);
     draw_column(album, &scene, "Throughput", "samples a second", false, "samples_per_second", 1,
-                true);
+                SCALE_ZERO);
     draw_column(album, &scene, "Exposed communication", "% of training time", false, "comm", 100,
-                true);
+                SCALE_ZERO);
     draw_probes(album, &scene);
 }
