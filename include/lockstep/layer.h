@@ -25,7 +25,11 @@
 /* One lane's pass. */
 typedef struct Pass {
     bool train;
-    int batch;             /* B: samples of this micro-batch, >= 1 */
+    bool
+        backward; /* an evaluation (not train) that a backward follows: layers keep what that needs,
+                      statistics are the running ones and are taken as constants */
+    bool steady;  /* a training pass that drops nothing at random */
+    int batch;    /* B: samples of this micro-batch, >= 1 */
     uint64_t seed;         /* of the run */
     int64_t step;          /* 0-based optimizer step */
     int first_sample;      /* position of the lane's first sample in the global batch */
@@ -37,6 +41,16 @@ typedef struct Pass {
      * unless labels are per position or ignored. */
     int64_t global_targets;
 } Pass;
+
+/* Does a backward follow? Are values dropped at random? */
+static inline bool pass_keeps(const Pass *pass)
+{
+    return pass->train || pass->backward;
+}
+static inline bool pass_drops(const Pass *pass)
+{
+    return pass->train && !pass->steady;
+}
 
 typedef struct Layer Layer;
 

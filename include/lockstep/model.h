@@ -143,11 +143,11 @@ void model_bind(Model *model, float *w, float *dw);
 void model_begin_step(Model *model, int global_batch);
 
 /* Runs one micro-batch of pass->batch = batch->count >= 1 samples. Returns the loss sums (only the
- * count if the batch has neither labels nor targets). With pass->train the layers keep what
- * backward needs. */
+ * count if the batch has neither labels nor targets). With pass->train or pass->backward the layers
+ * keep what backward needs. */
 Tally model_forward(Model *model, const Batch *batch, const Pass *pass);
 
-/* After a training forward of the same batch, which must still be there: writes the lane's gradient
+/* After such a forward of the same batch, which must still be there: writes the lane's gradient
  * (of the sum of the losses over pass->global_targets) and statistic increments to the bound dw;
  * padding is left alone. Where two nodes read a buffer, the later node's gradient is the left
  * summand. */

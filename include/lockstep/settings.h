@@ -10,6 +10,7 @@
 #define SETTINGS_MAX_BATCH 1048576
 #define SETTINGS_MAX_LANES 4096
 #define SETTINGS_AUTO_LANES 8
+#define SETTINGS_NAME_BYTES 100
 
 typedef enum OnDiverged { DIVERGED_STOP, DIVERGED_SKIP, DIVERGED_ROLLBACK } OnDiverged;
 #define SETTINGS_MAX_ROLLBACKS 100
@@ -117,6 +118,14 @@ void settings_free_comm(CommSettings *comm);
  * `comm`. Collective. */
 bool settings_apply_comm(const CommSettings *settings, Comm *comm, Err *err);
 
+/* Can it be a run's or a study's name: one folder? And the name that a file gives it, such as
+ * "fashion_cnn" for "configs/fashion_cnn.yaml"; "run" if that is no name. */
+bool settings_is_name(const char *name);
+void settings_default_name(const char *file, char *name, size_t size);
+
+/* Chooses the kernels that the section `compute` asks for; this process's from then on. */
+bool settings_apply_compute(const Settings *settings, Err *err);
+
 /* What bf16_set_kernel takes. */
 const char *settings_bf16_kernel(const Settings *settings);
 
@@ -125,6 +134,16 @@ const char *settings_bf16_kernel(const Settings *settings);
  * settings_paths_free. */
 char **settings_paths(size_t *count);
 void settings_paths_free(char **paths);
+
+/* Is this the path of an option, or of something below one that is a map or a list of its own
+ * ("model.layers[2].dense.units")? False: *nearest is what may have been meant, or NULL. */
+bool settings_path_known(const char *path, char **nearest);
+
+/* "train", "comm.compress", ...: a map of options that have paths. */
+bool settings_path_is_section(const char *path);
+
+/* Settings that change no step of a run: names, files, how ranks exchange data. */
+bool settings_is_neutral(const char *path);
 
 /* A section of the config and its table, for `lockstep list` and docs. Ends with a NULL name. */
 typedef struct SettingsSection {

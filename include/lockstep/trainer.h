@@ -165,6 +165,7 @@ void trainer_write_timeline(Trainer *trainer);
 
 /* Asks for an orderly end after the current step; safe in a signal handler. */
 void trainer_request_stop(int signal_number);
+bool trainer_stop_requested(void); /* of this process */
 
 /* Do the samples suit eval.tta? */
 bool trainer_check_tta(const Trainer *trainer, Err *err);

@@ -65,6 +65,11 @@ static bool is_neutral(const char *path, bool watches_loss)
     return strcmp(path, "eval.every") == 0 && !watches_loss;
 }
 
+bool settings_is_neutral(const char *path)
+{
+    return is_neutral(path, true);
+}
+
 /* Is it in the list "a,b.c"? */
 static bool is_allowed(const char *allow, const char *path)
 {

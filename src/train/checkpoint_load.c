@@ -357,3 +357,19 @@ bool checkpoint_weights(Trainer *t, const char *run, const char *what, int64_t *
     *step = found.whole ? t->step : found.step;
     return true;
 }
+
+bool checkpoint_restore(Trainer *t, const char *run, const char *what, Err *err)
+{
+    struct {
+        bool ok;
+        char path[CHECKPOINT_PATH];
+        Err err;
+    } found = { .ok = true };
+    if (comm_rank(t->comm) == 0) {
+        found.ok = find_weights(run, what, found.path, &found.err);
+        if (found.ok && !is_folder(found.path))
+            found.ok = err_set(&found.err, "%s: there is no such checkpoint", found.path);
+    }
+    comm_broadcast(t->comm, &found, sizeof found, 0);
+    return found.ok ? load_whole(t, found.path, err) : err_set(err, "%s", found.err.text);
+}

@@ -1,6 +1,8 @@
 /* A run's settings: the config's own sections as structs, the families' sections as nodes. */
 #include "lockstep/settings.h"
+#include "lockstep/bf16.h"
 #include "lockstep/compress.h"
+#include "lockstep/cpu.h"
 #include "lockstep/loader.h"
 #include "lockstep/memory.h"
 #include "lockstep/model.h"
@@ -10,8 +12,6 @@
 
 #include <math.h>
 #include <string.h>
-
-#define NAME_MAX_BYTES 100
 
 static const Option top_options[] = {
     { "name", OPTION_STRING, OPTION_AT(Settings, name), 0, 0, NULL, "",
@@ -214,24 +214,22 @@ static const char *const other_sections[] = { "train",      "eval", "log",      
 
 /* ---- checks that a table cannot say ---- */
 
-/* A name is one folder below `output`. */
-static bool is_name(const char *name)
+bool settings_is_name(const char *name)
 {
     for (const char *c = name; *c; c++)
         if ((unsigned char)*c < 0x21 || *c == 0x7f || *c == '/' || *c == '\\')
             return false;
-    return *name && *name != '.' && *name != '-' && strlen(name) <= NAME_MAX_BYTES;
+    return *name && *name != '.' && *name != '-' && strlen(name) <= SETTINGS_NAME_BYTES;
 }
 
-/* "configs/fashion_cnn.yaml" -> "fashion_cnn"; "run" if that is no name. */
-static void default_name(const char *file, char *name, size_t size)
+void settings_default_name(const char *file, char *name, size_t size)
 {
     const char *slash = strrchr(file, '/');
     snprintf(name, size, "%s", slash ? slash + 1 : file);
     char *dot = strrchr(name, '.');
     if (dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0))
         *dot = '\0';
-    bool plain = is_name(name);
+    bool plain = settings_is_name(name);
     for (const char *c = name; *c; c++)
         plain = plain && (unsigned char)*c < 0x80 && !strchr("[{", *c);
     if (!plain)
@@ -244,15 +242,16 @@ static bool read_top(Settings *settings, Err *err)
     char name[256], quoted[256];
     Option table[sizeof top_options / sizeof *top_options];
     memcpy(table, top_options, sizeof table);
-    default_name(config->file, name, sizeof name);
+    settings_default_name(config->file, name, sizeof name);
     table[TOP_NAME].def = name;
     if (!options_read(config, config->root, table, other_sections, settings, err))
         return false;
-    if (!is_name(settings->name))
+    if (!settings_is_name(settings->name))
         return config_error(config, config_get(config->root, "name"), err,
                             "%s is not a folder name: 1 to %d characters without / or blanks, not "
                             "beginning with . or -",
-                            text_quoted(quoted, sizeof quoted, settings->name), NAME_MAX_BYTES);
+                            text_quoted(quoted, sizeof quoted, settings->name),
+                            SETTINGS_NAME_BYTES);
     return true;
 }
 
@@ -419,6 +418,14 @@ bool settings_read_comm(const Config *config, CommSettings *comm, Err *err)
 void settings_free_comm(CommSettings *comm)
 {
     options_free(comm_options, comm);
+}
+
+bool settings_apply_compute(const Settings *settings, Err *err)
+{
+    return cpu_set_isa(settings->compute.isa, err) &&
+           cpu_blas_setup(settings->compute.blas_core, err) &&
+           (settings->compute.precision != PRECISION_BF16 ||
+            bf16_set_kernel(settings_bf16_kernel(settings), err));
 }
 
 const char *settings_bf16_kernel(const Settings *settings)

@@ -25,6 +25,11 @@ void trainer_request_stop(int signal_number)
     signal(signal_number, SIG_DFL); /* a second signal ends the process at once */
 }
 
+bool trainer_stop_requested(void)
+{
+    return stop_requested;
+}
+
 void trainer_lap(Trainer *t, Phase phase)
 {
     static const char *const names[PHASE_COUNT] = { "load",     "forward", "backward", "fold",

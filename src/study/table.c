@@ -1,0 +1,106 @@
+/* trials.csv: a row for every trial that is done, in the order of the plan. A pure function of the
+ * trial folders; docs/formats.md describes the columns. */
+#include "study_parts.h"
+
+#include "lockstep/files.h"
+#include "lockstep/memory.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Those of summary.json that follow the varied keys. */
+static const char *const columns[] = {
+    "steps",          "samples",        "epochs",    "seconds",       "train_loss",
+    "test_loss",      "test_accuracy",  "best_loss", "best_accuracy", "target_step",
+    "target_samples", "target_seconds", "digest",    "trajectory",
+};
+enum { COLUMNS = sizeof columns / sizeof *columns };
+
+/* RFC 4180: quoted where it has to be; a line end within would make two rows. */
+static void put_cell(FILE *out, const char *text)
+{
+    if (!strpbrk(text, ",\"\n\r")) {
+        fputs(text, out);
+        return;
+    }
+    fputc('"', out);
+    for (; *text; text++) {
+        if (*text == '"')
+            fputc('"', out);
+        fputc(*text == '\n' || *text == '\r' ? ' ' : *text, out);
+    }
+    fputc('"', out);
+}
+
+/* Numbers as short as they can be and still read back as themselves. */
+static void put_value(FILE *out, const json_t *value)
+{
+    char text[32];
+    double number = json_real_value(value);
+    if (json_is_string(value))
+        put_cell(out, json_string_value(value));
+    else if (json_is_integer(value))
+        fprintf(out, "%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value)) {
+        snprintf(text, sizeof text, "%.15g", number);
+        if (memcmp(&number, &(double){ strtod(text, NULL) }, sizeof number) != 0)
+            snprintf(text, sizeof text, "%.17g", number);
+        fputs(text, out);
+    }
+}
+
+static void put_header(FILE *out, const Study *study)
+{
+    fputs("trial,status", out);
+    if (study->has_arms)
+        fputs(",arm", out);
+    for (int i = 0; i < study->key_count; i++) {
+        fputc(',', out);
+        put_cell(out, study->keys[i]);
+    }
+    for (int i = 0; i < COLUMNS; i++)
+        fprintf(out, ",%s", columns[i]);
+    fputs(",message\n", out);
+}
+
+static void put_trial(FILE *out, const Study *study, const Trial *trial, const TrialState *state)
+{
+    fprintf(out, "%s,%s", trial->id, trial_status_names[state->status]);
+    if (study->has_arms) {
+        fputc(',', out);
+        put_cell(out, trial->name);
+    }
+    for (int i = 0; i < study->key_count; i++) {
+        fputc(',', out);
+        put_cell(out, trial->values[i] ? trial->values[i] : "");
+    }
+    for (int i = 0; i < COLUMNS; i++) {
+        fputc(',', out);
+        put_value(out, json_object_get(state->summary, columns[i]));
+    }
+    fputc(',', out);
+    put_cell(out, state->message ? state->message : "");
+    fputc('\n', out);
+}
+
+bool study_write_table(const Study *study, Err *err)
+{
+    char *text = NULL, *path = path_join(study->folder, "trials.csv");
+    size_t bytes = 0;
+    FILE *memory = open_memstream(&text, &bytes);
+    expect(memory);
+    put_header(memory, study);
+    for (int i = 0; i < study->count; i++) {
+        TrialState state;
+        trial_state(study, &study->trials[i], &state);
+        if (state.status != TRIAL_OPEN)
+            put_trial(memory, study, &study->trials[i], &state);
+        trial_state_free(&state);
+    }
+    expect(fclose(memory) == 0);
+    bool ok = file_replace(path, text, bytes, err);
+    free(text);
+    mem_free(path);
+    return ok;
+}
