@@ -140,4 +140,8 @@ void analysis_print(const Analysis *analysis);
 /* summary.json of the study, whole or not at all. */
 bool analysis_write(const Analysis *analysis, const char *path, Err *err);
 
+/* All of it for a study's folder: reads trials.csv and the question, prints the answer, writes
+ * summary.json. */
+bool analysis_of_folder(const char *folder, Err *err);
+
 #endif

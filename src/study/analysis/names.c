@@ -61,7 +61,9 @@ char *short_text(char buffer[SHORT_SIZE], double value)
         snprintf(buffer, SHORT_SIZE, "-");
     else if (isinf(value))
         snprintf(buffer, SHORT_SIZE, "never");
-    else if (fabs(value) >= 999.5 && fabs(value) < 1e15)
+    else if (fabs(value) >= 1e15)
+        snprintf(buffer, SHORT_SIZE, "%.3g", value);
+    else if (fabs(value) >= 999.5)
         text_count(buffer, SHORT_SIZE, (int64_t)llround(value));
     else if (fabs(value) >= 99.95)
         snprintf(buffer, SHORT_SIZE, "%.0f", value);

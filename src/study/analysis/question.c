@@ -1,8 +1,8 @@
 /* What a study asks, from its files. */
 #include "lockstep/analysis.h"
 
-#include "../../train/run_parts.h"
 #include "lockstep/config.h"
+#include "lockstep/files.h"
 #include "lockstep/memory.h"
 #include "lockstep/text.h"
 

@@ -2,7 +2,7 @@
  * follow the reader's, names that are the picture's own, nothing that tells of the machine. */
 #include "picture.h"
 
-#include "../../train/run_parts.h"
+#include "lockstep/files.h"
 #include "lockstep/memory.h"
 
 #include <ctype.h>

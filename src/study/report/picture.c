@@ -62,40 +62,62 @@ static void put_label(Page *page, const char *text)
     page_add(page, "'");
 }
 
-/* "0.05", "2,000", "16k", "3M": short names for places on a logarithmic axis. */
-static void tick_text(char *buffer, size_t size, double value)
+/* "0.05", "2,000", "16k", "3M", "1e-6": a place on an axis whose ticks are `step` apart, or on a
+ * logarithmic one (step 0). */
+static void tick_text(char *buffer, size_t size, double value, double step)
 {
-    if (value >= 1e6 && fmod(value, 1e5) == 0)
-        snprintf(buffer, size, "%.3gM", value / 1e6);
-    else if (value >= 1e4 && fmod(value, 1e3) == 0)
+    double magnitude = fabs(value);
+    int exponent = magnitude > 0 ? (int)floor(log10(magnitude) + 1e-9) : 0;
+    if (magnitude >= 1e9 || (magnitude > 0 && magnitude < 1e-4))
+        snprintf(buffer, size, "%.3ge%d", value / pow(10, exponent), exponent);
+    else if (magnitude >= 1e6)
+        snprintf(buffer, size, "%.4gM", value / 1e6);
+    else if (magnitude >= 1e4)
         snprintf(buffer, size, "%.4gk", value / 1e3);
-    else if (value >= 1000 && value < 1e6)
-        text_count(buffer, size, (int64_t)value);
+    else if (magnitude >= 1000)
+        text_count(buffer, size, llround(value));
     else
+        snprintf(buffer, size, "%.*f", step > 0 ? (int)fmax(0, ceil(-log10(step) - 1e-9)) : 0,
+                 value);
+    if (step == 0 && magnitude < 1000 && magnitude >= 1e-4)
         snprintf(buffer, size, "%.3g", value);
+}
+
+static void put_tick(Picture *picture, char axis, double place, double step, bool *first)
+{
+    char text[32];
+    tick_text(text, sizeof text, place, step);
+    if (*first)
+        page_add(&picture->settings, "set %ctics (", axis);
+    page_add(&picture->settings, "%s'%s' %.9g", *first ? "" : ", ", text, place);
+    *first = false;
 }
 
 /* Places 1, 2 and 5 in each decade, fewer over many decades. */
 static void put_log_ticks(Picture *picture, char axis, double low, double high)
 {
+    static const int digits[] = { 1, 2, 5 };
     double decades = log10(high / low);
-    const int steps[] = { 1, 2, 5 };
-    int used = decades > 6 ? 0 : decades > 3 ? 1 : 3;
-    int first = (int)floor(log10(low)), last = (int)ceil(log10(high));
-    int every = decades > 6 ? (int)ceil(decades / 6) : 1;
-    bool any = false;
-    page_add(&picture->settings, "set %ctics (", axis);
-    for (int decade = first; decade <= last; decade += every)
-        for (int i = 0; i < (used > 0 ? used : 1); i++) {
-            char text[32];
-            double place = steps[i] * pow(10, decade);
-            if (place < low * 0.999 || place > high * 1.001)
-                continue;
-            tick_text(text, sizeof text, place);
-            page_add(&picture->settings, "%s'%s' %.9g", any ? ", " : "", text, place);
-            any = true;
+    int used = decades > 3 ? 1 : 3, every = decades > 6 ? (int)ceil(decades / 6) : 1;
+    bool first = true;
+    for (int decade = (int)floor(log10(low)); decade <= (int)ceil(log10(high)); decade += every)
+        for (int i = 0; i < used; i++) {
+            double place = digits[i] * pow(10, decade);
+            if (place >= low * 0.999 && place <= high * 1.001)
+                put_tick(picture, axis, place, 0, &first);
         }
-    page_add(&picture->settings, ")\n");
+    page_add(&picture->settings, first ? "" : ")\n");
+}
+
+/* About six places, 1, 2 or 5 times a power of ten apart. */
+static void put_plain_ticks(Picture *picture, char axis, double low, double high)
+{
+    double rough = (high - low) / 6, unit = pow(10, floor(log10(rough)));
+    double step = unit * (rough <= unit ? 1 : rough <= 2 * unit ? 2 : rough <= 5 * unit ? 5 : 10);
+    bool first = true;
+    for (double i = ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++)
+        put_tick(picture, axis, i == 0 ? 0 : i * step, step, &first);
+    page_add(&picture->settings, first ? "" : ")\n");
 }
 
 /* Room beside the data, and around a single value. */
@@ -124,8 +146,10 @@ void picture_axis(Picture *picture, char axis, const char *label, double low, do
     page_add(&picture->settings, "set %clabel ", axis);
     put_label(&picture->settings, label);
     page_add(&picture->settings, "\nset %crange [%.9g:%.9g]\n", axis, low, high);
-    if (!logarithmic)
+    if (!logarithmic) {
+        put_plain_ticks(picture, axis, low, high);
         return;
+    }
     page_add(&picture->settings, "set logscale %c\n", axis);
     put_log_ticks(picture, axis, low, high);
 }

@@ -3,7 +3,7 @@
 #include "lockstep/report.h"
 #include "parts.h"
 
-#include "../../train/run_parts.h"
+#include "lockstep/files.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
 #include "lockstep/text.h"

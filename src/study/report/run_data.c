@@ -1,7 +1,7 @@
 /* Reads a run folder: metrics.jsonl, and summary.json, meta.json, config.yaml where they are. */
 #include "run_data.h"
 
-#include "../../train/run_parts.h"
+#include "lockstep/files.h"
 #include "lockstep/memory.h"
 
 #include <errno.h>

@@ -229,7 +229,7 @@ static void field_cell(Page *page, const Field *field, const RunData *run)
     double value = field_value(field, run);
     if (isnan(value))
         page_number(page, "%s", "");
-    else if (field->digits <= 0)
+    else if (field->digits <= 0 || fabs(value) >= 1e5)
         page_number(page, "%s", short_text(text, value));
     else
         page_number(page, "%.*f", field->digits, value);

@@ -21,6 +21,7 @@ typedef struct Line {
     Mark mark;
     int color;
     const char *key;
+    bool apart; /* of a run that diverged: the picture's range is that of the others */
 } Line;
 
 typedef struct Points {
@@ -109,8 +110,13 @@ static void draw_lines(Album *album, const Scene *scene, const char *title, cons
 {
     Points *points = mem_array(Points, count);
     Range x = no_range, y = no_range;
+    bool all_apart = true;
+    for (size_t i = 0; i < count; i++)
+        all_apart = all_apart && lines[i].apart;
     for (size_t i = 0; i < count; i++) {
         points[i] = points_of(scene, &lines[i]);
+        if (lines[i].apart && !all_apart)
+            continue;
         widen_range(&x, points[i].x, points[i].count);
         int start = scale == SCALE_ZERO && points[i].count > 5 * STARTING ? STARTING : 0;
         widen_range(&y, points[i].y + start, points[i].count - start);
@@ -131,6 +137,11 @@ static void draw_lines(Album *album, const Scene *scene, const char *title, cons
     mem_free(points);
 }
 
+static bool diverged(const RunData *run)
+{
+    return strcmp(run_text(run, "status"), "diverged") == 0;
+}
+
 /* One line a run, in the run's colour, under the run's name if there are several. */
 static void draw_column(Album *album, const Scene *scene, const char *title, const char *y_label,
                         bool evals, const char *y, double factor, Scale scale)
@@ -142,7 +153,8 @@ static void draw_column(Album *album, const Scene *scene, const char *title, con
                            factor,
                            evals ? MARK_POINTS : MARK_LINE,
                            color_series((int)i),
-                           scene->count > 1 ? scene->runs[i].name : NULL };
+                           scene->count > 1 ? scene->runs[i].name : NULL,
+                           diverged(&scene->runs[i]) };
     draw_lines(album, scene, title, y_label, scale, lines, scene->count);
     mem_free(lines);
 }
@@ -153,8 +165,8 @@ static void draw_both(Album *album, const Scene *scene, const char *what, Scale 
     char title[64];
     if (scene->count == 1) {
         const Line lines[] = {
-            { &scene->runs->steps, what, 1, MARK_LINE, color_series(0), "training" },
-            { &scene->runs->evals, what, 1, MARK_POINTS, color_series(1), "test" },
+            { &scene->runs->steps, what, 1, MARK_LINE, color_series(0), "training", false },
+            { &scene->runs->evals, what, 1, MARK_POINTS, color_series(1), "test", false },
         };
         snprintf(title, sizeof title, "%c%s", what[0] - 'a' + 'A', what + 1);
         draw_lines(album, scene, title, what, scale, lines, 2);
@@ -204,7 +216,8 @@ static void draw_probe(Album *album, const Scene *scene, const char *name)
                            1,
                            MARK_POINTS,
                            color_series((int)i),
-                           scene->count > 1 ? scene->runs[i].name : NULL };
+                           scene->count > 1 ? scene->runs[i].name : NULL,
+                           diverged(&scene->runs[i]) };
     probe_title(name, title, sizeof title);
     draw_lines(album, scene, title, name, SCALE_LOG, lines, scene->count);
     mem_free(lines);

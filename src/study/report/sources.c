@@ -1,7 +1,7 @@
 /* What the paths of a report are: runs, folders of runs, a study or its table. */
 #include "parts.h"
 
-#include "../../train/run_parts.h"
+#include "lockstep/files.h"
 #include "lockstep/memory.h"
 
 #include <dirent.h>
