@@ -308,7 +308,7 @@ static void open_details(Page *page, const RunData *run, bool only, const char *
 {
     Page title = { 0 };
     page_add(&title, "%s%s%s", only ? "" : run->name, only ? "" : ": ", what);
-    page_details(page, title.text, false);
+    page_details(page, title.text, !only);
     page_free(&title);
 }
 
