@@ -89,6 +89,7 @@ typedef struct ProbeRequest {
     const char *checkpoint; /* which weights */
     const char *out;        /* folder for the files; NULL: none */
     const char *command;    /* that asks */
+    bool quiet;             /* print nothing */
 } ProbeRequest;
 
 /* A name and options that exist, before anything is built. */

@@ -34,7 +34,7 @@ typedef struct EvalRecord {
 } EvalRecord;
 
 typedef struct Summary {
-    const char *status;              /* completed, diverged, interrupted */
+    const char *status;              /* completed, target, diverged, interrupted, time_limit */
     double test_loss, test_accuracy; /* accuracy < 0: does not apply */
     double train_loss;               /* mean over the last epoch */
     int64_t steps, samples;
@@ -52,6 +52,10 @@ typedef struct Summary {
     int64_t diverged_step; /* or -1 */
     int64_t parameters;
     double best_accuracy;
+    bool at_stop;                        /* it has come to train.stop_at */
+    double target_accuracy, target_loss; /* what train.target_* ask for; 0: nothing */
+    int64_t target_step, target_samples; /* the first evaluation that met it; 0: none has */
+    double target_seconds;
     bool recovers; /* train.on_diverged is not stop: the next three apply */
     int64_t skipped_steps, rollbacks;
     double lr_factor;

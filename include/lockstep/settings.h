@@ -20,8 +20,13 @@ typedef struct TrainSettings {
     int64_t batch;    /* global, samples */
     char *lanes_text; /* "auto" or a power of two */
     int lanes;        /* resolved: auto is the largest power of two <= 8 that divides batch */
-    double epochs;    /* how long to train: one of the two, the other is 0 */
+    double epochs;    /* how long to train: one of the three, the others are 0 */
     int64_t steps;
+    double samples;
+    double seconds;                      /* the most that all sessions may take; 0: no limit */
+    double target_accuracy, target_loss; /* of the test set; 0: no target */
+    bool stop_at_target;
+    Span stop_at;
     char *weights;     /* safetensors file with the start values; "": the initialisers' */
     ConfigNode *grow;  /* list of {at, batch}, or NULL: read by the trainer; borrowed */
     int reduce;        /* TrainReduce */

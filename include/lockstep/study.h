@@ -17,7 +17,8 @@
 #define STUDY_ID_SIZE 13 /* twelve hex digits of a trial's settings */
 #define STUDY_MAX_KEYS 32
 #define STUDY_MAX_RUNGS 16
-#define STUDY_MAX_TRIALS 100000
+#define STUDY_MAX_TRIALS 10000
+#define STUDY_MAX_MEASURED 32
 
 typedef struct Trial {
     char id[STUDY_ID_SIZE]; /* digest of everything that changes a step: the run folder's name */
@@ -42,6 +43,13 @@ typedef struct Prune {
     char *text[STUDY_MAX_RUNGS]; /* as written */
 } Prune;
 
+/* A probe of every trial's final weights (probe.h). */
+typedef struct Measure {
+    const char *probe; /* borrowed from the study's config */
+    char **options;    /* "samples=1000" */
+    int option_count;
+} Measure;
+
 typedef struct Study {
     Config config;    /* of the study file, resolved */
     char *name;       /* of the study's folder */
@@ -58,6 +66,10 @@ typedef struct Study {
     bool has_arms;                              /* the arms have names */
     bool arms_by_name, arms_by[STUDY_MAX_KEYS]; /* what separates arms */
     Prune prune;
+    Measure measures[STUDY_MAX_MEASURED];
+    int measure_count;
+    char *measured[STUDY_MAX_MEASURED]; /* columns: "hessian.largest_1", "training.noise_scale" */
+    int measured_count;
     Trial *trials;
     int count, arms, settings;
 } Study;
@@ -74,9 +86,10 @@ void study_free(Study *study);
 /* "lars train.batch=128 optimizer.lr=0.1 seed=2", for people, into buffer; returns buffer. */
 char *study_trial_text(const Study *study, const Trial *trial, char *buffer, size_t size);
 
-/* The settings of a trial as `lockstep train` would have them: base, environment, overrides. False:
- * the trial cannot be trained and err says why. settings_free in any case. */
-bool study_settings(const Study *study, const Trial *trial, Settings *settings, Err *err);
+/* The settings of a trial as `lockstep train` would have them: base, environment, overrides; to the
+ * end (-1) or to one of the rungs. False: the trial cannot be trained and err says why.
+ * settings_free in any case. */
+bool study_settings(const Study *study, const Trial *trial, int rung, Settings *settings, Err *err);
 
 /* Makes the folder, trains what is not done, keeps trials.csv up to date. Returns the exit code;
  * err->text is empty unless the study could not go on. Collective over comm. */
@@ -85,9 +98,13 @@ int study_run(Study *study, Comm *comm, int argc, char *const *argv, Err *err);
 /* Whatever the trial folders hold as the table trials.csv. */
 bool study_write_table(const Study *study, Err *err);
 
-/* `--dry-run` and `--status`: the trials on stdout, with their cost or where they stand. Rank 0. */
-bool study_print_plan(Study *study, Comm *comm, Err *err);
-bool study_print_status(const Study *study, Err *err);
+/* `--dry-run` and `--status`: the trials on stdout, with their cost or where they stand. Rank 0;
+ * `comm` has no other. */
+void study_print_plan(const Study *study, Comm *comm);
+void study_print_status(const Study *study);
+
+/* Trials that failed are to be trained anew. Rank 0. */
+bool study_forget_failed(const Study *study, Err *err);
 
 /* Element `index` (from 0) of the low-discrepancy sequences, coordinate `dimension` (from 0), in
  * [0, 1). Halton 1960: radical inverse in the dimension's prime. Sobol 1967 with the direction

@@ -1,6 +1,7 @@
 /* The table of a study, trials.csv: a line for each trial. Columns, in this order: trial, status, a
  * column for each key that the study varies (its dotted name), and the results of TrialResult,
- * then digest, trajectory, message. RFC 4180; an empty cell means that the value does not apply. */
+ * then digest, trajectory, a column for each thing that was measured beside ("probe.what"),
+ * message. RFC 4180; an empty cell means that the value does not apply. */
 #ifndef LOCKSTEP_TABLE_H
 #define LOCKSTEP_TABLE_H
 
@@ -32,12 +33,15 @@ typedef struct TrialRow {
     const char *id, *status; /* completed, diverged, failed, pruned or target */
     const char **values;     /* of the varied keys, as written */
     double result[RESULTS];  /* NAN: empty, or not finite */
+    double *measured;        /* the same */
     const char *digest, *trajectory, *message;
 } TrialRow;
 
 typedef struct Table {
     int key_count, count;
     const char **keys; /* dotted names */
+    int measured_count;
+    const char **measured; /* names */
     TrialRow *trials;
     size_t capacity;
     char *text; /* the cells point into it */
@@ -54,6 +58,9 @@ void table_free(Table *table);
 
 /* The column of a varied key, or -1. */
 int table_key(const Table *table, const char *key);
+
+/* The column of something measured, or -1. */
+int table_measured(const Table *table, const char *name);
 
 /* The number at the start of a value and the unit behind it ("5ep": 5 and "ep"); false if there is
  * no finite number, or if what is behind it is not a word of letters. */

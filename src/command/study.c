@@ -16,6 +16,7 @@ static const char usage[] =
     "\n"
     "  --dry-run        print the trials and what they cost; train nothing\n"
     "  --status         print where the trials stand\n"
+    "  --retry          train those that failed (not: diverged) once more\n"
     "  -q, --quiet      only warnings and errors        -v, --verbose   what `train` says, too\n"
     "\n"
     "Exit codes: 0 done or interrupted, 2 command line or study, 4 files of the study. A trial "
@@ -25,8 +26,38 @@ static const char usage[] =
 static const Flag flags[] = {
     { "--dry-run", false },
     { "--status", false },
+    { "--retry", false },
     { NULL, false },
 };
+
+/* What one process can tell. */
+static void print(const Study *study, Comm *comm, bool plan)
+{
+    Comm *alone = comm_split(comm, comm_rank(comm) == 0 ? 0 : 1);
+    if (comm_rank(comm) == 0 && plan)
+        study_print_plan(study, alone);
+    else if (comm_rank(comm) == 0)
+        study_print_status(study);
+    comm_free(alone);
+}
+
+static int act(Study *study, Comm *comm, const Line *line)
+{
+    Err err;
+    if (line_has(line, "--dry-run") || line_has(line, "--status")) {
+        print(study, comm, line_has(line, "--dry-run"));
+        return EXIT_OK;
+    }
+    bool ok =
+        !line_has(line, "--retry") || comm_rank(comm) != 0 || study_forget_failed(study, &err);
+    if (!comm_all_ok(comm, ok, &err))
+        die_all(EXIT_CHECKPOINT, "%s", err.text);
+    command_catch_signals();
+    int code = study_run(study, comm, line->argc, line->argv, &err);
+    if (err.text[0])
+        die_all(code, "%s", err.text);
+    return code;
+}
 
 static int run(Comm *comm, const Line *line)
 {
@@ -47,10 +78,7 @@ static int run(Comm *comm, const Line *line)
     study.environment = variables;
     if (!study_plan(&study, &err))
         die_all(EXIT_USAGE, "%s", err.text);
-    command_catch_signals();
-    int code = study_run(&study, comm, line->argc, line->argv, &err);
-    if (err.text[0])
-        die_all(code, "%s", err.text);
+    int code = act(&study, comm, line);
     study_free(&study);
     mem_free(environment);
     mem_free(base);

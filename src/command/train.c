@@ -45,6 +45,9 @@ static void say_result(const Summary *result, const char *folder)
         text_append(line, sizeof line, ", perplexity %.5g", exp(result->test_loss));
     text_append(line, sizeof line, "; %lld steps in %s, %.0f samples/s", (long long)result->steps,
                 seconds, result->samples_per_second);
+    if (result->target_step > 0)
+        text_append(line, sizeof line, "; target met after %lld steps",
+                    (long long)result->target_step);
     if (result->diverged_step >= 0)
         log_warn("diverged in step %lld: the loss or the gradient is not finite",
                  (long long)result->diverged_step);

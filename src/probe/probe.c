@@ -305,7 +305,8 @@ static int write_findings(const Probe *probe, const ProbeRequest *request, Err *
         bool ok;
         Err err;
     } answer = { .ok = true };
-    findings_print(probe->findings);
+    if (!request->quiet)
+        findings_print(probe->findings);
     if (comm_rank(probe->trainer->comm) == 0 && request->out)
         answer.ok = findings_write(probe->findings, request->out, probe->type->name, &answer.err);
     comm_broadcast(probe->trainer->comm, &answer, sizeof answer, 0);
@@ -326,7 +327,8 @@ static int run(Probe *probe, const ProbeRequest *request, Err *err)
     bool ok = make_landscape(probe, copy, err);
     if (ok) {
         probe->tally = landscape_loss(&probe->landscape, copy);
-        say_head(probe);
+        if (!request->quiet)
+            say_head(probe);
         note_origin(probe, request);
         found(probe->findings, "loss", probe->tally.loss / probe->tally.count, "at the weights");
         ok = probe->type->run(probe, err);

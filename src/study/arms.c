@@ -11,7 +11,7 @@ static ConfigNode *section(const Study *study, const char *name)
     return node && node->kind != CONFIG_NULL ? node : NULL;
 }
 
-static void add_override(Arm *arm, const char *key, const char *value)
+static void add_override(StudyArm *arm, const char *key, const char *value)
 {
     size_t size = strlen(key) + strlen(value) + 2;
     mem_grow(&arm->overrides, arm->override_count, &arm->capacity, sizeof(char *));
@@ -46,8 +46,8 @@ static bool is_arms_own(const char *key)
     return strcmp(key, "name") == 0 || strcmp(key, "grid") == 0 || strcmp(key, "ranges") == 0;
 }
 
-static bool add_option(Study *study, Arm *arm, const ConfigNode *node, const char *key, bool varied,
-                       Err *err)
+static bool add_option(Study *study, StudyArm *arm, const ConfigNode *node, const char *key,
+                       bool varied, Err *err)
 {
     if (!key_check(&study->config, node, key, err) || (varied && !add_key(study, key, true, err)))
         return false;
@@ -57,9 +57,9 @@ static bool add_option(Study *study, Arm *arm, const ConfigNode *node, const cha
     return true;
 }
 
-/* A map of options, "train.epochs: 5" or "train: {epochs: 5}"; with `varied` they become columns.
- */
-static bool add_options(Study *study, Arm *arm, const ConfigNode *map, const char *prefix,
+/* A map of options, "train.epochs: 5" or "train: {epochs: 5}"; with `varied` they become columns. A
+ * map with a type takes the place of the base's, whose options another type may not know. */
+static bool add_options(Study *study, StudyArm *arm, const ConfigNode *map, const char *prefix,
                         bool varied, Err *err)
 {
     for (size_t i = 0; i < map->count; i++) {
@@ -68,7 +68,8 @@ static bool add_options(Study *study, Arm *arm, const ConfigNode *map, const cha
         snprintf(key, sizeof key, "%s%s%s", prefix, *prefix ? "." : "", node->key);
         if (varied && !*prefix && is_arms_own(node->key))
             continue;
-        bool ok = node->kind == CONFIG_MAP && settings_path_is_section(key)
+        bool parts = node->kind == CONFIG_MAP && !config_get(node, "type");
+        bool ok = parts && settings_path_is_section(key)
                       ? add_options(study, arm, node, key, varied, err)
                       : add_option(study, arm, node, key, varied, err);
         if (!ok)
@@ -86,7 +87,7 @@ static bool is_map(const Config *config, const ConfigNode *node, const char *exa
 /* ---- what varies ---- */
 
 /* The keys of the axes become columns; what makes the arm cannot vary within it. */
-static bool add_axis_keys(Study *study, const Arm *arm, const ConfigNode *node, Err *err)
+static bool add_axis_keys(Study *study, const StudyArm *arm, const ConfigNode *node, Err *err)
 {
     for (int i = 0; i < arm->axes.count; i++)
         for (int k = 0; k < arm->axes.axis[i].key_count; k++) {
@@ -101,7 +102,7 @@ static bool add_axis_keys(Study *study, const Arm *arm, const ConfigNode *node, 
     return true;
 }
 
-static bool read_name(Study *study, Arm *arm, const ConfigNode *node, Err *err)
+static bool read_name(Study *study, StudyArm *arm, const ConfigNode *node, Err *err)
 {
     const ConfigNode *name = config_get(node, "name");
     if (!name || name->kind != CONFIG_SCALAR || !*name->text)
@@ -110,7 +111,7 @@ static bool read_name(Study *study, Arm *arm, const ConfigNode *node, Err *err)
     return true;
 }
 
-static bool read_axes(Study *study, Arm *arm, const ConfigNode *node, Err *err)
+static bool read_axes(Study *study, StudyArm *arm, const ConfigNode *node, Err *err)
 {
     const Config *config = &study->config;
     return axes_add_grid(&arm->axes, config, section(study, "grid"), err) &&
@@ -121,7 +122,7 @@ static bool read_axes(Study *study, Arm *arm, const ConfigNode *node, Err *err)
 }
 
 /* `node`: its map of the list `arms`, or NULL. */
-static bool read_arm(Study *study, Arm *arm, const ConfigNode *node, Err *err)
+static bool read_arm(Study *study, StudyArm *arm, const ConfigNode *node, Err *err)
 {
     const Config *config = &study->config;
     const ConfigNode *set = section(study, "set");
@@ -135,7 +136,7 @@ static bool read_arm(Study *study, Arm *arm, const ConfigNode *node, Err *err)
     return read_axes(study, arm, node, err);
 }
 
-bool arms_read(Study *study, Arms *arms, Err *err)
+bool arms_read(Study *study, StudyArms *arms, Err *err)
 {
     const ConfigNode *list = section(study, "arms");
     const Config *config = &study->config;
@@ -144,7 +145,7 @@ bool arms_read(Study *study, Arms *arms, Err *err)
                             "a list is wanted, such as [{name: lars, optimizer.type: lars}]");
     study->has_arms = list != NULL;
     arms->count = list ? (int)list->count : 1;
-    arms->arm = mem_array(Arm, arms->count);
+    arms->arm = mem_array(StudyArm, arms->count);
     for (int i = 0; i < arms->count; i++) {
         const ConfigNode *node = list ? list->children[i] : NULL;
         if (!read_arm(study, &arms->arm[i], node, err))
@@ -159,7 +160,7 @@ bool arms_read(Study *study, Arms *arms, Err *err)
     return true;
 }
 
-void arms_free(Arms *arms)
+void arms_free(StudyArms *arms)
 {
     for (int i = 0; i < arms->count; i++) {
         for (size_t j = 0; j < arms->arm[i].override_count; j++)

@@ -31,7 +31,7 @@ bool key_check(const Config *config, const ConfigNode *node, const char *key, Er
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (strcmp(key, own[i]) == 0)
             return config_error(config, node, err, "%s is the study's own to set", key);
-    if (settings_path_known(key, &nearest))
+    if (settings_path_is_section(key) || settings_path_known(key, &nearest))
         return true;
     config_error(config, node, err, "unknown option %s%s%s%s",
                  text_quoted(quoted, sizeof quoted, key), nearest ? "; did you mean \"" : "",

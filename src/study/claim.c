@@ -32,6 +32,11 @@ static bool take_lock(const Study *study, const char *name, bool wait, int *lock
     return ok;
 }
 
+bool claim_lock(const Study *study, const char *id, int *lock, Err *err)
+{
+    return take_lock(study, id, false, lock, err);
+}
+
 void claim_release(int lock)
 {
     if (lock >= 0)
@@ -43,43 +48,77 @@ bool claim_table(const Study *study, int *lock, Err *err)
     return take_lock(study, "table", true, lock, err);
 }
 
-static bool is_done(const Study *study, Claims *claims, int trial)
+void claims_init(const Study *study, Claims *claims)
 {
-    TrialState state;
-    if (claims->done[trial])
-        return true;
-    trial_state(study, &study->trials[trial], &state);
-    claims->done[trial] = state.status != TRIAL_OPEN;
-    trial_state_free(&state);
-    return claims->done[trial];
+    *claims = (Claims){ .states = mem_array(TrialState, study->count),
+                        .decisions = mem_array(Decision, study->count) };
+}
+
+void claims_free(const Study *study, Claims *claims)
+{
+    for (int i = 0; i < study->count; i++)
+        trial_state_free(&claims->states[i]);
+    mem_free(claims->states);
+    mem_free(claims->decisions);
+}
+
+/* What has ended does not change. */
+static void look_at(const Study *study, Claims *claims, int trial)
+{
+    TrialState *state = &claims->states[trial];
+    if (state->status != TRIAL_OPEN)
+        return;
+    trial_state_free(state);
+    trial_state(study, &study->trials[trial], state);
+}
+
+static bool is_done(const Claims *claims, int trial)
+{
+    return claims->states[trial].status != TRIAL_OPEN ||
+           claims->decisions[trial].what == DECISION_PRUNED;
+}
+
+int claims_look(const Study *study, Claims *claims)
+{
+    int done = 0;
+    for (int i = 0; i < study->count; i++)
+        look_at(study, claims, i);
+    prune_decide(study, claims->states, claims->decisions);
+    for (int i = 0; i < study->count; i++)
+        done += is_done(claims, i);
+    return done;
+}
+
+/* Has nobody else brought it there since we looked? */
+static bool is_still_open(const Study *study, Claims *claims, int trial)
+{
+    int rung = claims->decisions[trial].rung;
+    look_at(study, claims, trial);
+    const TrialState *state = &claims->states[trial];
+    return state->status == TRIAL_OPEN && (rung < 0 || !state->passed[rung]);
 }
 
 bool claim_next(const Study *study, Claims *claims, Claim *claim, Err *err)
 {
     *claim = (Claim){ .trial = -1, .lock = -1 };
-    claims->taken = 0;
+    claims->taken = claims->waiting = 0;
+    claims_look(study, claims);
     for (int i = 0; i < study->count; i++) {
-        if (is_done(study, claims, i))
+        const Decision *decision = &claims->decisions[i];
+        bool waits = decision->what == DECISION_WAIT;
+        claims->waiting += waits;
+        if (is_done(claims, i) || waits)
             continue;
-        if (!take_lock(study, study->trials[i].id, false, &claim->lock, err))
+        if (!claim_lock(study, study->trials[i].id, &claim->lock, err))
             return false;
-        claims->taken += claim->lock < 0;
-        if (claim->lock < 0)
-            continue;
-        if (!is_done(study, claims, i)) { /* nobody was quicker */
+        if (claim->lock >= 0 && is_still_open(study, claims, i)) {
             claim->trial = i;
+            claim->rung = decision->rung;
             return true;
         }
+        claims->taken++; /* somebody has it, or had it a moment ago */
         claim_release(claim->lock);
     }
     claim->lock = -1;
     return true;
-}
-
-int claim_done(const Study *study, Claims *claims)
-{
-    int done = 0;
-    for (int i = 0; i < study->count; i++)
-        done += is_done(study, claims, i);
-    return done;
 }

@@ -43,7 +43,7 @@ static void add_override(const Study *study, Trial *trial, const char *key, cons
 }
 
 /* Row `number` of all that the axes hold: its digits in the mixed base of their lengths. */
-static void make_trial(const Study *study, Trial *trial, const Arm *arm, int64_t number)
+static void make_trial(const Study *study, Trial *trial, const StudyArm *arm, int64_t number)
 {
     const Axes *axes = &arm->axes;
     size_t most = arm->override_count;
@@ -70,7 +70,7 @@ static void make_trial(const Study *study, Trial *trial, const Arm *arm, int64_t
     trial_set_id(study, trial);
 }
 
-static bool make_trials(Study *study, const Arms *arms, Err *err)
+static bool make_trials(Study *study, const StudyArms *arms, Err *err)
 {
     int64_t count = 0;
     for (int i = 0; i < arms->count; i++)
@@ -196,7 +196,7 @@ static bool check_base(const Study *study, Err *err)
 
 bool study_plan(Study *study, Err *err)
 {
-    Arms arms = { .count = 0 };
+    StudyArms arms = { .count = 0 };
     study->keys = mem_array(char *, STUDY_MAX_KEYS);
     bool ok = check_base(study, err) && arms_read(study, &arms, err) && read_arms_by(study, err) &&
               make_trials(study, &arms, err) && check_twins(study, err);

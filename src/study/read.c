@@ -9,7 +9,7 @@
 typedef struct StudyOptions {
     char *name, *folder, *base;
     int64_t ranks;
-    ConfigNode *set, *arms, *grid, *search, *seeds, *arms_by, *prune;
+    ConfigNode *set, *arms, *grid, *search, *seeds, *arms_by, *prune, *measure, *expect;
 } StudyOptions;
 
 static const Option study_options[] = {
@@ -35,6 +35,12 @@ static const Option study_options[] = {
       "varied keys that separate what is compared; default: arm and train.batch" },
     { "prune", OPTION_NODE, OPTION_AT(StudyOptions, prune), 0, 0, NULL, "",
       "whether trials that are behind end early" },
+    { "measure", OPTION_NODE, OPTION_AT(StudyOptions, measure), 0, 0, NULL, "",
+      "probes of every trial, such as {hessian: {samples: 2000, take: [largest_1]}, training: "
+      "{take: [noise_scale]}}" },
+    { "expect", OPTION_NODE, OPTION_AT(StudyOptions, expect), 0, 0, NULL, "",
+      "what the study is expected to show: {claim: TEXT, value: {metric: .., KEY: ..}, above|below|"
+      "about: {..}, by: X, factor: X}" },
     OPTION_END,
 };
 
@@ -77,9 +83,9 @@ bool study_read(Study *study, const char *file, const char *text, size_t bytes,
         ok = config_override(&study->config, overrides[i], err);
     if (!ok || !options_read(&study->config, study->config.root, study_options, NULL, &o, err))
         return false;
-    ok = take_options(study, &o, file, err);
+    ok = take_options(study, &o, file, err) && prune_read(study, err);
     options_free(study_options, &o);
-    return ok;
+    return ok && measures_read(study, err);
 }
 
 static void free_strings(char **strings, int count)
@@ -99,6 +105,7 @@ void study_free(Study *study)
     for (int i = 0; i < study->prune.rungs; i++)
         mem_free(study->prune.text[i]);
     free_strings(study->keys, study->key_count);
+    measures_free(study);
     mem_free(study->trials);
     mem_free(study->name);
     mem_free(study->output);

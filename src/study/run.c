@@ -8,7 +8,6 @@
 #include "lockstep/session.h"
 #include "lockstep/trainer.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +18,8 @@
 
 typedef struct Group {
     Study *study;
-    Comm *job, *comm; /* all ranks; those of this group */
-    bool leads;       /* rank 0 of the group: claims, and writes what is not a run's */
+    Comm *comm;
+    bool leads; /* its rank 0: claims, and writes what is not a run's */
     Claims claims;
     int argc;
     char *const *argv;
@@ -30,7 +29,8 @@ typedef struct Group {
 
 /* Trainer and session on `comm`. Trouble with files of the run folder, or between ranks, is *fatal:
  * it is the machine's, not the trial's. */
-static int train(Group *g, Settings *settings, Comm *comm, Summary *summary, bool *fatal, Err *err)
+static int train(const Group *g, Settings *settings, Comm *comm, Summary *summary, bool *fatal,
+                 Err *err)
 {
     Trainer trainer;
     Session session = { .anew = true, .argc = g->argc, .argv = g->argv };
@@ -43,77 +43,82 @@ static int train(Group *g, Settings *settings, Comm *comm, Summary *summary, boo
     return code;
 }
 
+/* A trainer to bring to the final weights. */
+static int measure(Group *g, const Trial *trial, Settings *settings, Comm *comm, Err *err)
+{
+    Trainer trainer;
+    int code;
+    if (trainer_init(&trainer, settings, comm, &code, err))
+        code = measure_trial(g->study, trial, &trainer, err);
+    trainer_free(&trainer);
+    return code;
+}
+
+/* What the leader sees, the group knows. */
+static bool is_trained(Group *g, const Trial *trial)
+{
+    TrialState state = { .trained = false };
+    if (g->leads)
+        trial_state(g->study, trial, &state);
+    bool trained = state.trained;
+    trial_state_free(&state);
+    comm_broadcast(g->comm, &trained, sizeof trained, 0);
+    return trained;
+}
+
 /* As many ranks of the group as the trial has lanes; the others wait. */
-static int train_on_group(Group *g, const Trial *trial, Summary *summary, bool *fatal, Err *err)
+static int train_on_group(Group *g, const Claim *claim, Summary *summary, bool *fatal, Err *err)
 {
     Settings settings;
     int code = EXIT_USAGE, rank = comm_rank(g->comm);
-    bool ok =
-        study_settings(g->study, trial, &settings, err) && settings_apply_compute(&settings, err);
-    ok = comm_all_ok(g->comm, ok, err);
-    if (ok) {
+    const Trial *trial = &g->study->trials[claim->trial];
+    bool ok = study_settings(g->study, trial, claim->rung, &settings, err) &&
+              settings_apply_compute(&settings, err);
+    if (comm_all_ok(g->comm, ok, err)) {
         Comm *comm = comm_split(g->comm, rank < settings.train.lanes ? 0 : 1);
-        if (rank < settings.train.lanes)
+        bool works = rank < settings.train.lanes;
+        if (!is_trained(g, trial) && works)
             code = train(g, &settings, comm, summary, fatal, err);
+        if (g->study->measure_count > 0 && is_trained(g, trial) && works)
+            code = measure(g, trial, &settings, comm, err);
         comm_free(comm);
     }
     settings_free(&settings);
     return code;
 }
 
-static void say_end(const Group *g, const Trial *trial, const TrialState *state, int done)
-{
-    char text[512], line[256] = "", seconds[64];
-    const json_t *summary = state->summary;
-    double accuracy = json_number_value(json_object_get(summary, "test_accuracy"));
-    if (accuracy > 0)
-        text_append(line, sizeof line, "accuracy %.4f, ", accuracy);
-    if (summary)
-        text_append(line, sizeof line, "loss %.4g, %s",
-                    json_number_value(json_object_get(summary, "test_loss")),
-                    text_seconds(seconds, sizeof seconds,
-                                 json_number_value(json_object_get(summary, "seconds"))));
-    if (state->message)
-        text_append(line, sizeof line, "%s%.200s", *line ? ": " : "", state->message);
-    log_info("[%d/%d] %s  %s: %s: %s", done, g->study->count, trial->id,
-             study_trial_text(g->study, trial, text, sizeof text),
-             trial_status_names[state->status], line);
-}
-
-/* The leader's part after a trial: a note if it failed, a line, the table. */
-static bool conclude(Group *g, const Trial *trial, const Summary *summary, int code,
+/* The leader's part after a trial: a note if it failed or stands at a rung, a line, the table. */
+static bool conclude(Group *g, const Claim *claim, const Summary *summary, int code,
                      const Err *problem, Err *err)
 {
-    TrialState state;
+    const Trial *trial = &g->study->trials[claim->trial];
+    bool ended = summary->status && strcmp(summary->status, "interrupted") != 0;
+    bool at_rung = claim->rung >= 0 && (ended || summary->at_stop);
     int lock;
-    if (!summary->status && !trial_fail(g->study, trial, code, problem->text, err))
+    if ((problem->text[0] && !trial_fail(g->study, trial, code, problem->text, err)) ||
+        (at_rung && !trial_pass(g->study, trial, claim->rung, err)) ||
+        !claim_table(g->study, &lock, err))
         return false;
-    trial_state(g->study, trial, &state);
-    if (state.status != TRIAL_OPEN)
-        say_end(g, trial, &state, claim_done(g->study, &g->claims));
-    trial_state_free(&state);
-    if (!claim_table(g->study, &lock, err))
-        return false;
+    say_news(g->study, &g->claims, claim, at_rung);
     bool ok = study_write_table(g->study, err);
     claim_release(lock);
     return ok;
 }
 
-static bool run_trial(Group *g, Claim *claim, int *code, Err *err)
+static bool run_trial(Group *g, const Claim *claim, int *code, Err *err)
 {
-    const Trial *trial = &g->study->trials[claim->trial];
     Summary summary = { .status = NULL };
     Err problem = { .text = "" };
     bool fatal = false;
     LogLevel level = log_get_level();
     log_set_level(level == LOG_VERBOSE ? level : LOG_QUIET);
-    *code = train_on_group(g, trial, &summary, &fatal, &problem);
+    *code = train_on_group(g, claim, &summary, &fatal, &problem);
     log_set_level(level);
     bool ok = !fatal;
     if (fatal)
         err_set(err, "%s", problem.text);
     else if (g->leads)
-        ok = conclude(g, trial, &summary, *code, &problem, err);
+        ok = conclude(g, claim, &summary, *code, &problem, err);
     claim_release(claim->lock);
     if (!fatal && !ok)
         *code = EXIT_CHECKPOINT;
@@ -127,47 +132,51 @@ static bool next_trial(Group *g, Claim *claim, Err *err)
 {
     struct {
         bool ok;
-        int trial, taken;
+        Claim claim;
+        int taken, waiting;
         Err err;
-    } answer = { .trial = -1 };
+    } answer = { .ok = false };
     if (g->leads) {
         answer.ok = claim_next(g->study, &g->claims, claim, &answer.err);
-        answer.trial = claim->trial;
+        answer.claim = *claim;
         answer.taken = g->claims.taken;
+        answer.waiting = g->claims.waiting;
     }
     comm_broadcast(g->comm, &answer, sizeof answer, 0);
-    claim->trial = answer.trial;
+    claim->trial = answer.claim.trial;
+    claim->rung = answer.claim.rung;
     g->claims.taken = answer.taken;
+    g->claims.waiting = answer.waiting;
     return answer.ok || err_set(err, "%s", answer.err.text);
 }
 
-static void nap(double seconds)
+/* Nothing is left, or what is left others have had for a while. Who waits at a rung will go on. */
+static bool is_over(const Group *g, double idle)
 {
-    const struct timespec pause = { .tv_nsec = (long)(seconds * 1e9) };
-    nanosleep(&pause, NULL);
+    return g->claims.waiting == 0 && (g->claims.taken == 0 || idle > PATIENCE);
 }
 
-/* Until everything is done, or somebody else does it. */
 static int work(Group *g, Err *err)
 {
+    const struct timespec nap = { .tv_nsec = (long)(NAP * 1e9) };
     int code = EXIT_OK;
     double idle = 0;
     while (!comm_any(g->comm, trainer_stop_requested())) {
         Claim claim = { .trial = -1, .lock = -1 };
         if (!next_trial(g, &claim, err))
             return EXIT_CHECKPOINT;
-        if (claim.trial < 0 && (g->claims.taken == 0 || idle > PATIENCE))
+        if (claim.trial < 0 && is_over(g, idle))
             break;
         idle = claim.trial < 0 ? idle + NAP : 0;
         if (claim.trial < 0)
-            nap(NAP);
+            nanosleep(&nap, NULL);
         else if (!run_trial(g, &claim, &code, err))
             return code;
     }
     return EXIT_OK;
 }
 
-/* The folder and what describes the study in it. */
+/* The study's folder and what describes it there. */
 static bool make_folder(const Study *study, Err *err)
 {
     static const char *const parts[] = { "trials", "locks" };
@@ -189,55 +198,36 @@ static bool make_folder(const Study *study, Err *err)
     return ok;
 }
 
-static void say_begin(const Group *g, int groups)
+/* All groups train until nothing is left for them. */
+static int run_groups(Study *study, Comm *job, int argc, char *const *argv, Err *err)
 {
-    const Study *study = g->study;
-    Claims claims = { .done = mem_array(bool, study->count) };
-    log_info("%s/: %d trials of %d settings, %d done; %d group%s of %d rank%s", study->folder,
-             study->count, study->settings, claim_done(study, &claims), groups,
-             groups == 1 ? "" : "s", (int)study->ranks, study->ranks == 1 ? "" : "s");
-    mem_free(claims.done);
-}
-
-static void say_where(Group *g)
-{
-    int done = claim_done(g->study, &g->claims), count = g->study->count;
-    if (done == count)
-        log_info("%s/trials.csv: %d trials", g->study->folder, count);
-    else if (trainer_stop_requested())
-        log_info("interrupted: %d of %d trials are done; the same command goes on", done, count);
-    else
-        log_info("%d of %d trials are done, others work on the rest", done, count);
+    int rank = comm_rank(job);
+    Group g = { .study = study, .argc = argc, .argv = argv };
+    g.comm = comm_split(job, (int)(rank / study->ranks));
+    g.leads = comm_rank(g.comm) == 0;
+    claims_init(study, &g.claims);
+    log_set_rank(comm_rank(g.comm), comm_size(g.comm)); /* leaders speak for their groups */
+    int code = work(&g, err);
+    comm_wait(job);
+    log_set_rank(rank, comm_size(job));
+    claims_free(study, &g.claims);
+    comm_free(g.comm);
+    return code;
 }
 
 int study_run(Study *study, Comm *job, int argc, char *const *argv, Err *err)
 {
-    int rank = comm_rank(job), size = comm_size(job);
     Err problem = { .text = "" };
-    bool ok = rank != 0 || make_folder(study, &problem);
+    bool ok = comm_rank(job) != 0 || make_folder(study, &problem);
+    int code = EXIT_CHECKPOINT;
+    if (comm_all_ok(job, ok, &problem)) {
+        if (comm_rank(job) == 0)
+            say_begin(study, (int)((comm_size(job) - 1) / study->ranks) + 1);
+        code = run_groups(study, job, argc, argv, &problem);
+        ok = comm_all_ok(job, code == EXIT_OK, &problem);
+    }
+    if (ok && comm_rank(job) == 0)
+        say_end(study);
     *err = problem;
-    if (!comm_all_ok(job, ok, err))
-        return EXIT_CHECKPOINT;
-    int group = (int)(rank / study->ranks), groups = (int)((size - 1) / study->ranks) + 1;
-    Group g = { .study = study,
-                .job = job,
-                .comm = comm_split(job, group),
-                .claims = { .done = mem_array(bool, study->count) },
-                .argc = argc,
-                .argv = argv };
-    g.leads = comm_rank(g.comm) == 0;
-    if (rank == 0)
-        say_begin(&g, groups);
-    log_set_rank(comm_rank(g.comm), comm_size(g.comm)); /* leaders speak for their groups */
-    int code = work(&g, &problem);
-    comm_free(g.comm);
-    comm_wait(job);
-    log_set_rank(rank, size);
-    *err = problem;
-    if (!comm_all_ok(job, code == EXIT_OK, err))
-        code = EXIT_CHECKPOINT;
-    else if (rank == 0)
-        say_where(&g);
-    mem_free(g.claims.done);
-    return code;
+    return ok ? EXIT_OK : code != EXIT_OK ? code : EXIT_CHECKPOINT;
 }

@@ -2,6 +2,7 @@
 #ifndef LOCKSTEP_STUDY_PARTS_H
 #define LOCKSTEP_STUDY_PARTS_H
 
+#include "lockstep/probe.h"
 #include "lockstep/study.h"
 
 /* ---- axes.c: what varies ---- */
@@ -43,21 +44,21 @@ bool key_check(const Config *config, const ConfigNode *node, const char *key, Er
 
 /* ---- arms.c ---- */
 
-typedef struct Arm {
+typedef struct StudyArm {
     const char *name; /* or NULL; borrowed from the study's config */
     char **overrides; /* "key=value" of the study and of the arm */
     size_t override_count, capacity;
     Axes axes;
-} Arm;
+} StudyArm;
 
-typedef struct Arms {
-    Arm *arm;
+typedef struct StudyArms {
+    StudyArm *arm;
     int count;
-} Arms;
+} StudyArms;
 
 /* Also finds out which keys vary. arms_free in any case. */
-bool arms_read(Study *study, Arms *arms, Err *err);
-void arms_free(Arms *arms);
+bool arms_read(Study *study, StudyArms *arms, Err *err);
+void arms_free(StudyArms *arms);
 
 /* ---- trial.c ---- */
 
@@ -79,11 +80,11 @@ extern const char *const trial_status_names[];
 /* What the trial's folder says. */
 typedef struct TrialState {
     TrialStatus status;
-    bool begun;                    /* there is a summary: it ended or was stopped */
+    bool trained;                  /* to the end; what is open is to be measured */
     struct json_t *summary;        /* summary.json, or NULL; owned */
     char *message;                 /* what went wrong, or NULL; owned */
     bool passed[STUDY_MAX_RUNGS];  /* it has come to this rung */
-    double value[STUDY_MAX_RUNGS]; /* test accuracy, or minus the test loss, there; nan: none */
+    double value[STUDY_MAX_RUNGS]; /* there: test accuracy, or minus the test loss; nan: none */
 } TrialState;
 
 void trial_state(const Study *study, const Trial *trial, TrialState *state);
@@ -92,24 +93,84 @@ void trial_state_free(TrialState *state);
 /* Notes in its folder that a trial could not be trained. */
 bool trial_fail(const Study *study, const Trial *trial, int code, const char *message, Err *err);
 
+/* Notes there that it stands at a rung. */
+bool trial_pass(const Study *study, const Trial *trial, int rung, Err *err);
+
+/* ---- prune.c: who goes on ---- */
+
+typedef struct Decision {
+    enum { DECISION_TRAIN, DECISION_WAIT, DECISION_PRUNED } what; /* of a trial that is open */
+    int rung;          /* train up to it, or to the end: -1; wait there; pruned there */
+    double value, cut; /* pruned: what it had, what was wanted */
+} Decision;
+
+bool prune_read(Study *study, Err *err);
+
+/* `states` and `decisions`: one for each trial. */
+void prune_decide(const Study *study, const TrialState *states, Decision *decisions);
+
+/* "pruned at 1ep: accuracy 0.71, at least 0.8 wanted" into buffer; returns buffer. */
+char *prune_text(const Study *study, const Decision *decision, char *buffer, size_t size);
+/* A JSON object, or NULL: no such file, or not one. */
+struct json_t *file_json(const char *folder, const char *name);
+
+/* ---- measure.c ---- */
+
+bool measures_read(Study *study, Err *err);
+void measures_free(Study *study);
+
+/* Has the folder of a trial what the probe has found? */
+bool measure_is_done(const char *folder, const Measure *measure);
+
+/* A column of Study.measured; NAN if it is not there. */
+double measured_value(const char *folder, const char *column);
+
+/* All probes of a trial that is trained: EXIT_OK, or the exit code that err's message deserves.
+ * Collective. */
+int measure_trial(const Study *study, const Trial *trial, Trainer *trainer, Err *err);
+
 /* ---- claim.c: who does what ---- */
 
 typedef struct Claims {
-    bool *done; /* of each trial, as far as we know: once done, always done */
-    int taken;  /* by others, when we looked last */
+    TrialState *states; /* of each trial, as far as we know */
+    Decision *decisions;
+    int taken, waiting; /* when we looked last: trials that others have; that wait at a rung */
 } Claims;
 
 typedef struct Claim {
     int trial, lock; /* -1: none */
+    int rung;        /* where it is to stop; -1: nowhere */
 } Claim;
 
-/* The first trial that is not done and not taken: ours from then on. One process of a group. */
+void claims_init(const Study *study, Claims *claims);
+void claims_free(const Study *study, Claims *claims);
+
+/* The first trial that is to be trained and not taken: ours from then on. One process of a group.
+ */
 bool claim_next(const Study *study, Claims *claims, Claim *claim, Err *err);
 void claim_release(int lock);
+
+/* The lock of a trial; *lock is -1 if somebody else has it. */
+bool claim_lock(const Study *study, const char *id, int *lock, Err *err);
 
 /* The right to write the table; waits for it. */
 bool claim_table(const Study *study, int *lock, Err *err);
 
-int claim_done(const Study *study, Claims *claims); /* how many trials */
+/* Looks at all folders again; returns how many trials are done, the pruned ones among them. */
+int claims_look(const Study *study, Claims *claims);
+
+/* ---- say.c, status.c ---- */
+
+/* "accuracy 0.8912, loss 0.311, 12 s" and what went wrong, into buffer; returns buffer. */
+char *trial_results(const TrialState *state, char *buffer, size_t size);
+
+/* Warns of run folders that the plan does not know. */
+void say_left_over(const Study *study);
+
+void say_begin(const Study *study, int groups);
+void say_end(const Study *study);
+
+/* What has become of the trial, and of those that end because it has come to its rung; looks. */
+void say_news(const Study *study, Claims *claims, const Claim *claim, bool at_rung);
 
 #endif

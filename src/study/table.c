@@ -6,6 +6,7 @@
 #include "lockstep/memory.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,12 +62,35 @@ static void put_header(FILE *out, const Study *study)
     }
     for (int i = 0; i < COLUMNS; i++)
         fprintf(out, ",%s", columns[i]);
+    for (int i = 0; i < study->measured_count; i++) {
+        fputc(',', out);
+        put_cell(out, study->measured[i]);
+    }
     fputs(",message\n", out);
 }
 
-static void put_trial(FILE *out, const Study *study, const Trial *trial, const TrialState *state)
+static void put_measured(FILE *out, const Study *study, const Trial *trial, const TrialState *state)
 {
-    fprintf(out, "%s,%s", trial->id, trial_status_names[state->status]);
+    char *folder = trial_folder(study, trial);
+    for (int i = 0; i < study->measured_count; i++) {
+        double value = state->trained ? measured_value(folder, study->measured[i]) : (double)NAN;
+        json_t *number = isfinite(value) ? json_real(value) : NULL;
+        fputc(',', out);
+        put_value(out, number);
+        json_decref(number);
+    }
+    mem_free(folder);
+}
+
+static void put_trial(FILE *out, const Study *study, const Trial *trial, const TrialState *state,
+                      const Decision *decision)
+{
+    char text[128];
+    bool pruned = state->status == TRIAL_OPEN;
+    const char *message = state->message ? state->message : "";
+    if (pruned)
+        message = prune_text(study, decision, text, sizeof text);
+    fprintf(out, "%s,%s", trial->id, trial_status_names[pruned ? TRIAL_PRUNED : state->status]);
     if (study->has_arms) {
         fputc(',', out);
         put_cell(out, trial->name);
@@ -79,8 +103,9 @@ static void put_trial(FILE *out, const Study *study, const Trial *trial, const T
         fputc(',', out);
         put_value(out, json_object_get(state->summary, columns[i]));
     }
+    put_measured(out, study, trial, state);
     fputc(',', out);
-    put_cell(out, state->message ? state->message : "");
+    put_cell(out, message);
     fputc('\n', out);
 }
 
@@ -88,16 +113,16 @@ bool study_write_table(const Study *study, Err *err)
 {
     char *text = NULL, *path = path_join(study->folder, "trials.csv");
     size_t bytes = 0;
+    Claims claims;
     FILE *memory = open_memstream(&text, &bytes);
     expect(memory);
     put_header(memory, study);
-    for (int i = 0; i < study->count; i++) {
-        TrialState state;
-        trial_state(study, &study->trials[i], &state);
-        if (state.status != TRIAL_OPEN)
-            put_trial(memory, study, &study->trials[i], &state);
-        trial_state_free(&state);
-    }
+    claims_init(study, &claims);
+    claims_look(study, &claims);
+    for (int i = 0; i < study->count; i++)
+        if (claims.states[i].status != TRIAL_OPEN || claims.decisions[i].what == DECISION_PRUNED)
+            put_trial(memory, study, &study->trials[i], &claims.states[i], &claims.decisions[i]);
+    claims_free(study, &claims);
     expect(fclose(memory) == 0);
     bool ok = file_replace(path, text, bytes, err);
     free(text);

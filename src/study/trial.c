@@ -9,17 +9,19 @@
 
 /* ---- a trial's configuration ---- */
 
-/* Of the two ways to say how long to train the later one stays. */
+/* Of the ways to say how long to train the last one stays. */
 static void drop_other_length(const Config *config, const char *override)
 {
-    static const char *const lengths[] = { "epochs", "steps" };
+    static const char *const lengths[] = { "train.epochs", "train.steps", "train.samples" };
     const ConfigNode *train = config_get(config->root, "train");
-    if (strncmp(override, "train.", 6) != 0)
-        return;
-    size_t length = strcspn(override + 6, "=");
-    for (int i = 0; i < 2; i++) {
-        ConfigNode *other = config_get(train, lengths[1 - i]);
-        if (strlen(lengths[i]) == length && strncmp(override + 6, lengths[i], length) == 0 && other)
+    size_t length = strcspn(override, "=");
+    bool is_length = false;
+    for (int i = 0; i < 3; i++)
+        is_length = is_length ||
+                    (strlen(lengths[i]) == length && strncmp(override, lengths[i], length) == 0);
+    for (int i = 0; is_length && i < 3; i++) {
+        ConfigNode *other = config_get(train, lengths[i] + strlen("train."));
+        if (other)
             config_remove(other);
     }
 }
@@ -50,16 +52,18 @@ static bool set_text(Config *config, const char *key, const char *value, Err *er
     return config_override(config, text, err);
 }
 
-bool study_settings(const Study *study, const Trial *trial, Settings *settings, Err *err)
+bool study_settings(const Study *study, const Trial *trial, int rung, Settings *settings, Err *err)
 {
     char *folder = trial_folder(study, trial);
     *strrchr(folder, '/') = '\0';
     *settings = (Settings){ 0 };
-    bool ok = assemble(study, trial, &settings->config, err) &&
-              set_text(&settings->config, "name", trial->id, err) &&
-              set_text(&settings->config, "output", folder, err) &&
-              set_text(&settings->config, "checkpoint.resume", "auto", err) &&
-              settings_read(settings, err);
+    bool ok =
+        assemble(study, trial, &settings->config, err) &&
+        set_text(&settings->config, "name", trial->id, err) &&
+        set_text(&settings->config, "output", folder, err) &&
+        set_text(&settings->config, "checkpoint.resume", "auto", err) &&
+        (rung < 0 || set_text(&settings->config, "train.stop_at", study->prune.text[rung], err)) &&
+        settings_read(settings, err);
     mem_free(folder);
     return ok;
 }

@@ -30,6 +30,11 @@ static const char *const neutral[] = {
     "train.diverged_limit",
     "train.rollback_lr",
     "train.rollback_skip",
+    "train.target_accuracy", /* where it ends */
+    "train.target_loss",
+    "train.stop_at_target",
+    "train.stop_at",
+    "train.seconds",
     "data.folder",
     "data.file",
     "data.validation_file",

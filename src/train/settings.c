@@ -33,9 +33,26 @@ static const Option train_options[] = {
       "parts of the batch, a power of two up to 4096 that divides it; at most so many ranks; auto: "
       "the largest up to 8" },
     { "epochs", OPTION_FLOAT, OPTION_AT(TrainSettings, epochs), 1e-6, 1e6, NULL, "",
-      "length of the training in passes over the training set; this or steps" },
+      "length of the training in passes over the training set; this or steps or "
+      "samples" },
     { "steps", OPTION_INT, OPTION_AT(TrainSettings, steps), 1, 1e12, NULL, "",
-      "length of the training in optimizer steps; this or epochs" },
+      "length of the training in optimizer steps; this or epochs or samples" },
+    { "samples", OPTION_FLOAT, OPTION_AT(TrainSettings, samples), 1, 1e15, NULL, "",
+      "length of the training in training samples seen, to the nearest step; this or epochs or "
+      "steps" },
+    { "seconds", OPTION_FLOAT, OPTION_AT(TrainSettings, seconds), 0, 1e9, NULL, "0",
+      "a budget: training ends with the first step after so many seconds of all its sessions "
+      "(status time_limit), where that is depends on the machine; 0: none" },
+    { "target_accuracy", OPTION_FLOAT, OPTION_AT(TrainSettings, target_accuracy), 0, 1, NULL, "0",
+      "a target: steps, samples and seconds until an evaluation first has this test accuracy go "
+      "into summary.json; 0: none" },
+    { "target_loss", OPTION_FLOAT, OPTION_AT(TrainSettings, target_loss), 0, 1e30, NULL, "0",
+      "the same for this test loss" },
+    { "stop_at_target", OPTION_BOOL, OPTION_AT(TrainSettings, stop_at_target), 0, 0, NULL, "false",
+      "end when the target is met (status target)" },
+    { "stop_at", OPTION_SPAN, OPTION_AT(TrainSettings, stop_at), 0, 0, NULL, "0",
+      "stop there in order with a checkpoint (status interrupted), as a part of the whole run, "
+      "whose schedule stays; 0: not" },
     { "weights", OPTION_STRING, OPTION_AT(TrainSettings, weights), 0, 0, NULL, "",
       "safetensors file with the start values of all weights and running statistics, by their "
       "names; default: those of the initialisers" },
@@ -265,20 +282,32 @@ static bool read_section(Settings *settings, const char *name, const Option *tab
     return options_read(&settings->config, node, table, NULL, out, err);
 }
 
-/* Of train.epochs and train.steps the one with precedence stays: `lockstep train a.yaml
+static bool is_given(const ConfigNode *node)
+{
+    return node && node->kind != CONFIG_NULL;
+}
+
+/* Of train.epochs, steps and samples the one with precedence stays: `lockstep train a.yaml
  * train.steps=5` works whatever the file says. */
 static bool choose_length(const Settings *settings, Err *err)
 {
+    static const char *const names[] = { "epochs", "steps", "samples" };
     ConfigNode *train = config_get(settings->config.root, "train");
-    ConfigNode *epochs = config_get(train, "epochs");
-    ConfigNode *steps = config_get(train, "steps");
-    bool has_epochs = epochs && epochs->kind != CONFIG_NULL;
-    bool has_steps = steps && steps->kind != CONFIG_NULL;
-    if (has_epochs && has_steps && epochs->origin == steps->origin)
-        return config_error(&settings->config, steps, err,
-                            "train.epochs is given as well; one of the two says how long to train");
-    if (has_epochs && has_steps)
-        config_remove(epochs->origin > steps->origin ? steps : epochs);
+    const char *first = NULL; /* of those with the highest precedence so far */
+    for (int i = 0; i < 3; i++) {
+        ConfigNode *node = config_get(train, names[i]);
+        ConfigNode *other = first ? config_get(train, first) : NULL;
+        if (!is_given(node))
+            continue;
+        if (other && other->origin == node->origin)
+            return config_error(&settings->config, node, err,
+                                "train.%s is given as well; one of the two says how long to train",
+                                first);
+        if (other)
+            config_remove(other->origin > node->origin ? node : other);
+        if (!other || config_get(train, names[i]))
+            first = names[i];
+    }
     return true;
 }
 
@@ -288,9 +317,9 @@ static bool read_train(Settings *settings, Err *err)
     if (!choose_length(settings, err) ||
         !read_section(settings, "train", train_options, train, err))
         return false;
-    if (train->steps == 0 && train->epochs <= 0.0)
+    if (train->steps == 0 && train->epochs <= 0.0 && train->samples <= 0.0)
         return config_error(&settings->config, config_get(settings->config.root, "train"), err,
-                            "epochs or steps is missing: how long to train");
+                            "epochs, steps or samples is missing: how long to train");
     return true;
 }
 
@@ -351,11 +380,6 @@ static bool check_bf16_kernel(const Settings *settings, Err *err)
                         "%s is for precision bf16, and the precision is fp32: say "
                         "compute.precision=bf16, or leave this at auto",
                         name);
-}
-
-static bool is_given(const ConfigNode *node)
-{
-    return node && node->kind != CONFIG_NULL;
 }
 
 /* Lanes of their own and error memories are not finite either by the time that a step turns out not

@@ -82,9 +82,11 @@ float *trainer_run_lane(Trainer *t, float *w, int64_t step, int lane, bool alone
     watch_note(t->watch, step + 1, WATCH_LANES, lane);
     const Batch *batch = loader_lane(&t->loader, step, lane);
     trainer_lap(t, PHASE_LOAD);
-    t->reports[lane] = (LaneReport){
-        .stop = stop_requested, .save = t->save_wanted, .written = t->written, .digest = t->digest
-    };
+    t->reports[lane] = (LaneReport){ .stop = stop_requested,
+                                     .late = clock_seconds() > t->deadline,
+                                     .save = t->save_wanted,
+                                     .written = t->written,
+                                     .digest = t->digest };
     if (batch->count == 0) { /* behind the end of a short batch */
         memset(gradient, 0, t->model.layout.n * sizeof *gradient);
         return gradient;
@@ -114,6 +116,7 @@ static void gather_reports(Trainer *t)
     t->tally.correct = sum_lanes(t, offsetof(LaneReport, tally.correct));
     t->tally.count = sum_lanes(t, offsetof(LaneReport, tally.count));
     t->stop = sum_lanes(t, offsetof(LaneReport, stop)) > 0;
+    t->late = sum_lanes(t, offsetof(LaneReport, late)) > 0;
     t->save = sum_lanes(t, offsetof(LaneReport, save)) > 0;
     t->all_written = (int)sum_lanes(t, offsetof(LaneReport, written)) == t->lanes.count;
 }

@@ -1,5 +1,6 @@
 /* Building a trainer: settings -> lanes, data, network, initial weights, optimizer, schedule. */
 #include "compression.h"
+#include "ending.h"
 #include "growth.h"
 #include "local.h"
 #include "lockstep/bf16.h"
@@ -168,6 +169,8 @@ static int64_t training_steps(const Trainer *t)
     const TrainSettings *train = &t->settings->train;
     if (train->steps > 0)
         return train->steps;
+    if (train->samples > 0)
+        return batch_plan_step(&t->loader.plan, (Span){ train->samples, SPAN_SAMPLES });
     return batch_plan_step(&t->loader.plan, (Span){ train->epochs, SPAN_EPOCHS });
 }
 
@@ -282,8 +285,8 @@ static bool init_training(Trainer *t, Err *err)
 {
     mem_reserve(t->settings->dry_run);
     find_group(t);
-    bool ok = init_model(t, err) && init_optimizer(t, err) && replicas_init(t, err) &&
-              compression_start(t, err);
+    bool ok = init_model(t, err) && init_optimizer(t, err) && ending_read(t, err) &&
+              replicas_init(t, err) && compression_start(t, err);
     if (ok)
         allocate_scratch(t);
     mem_reserve(false);
@@ -316,6 +319,7 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
 {
     *t = (Trainer){ .settings = settings,
                     .recovery = { .lr_factor = 1 },
+                    .deadline = (double)INFINITY,
                     .comm = comm,
                     .group = comm,
                     .history = { .test_loss = (double)NAN,

@@ -1,5 +1,6 @@
 /* The loop around the training step: records, evaluations, checkpoints, the run's summary. */
 #include "compression.h"
+#include "ending.h"
 #include "lockstep/checkpoint.h"
 #include "lockstep/clock.h"
 #include "recovery.h"
@@ -136,6 +137,7 @@ static bool evaluate_now(Trainer *t, Run *run, Progress *progress, double start)
     EvalRecord eval = eval_record(t, start);
     t->history.evaluating += eval.seconds - now;
     t->history.owes_eval = false;
+    ending_note(t, &eval);
     run_log_eval(run, &eval);
     progress_eval(progress, &eval);
     return note_eval(t, &eval);
@@ -150,9 +152,9 @@ static bool note_step(Trainer *t, Run *run, Progress *progress, bool skipped, do
     double now = clock_seconds() - start;
     StepRecord record = step_record(t, skipped, now, now - t->history.evaluating);
     progress_step(progress, &record);
-    if (skipped || is_due(t, t->settings->log.metrics) || t->step == t->steps || t->stop)
+    if (skipped || is_due(t, t->settings->log.metrics) || ending_reached(t))
         run_log_step(run, &record);
-    if (t->step == t->steps || (is_due(t, t->settings->eval.every) && !t->stop))
+    if (t->step == t->steps || t->late || (is_due(t, t->settings->eval.every) && !t->stop))
         best = evaluate_now(t, run, progress, start);
     else
         t->history.owes_eval = is_due(t, t->settings->eval.every);
@@ -172,9 +174,10 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
 {
     double start = clock_seconds() - t->history.seconds;
     bool diverged = false;
+    ending_begin(t, start);
     if (t->history.owes_eval) /* the last session had no time for it */
         save(t, run, evaluate_now(t, run, progress, start));
-    while (t->step < t->steps && !t->stop) {
+    while (!ending_reached(t)) {
         if (batch_plan_at(&t->loader.plan, t->step).position == 0)
             t->epoch_tally = (Tally){ 0 };
         StepOutcome outcome = trainer_step(t);
@@ -196,7 +199,7 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
     if (!diverged)
         replicas_check(t, run);
     checkpointer_end(t, run, diverged);
-    return diverged ? "diverged" : t->step < t->steps ? "interrupted" : "completed";
+    return diverged ? "diverged" : ending_status(t);
 }
 
 /* The values of an interrupted or diverged run's last evaluation stay; the rest is filled in
@@ -208,6 +211,12 @@ static void finish_summary(const Trainer *t, Summary *result, const char *status
     final.test_accuracy = t->history.test_accuracy;
     final.best_accuracy = t->history.best_accuracy;
     final.best_loss = t->history.best_loss;
+    final.at_stop = t->step == t->stop_step;
+    final.target_accuracy = t->history.target_accuracy;
+    final.target_loss = t->history.target_loss;
+    final.target_step = t->history.target_step;
+    final.target_samples = t->history.target_samples;
+    final.target_seconds = t->history.target_seconds;
     final.seconds = result->seconds;
     final.samples_per_second = result->samples_per_second;
     final.tokens_per_second = result->samples_per_second * sample_tokens(t);

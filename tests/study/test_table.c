@@ -6,6 +6,7 @@
 #include "lockstep/table.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define RESULT_COLUMNS                                                                             \
@@ -67,6 +68,29 @@ START_TEST(test_reads_other_forms)
 }
 END_TEST
 
+START_TEST(test_reads_measured)
+{
+    const char *header = "trial,status,seed,steps,samples,epochs,seconds,train_loss,test_loss,"
+                         "test_accuracy,best_loss,best_accuracy,target_step,target_samples,"
+                         "target_seconds,digest,trajectory,hessian.largest_1,training.noise_scale,";
+    char text[1024];
+    snprintf(text, sizeof text, "%smessage\n%s", header,
+             "a,completed,1,9,9,1,1,,,,,,,,,d,t,12.5,,\nb,diverged,2,9,9,1,1,,,,,,,,,d,t,,,gone\n");
+    ck_assert_msg(parse(text), "%s", err.text);
+    ck_assert_int_eq(table.measured_count, 2);
+    ck_assert_int_eq(table_measured(&table, "training.noise_scale"), 1);
+    ck_assert_int_eq(table_measured(&table, "seed"), -1);
+    ck_assert(table.trials[0].measured[0] == 12.5 && isnan(table.trials[0].measured[1]));
+    ck_assert_str_eq(table.trials[1].message, "gone");
+    table_free(&table);
+    snprintf(text, sizeof text, "%smessage\n%s", header,
+             "a,completed,1,9,9,1,1,,,,,,,,,d,t,12.5,much,\n");
+    refuse(text, "t.csv:2: training.noise_scale: \"much\" is not a number");
+    snprintf(text, sizeof text, "%snote\n", header);
+    refuse(text, "t.csv:1: column 20 is \"note\", \"message\" is wanted");
+}
+END_TEST
+
 START_TEST(test_refuses)
 {
     refuse("", "t.csv: empty: a table of trials is wanted");
@@ -120,6 +144,7 @@ int main(void)
     Suite *suite = suite_create("table");
     add_test(suite, test_reads);
     add_test(suite, test_reads_other_forms);
+    add_test(suite, test_reads_measured);
     add_test(suite, test_refuses);
     add_test(suite, test_cut_anywhere);
     add_test(suite, test_values);

@@ -104,20 +104,36 @@ static bool check_column(const Reader *reader, int column, const char *wanted, E
                    wanted);
 }
 
+/* Where the results begin; behind the first columns if they do not. */
+static int find_steps(const Reader *reader)
+{
+    for (int i = FIRST; i < reader->count; i++)
+        if (strcmp(reader->cells[i], result_columns[0]) == 0)
+            return i;
+    return reader->count < FIXED ? FIRST : reader->count - FIXED + FIRST;
+}
+
 static bool read_header(Table *table, Reader *reader, Err *err)
 {
     if (!read_record(reader, err))
         return false;
     if (reader->count == 0)
         return err_set(err, "%s: empty: a table of trials is wanted", reader->name);
-    int keys = reader->count < FIXED ? 0 : reader->count - FIXED;
+    int keys = find_steps(reader) - FIRST, between = FIRST + keys + RESULTS + 2;
     for (int i = 0; i < FIRST; i++)
         if (!check_column(reader, i, first_columns[i], err))
             return false;
-    for (int i = 0; i < RESULTS + LAST; i++)
+    for (int i = 0; i < RESULTS + 2; i++)
         if (!check_column(reader, FIRST + keys + i,
                           i < RESULTS ? result_columns[i] : last_columns[i - RESULTS], err))
             return false;
+    int last = reader->count > between ? reader->count - 1 : between;
+    if (!check_column(reader, last, last_columns[2], err))
+        return false;
+    table->measured_count = last - between;
+    table->measured = mem_array(const char *, table->measured_count);
+    for (int i = 0; i < table->measured_count; i++)
+        table->measured[i] = reader->cells[between + i];
     table->keys = mem_array(const char *, keys);
     for (int i = 0; i < keys; i++) {
         table->keys[i] = reader->cells[FIRST + i];
@@ -130,7 +146,8 @@ static bool read_header(Table *table, Reader *reader, Err *err)
 
 /* ---- trials ---- */
 
-static bool read_result(const Reader *reader, int column, double *value, Err *err)
+/* A number, or NAN; `name` is the column's. */
+static bool read_number(const Reader *reader, int column, const char *name, double *value, Err *err)
 {
     const char *text = reader->cells[column];
     *value = (double)NAN;
@@ -139,8 +156,7 @@ static bool read_result(const Reader *reader, int column, double *value, Err *er
     if (text_to_double(text, value))
         return true;
     char found[128];
-    return err_set(err, "%s:%ld: %s: %s is not a number", reader->name, reader->line,
-                   result_columns[column - (reader->count - LAST - RESULTS)],
+    return err_set(err, "%s:%ld: %s: %s is not a number", reader->name, reader->line, name,
                    text_quoted(found, sizeof found, text));
 }
 
@@ -154,23 +170,38 @@ static bool read_status(const Reader *reader, Err *err)
                    reader->name, reader->line, text_quoted(found, sizeof found, reader->cells[1]));
 }
 
+static bool read_measured(const Table *table, const Reader *reader, int first, TrialRow *trial,
+                          Err *err)
+{
+    bool ok = true;
+    trial->measured = mem_array(double, table->measured_count);
+    for (int i = 0; ok && i < table->measured_count; i++)
+        ok = read_number(reader, first + i, table->measured[i], &trial->measured[i], err);
+    if (!ok)
+        mem_free(trial->measured);
+    return ok;
+}
+
 static bool read_trial(Table *table, const Reader *reader, Err *err)
 {
     char *const *cells = reader->cells;
     int results = FIRST + table->key_count, last = results + RESULTS;
-    if (reader->count != last + LAST)
+    int wanted = last + LAST + table->measured_count;
+    if (reader->count != wanted)
         return err_set(err, "%s:%ld: %d cells, %d are wanted", reader->name, reader->line,
-                       reader->count, last + LAST);
+                       reader->count, wanted);
     if (!read_status(reader, err))
         return false;
     TrialRow trial = { .id = cells[0],
                        .status = cells[1],
                        .digest = cells[last],
                        .trajectory = cells[last + 1],
-                       .message = cells[last + 2] };
+                       .message = cells[wanted - 1] };
     for (int i = 0; i < RESULTS; i++)
-        if (!read_result(reader, results + i, &trial.result[i], err))
+        if (!read_number(reader, results + i, result_columns[i], &trial.result[i], err))
             return false;
+    if (!read_measured(table, reader, last + 2, &trial, err))
+        return false;
     size_t keys = (size_t)table->key_count;
     trial.values = mem_array(const char *, keys);
     for (size_t i = 0; i < keys; i++)
@@ -213,10 +244,13 @@ bool table_read(Table *table, const char *path, Err *err)
 
 void table_free(Table *table)
 {
-    for (int i = 0; i < table->count; i++)
+    for (int i = 0; i < table->count; i++) {
         mem_free(table->trials[i].values);
+        mem_free(table->trials[i].measured);
+    }
     mem_free(table->trials);
     mem_free(table->keys);
+    mem_free(table->measured);
     mem_free(table->text);
     *table = (Table){ 0 };
 }
@@ -240,4 +274,12 @@ bool value_number(const char *text, double *number, const char **unit)
         if (!isalpha((unsigned char)*end))
             return false;
     return true;
+}
+
+int table_measured(const Table *table, const char *name)
+{
+    for (int i = 0; i < table->measured_count; i++)
+        if (strcmp(table->measured[i], name) == 0)
+            return i;
+    return -1;
 }
