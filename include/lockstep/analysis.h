@@ -137,11 +137,7 @@ double common_batch(const Analysis *analysis);
 /* Verdict, a line for each arm, warnings: on the standard output of rank 0. */
 void analysis_print(const Analysis *analysis);
 
-/* summary.json of the study, whole or not at all. */
-bool analysis_write(const Analysis *analysis, const char *path, Err *err);
-
-/* All of it for a study's folder: reads trials.csv and the question, prints the answer, writes
- * summary.json. */
-bool analysis_of_folder(const char *folder, Err *err);
+/* The same for programs; numbers that do not exist are null. Owned by the caller. */
+struct json_t *analysis_json(const Analysis *analysis);
 
 #endif

@@ -2,6 +2,7 @@
  * rung or is pruned, one at the end. */
 #include "study_parts.h"
 
+#include "lockstep/answer.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
 #include "lockstep/trainer.h"
@@ -97,7 +98,7 @@ void say_begin(const Study *study, int groups)
                  most);
 }
 
-void say_end(const Study *study)
+bool say_end(const Study *study, Err *err)
 {
     Claims claims;
     claims_init(study, &claims);
@@ -109,4 +110,5 @@ void say_end(const Study *study)
     else
         log_info("%d of %d trials are done, others work on the rest", done, count);
     claims_free(study, &claims);
+    return done < count || answer_give(study->folder, err);
 }

@@ -6,6 +6,7 @@
 #include "lockstep/memory.h"
 #include "lockstep/text.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -374,23 +375,21 @@ START_TEST(test_optimizers)
 }
 END_TEST
 
-/* ---- summary.json ---- */
+/* ---- for programs ---- */
 
-START_TEST(test_summary)
+START_TEST(test_json)
 {
-    char folder[TEST_PATH], path[TEST_PATH];
-    Err err;
-    temp_create(folder);
     write_formula();
     analyse(NULL);
-    ck_assert(analysis_write(&analysis, join_path(path, folder, "summary.json"), &err));
-    char *text = read_text(path);
-    ck_assert(strstr(text, "\"goal\": \"steps\""));
-    ck_assert(strstr(text, "\"optimizer.lr\": \"0.4\""));
-    ck_assert(strstr(text, "\"b_crit\": {\n          \"value\": 499.5332"));
+    json_t *value = analysis_json(&analysis);
+    char *text = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    ck_assert(strstr(text, "\"goal\":\"steps\""));
+    ck_assert(strstr(text, "\"setting\":{\"optimizer.lr\":\"0.4\"}"));
+    ck_assert(strstr(text, "\"b_crit\":{\"value\":499.533,"));
+    ck_assert(strstr(text, "\"slope\":null")); /* of the first arm */
     free(text);
+    json_decref(value);
     finish();
-    temp_remove(folder);
 }
 END_TEST
 
@@ -411,6 +410,6 @@ int main(void)
     add_test(suite, test_edges);
     add_test(suite, test_zero_is_no_edge);
     add_test(suite, test_optimizers);
-    add_test(suite, test_summary);
+    add_test(suite, test_json);
     return run_suite(suite);
 }

@@ -2,7 +2,6 @@
 #include "lockstep/analysis.h"
 #include "parts.h"
 
-#include "lockstep/files.h"
 #include "lockstep/memory.h"
 
 #include <math.h>
@@ -55,23 +54,4 @@ double *arm_scores(const Analysis *analysis, const Arm *arm, int *count)
 double batch_of_efficiency(const Curve *curve, double efficiency)
 {
     return curve->b_crit.value * (1 / efficiency - 1);
-}
-
-bool analysis_of_folder(const char *folder, Err *err)
-{
-    Table table;
-    Question question;
-    char *trials = path_join(folder, "trials.csv"), *summary = path_join(folder, "summary.json");
-    bool ok = table_read(&table, trials, err) && question_read(&question, &table, folder, err);
-    if (ok) {
-        Analysis analysis;
-        analysis_make(&analysis, &table, &question);
-        analysis_print(&analysis);
-        ok = analysis_write(&analysis, summary, err);
-        analysis_free(&analysis);
-    }
-    table_free(&table);
-    mem_free(trials);
-    mem_free(summary);
-    return ok;
 }

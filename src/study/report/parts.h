@@ -6,24 +6,17 @@
 #include "picture.h"
 #include "run_data.h"
 
-#include "lockstep/analysis.h"
+#include "lockstep/answer.h"
 #include "lockstep/report.h"
 
 /* ---- sources.c: what the command line names ---- */
-
-typedef struct StudyData {
-    char *folder, *name;
-    Table table;
-    Question question;
-    char *text; /* of study.yaml, or NULL */
-    Analysis analysis;
-} StudyData;
 
 /* Runs, or one study. */
 typedef struct Source {
     RunData *runs;
     size_t run_count, run_capacity;
-    StudyData *study; /* NULL: runs */
+    Answer *study;    /* NULL: runs */
+    char *study_path; /* as given */
 } Source;
 
 /* Each path is a run folder, a study folder, a table (.csv) or a folder of runs. A study comes
@@ -42,11 +35,12 @@ void run_csv(Page *csv, const RunData *runs, size_t count);
 
 /* ---- study_pictures.c, study_page.c ---- */
 
-void study_pictures(Album *album, const StudyData *study);
+void study_pictures(Album *album, const Answer *study);
 void trial_pictures(Album *album, const Analysis *analysis); /* study_trials.c */
-void study_tables(Page *page, const StudyData *study);
-void study_details(Page *page, const StudyData *study);
-void study_csv(Page *csv, const StudyData *study);
+void study_tables(Page *page, const Answer *study);
+void study_details(Page *page, const Answer *study, const char *path);
+void study_claims(Page *page, const Answer *study); /* expectations.c */
+void study_csv(Page *csv, const Answer *study);
 
 /* ---- against.c: did a change slow convergence? ---- */
 

@@ -74,7 +74,7 @@ static void title_text(const Report *report, char *title, size_t size)
 {
     const Source *source = &report->source;
     if (source->study)
-        snprintf(title, size, "Study %s", source->study->name);
+        snprintf(title, size, "Study %s", source->study_path);
     else if (source->run_count == 1)
         snprintf(title, size, "Run %s", source->runs[0].folder);
     else
@@ -96,6 +96,14 @@ static void put_curves(const Analysis *analysis, Page *page)
     page_add(page, "</ul>\n");
 }
 
+static void put_study_verdict(const Answer *study, Page *page)
+{
+    char text[2048], outcome[128];
+    page_text(page, analysis_verdict(&study->analysis, text, sizeof text));
+    if (answer_outcome(study, outcome, sizeof outcome)[0])
+        page_add(page, " %s.", outcome);
+}
+
 static void put_verdict(const Report *report, Page *page)
 {
     char text[2048];
@@ -105,7 +113,7 @@ static void put_verdict(const Report *report, Page *page)
         page_add(page, i + 1 < report->contrasts.count ? "<br>\n" : "</p>\n<p class=\"verdict\">");
     }
     if (report->source.study)
-        page_text(page, analysis_verdict(&report->source.study->analysis, text, sizeof text));
+        put_study_verdict(report->source.study, page);
     else
         run_verdict(page, report->source.runs, report->source.run_count);
     page_add(page, "</p>\n");
@@ -146,12 +154,14 @@ static void put_page(const Report *report, Page *page)
     page_add(page, "</h1>\n");
     put_verdict(report, page);
     put_warnings(report, page);
+    if (source->study)
+        study_claims(page, source->study);
     album_put(&report->album, page);
     if (report->contrasts.count > 0)
         contrasts_put(&report->contrasts, page);
     if (source->study) {
         study_tables(page, source->study);
-        study_details(page, source->study);
+        study_details(page, source->study, source->study_path);
     } else {
         run_tables(page, source->runs, source->run_count);
         run_details(page, source->runs, source->run_count);
@@ -213,7 +223,7 @@ static void say(const Report *report)
     for (size_t i = 0; i < report->contrasts.count; i++)
         log_out("%s", contrast_text(&report->contrasts.list[i], text, sizeof text));
     if (report->source.study) {
-        analysis_print(&report->source.study->analysis);
+        answer_print(report->source.study);
         return;
     }
     run_verdict(&verdict, report->source.runs, report->source.run_count);

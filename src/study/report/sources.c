@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 enum { MOST_RUNS = 1000 };
-#define TEXT_MAX ((size_t)4 << 20) /* bytes of study.yaml */
 
 static bool holds(const char *folder, const char *name)
 {
@@ -27,46 +26,6 @@ static bool is_folder(const char *path)
 {
     struct stat status;
     return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
-}
-
-/* ---- studies ---- */
-
-static char *parent_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder = mem_string(slash ? path : ".");
-    if (slash)
-        folder[slash > path ? slash - path : 1] = '\0';
-    return folder;
-}
-
-/* `path` is a study's folder or a table. */
-static bool read_study(StudyData *study, const char *path, Err *err)
-{
-    bool folder = is_folder(path);
-    char *table = folder ? path_join(path, "trials.csv") : mem_string(path);
-    study->folder = folder ? mem_string(path) : parent_of(path);
-    study->name = mem_string(path);
-    char *yaml = path_join(study->folder, "study.yaml");
-    size_t bytes;
-    bool ok = table_read(&study->table, table, err) &&
-              question_read(&study->question, &study->table, study->folder, err) &&
-              (access(yaml, F_OK) != 0 || file_text(yaml, TEXT_MAX, &study->text, &bytes, err));
-    mem_free(yaml);
-    mem_free(table);
-    if (ok)
-        analysis_make(&study->analysis, &study->table, &study->question);
-    return ok;
-}
-
-static void free_study(StudyData *study)
-{
-    analysis_free(&study->analysis);
-    table_free(&study->table);
-    mem_free(study->folder);
-    mem_free(study->name);
-    mem_free(study->text);
-    mem_free(study);
 }
 
 /* ---- runs ---- */
@@ -139,8 +98,9 @@ static bool add_path(Source *source, const char *path, int count, Err *err)
     if (study && count > 1)
         return err_set(err, "%s: a study comes alone in a report", path);
     if (study) {
-        source->study = mem_new(StudyData);
-        return read_study(source->study, path, err);
+        source->study = mem_new(Answer);
+        source->study_path = mem_string(path);
+        return answer_read(source->study, path, err);
     }
     if (!is_folder(path))
         return err_set(err, "%s: not a folder; a run, a study or a table (.csv) is wanted", path);
@@ -163,6 +123,8 @@ void source_free(Source *source)
         run_data_free(&source->runs[i]);
     mem_free(source->runs);
     if (source->study)
-        free_study(source->study);
+        answer_free(source->study);
+    mem_free(source->study);
+    mem_free(source->study_path);
     *source = (Source){ 0 };
 }

@@ -105,13 +105,12 @@ static void early_table(Page *page, const Analysis *analysis)
 
 /* ---- how to repeat it ---- */
 
-static void commands(Page *page, const StudyData *study)
+static void commands(Page *page, const Answer *study, const char *path)
 {
     Page text = { 0 };
     const Table *table = &study->table;
     page_details(page, "Commands: the study, this page, each trial by itself", true);
-    page_add(&text, "lockstep study %s/study.yaml\nlockstep report %s\n\n", study->folder,
-             study->name);
+    page_add(&text, "lockstep study %s/study.yaml\nlockstep report %s\n\n", study->folder, path);
     for (int i = 0; i < table->count; i++) {
         page_add(&text, "lockstep train %s/trials/%s/config.yaml name=%s-again  #", study->folder,
                  table->trials[i].id, table->trials[i].id);
@@ -124,13 +123,13 @@ static void commands(Page *page, const StudyData *study)
     page_free(&text);
 }
 
-void study_details(Page *page, const StudyData *study)
+void study_details(Page *page, const Answer *study, const char *path)
 {
     page_head(page, "Trials and how to repeat them");
     if (study->table.count > 0)
         trials_table(page, &study->analysis);
     early_table(page, &study->analysis);
-    commands(page, study);
+    commands(page, study, path);
     if (study->text) {
         page_details(page, "The study file (study.yaml)", false);
         page_code(page, study->text);
@@ -166,7 +165,7 @@ static void csv_arm(Page *csv, const Analysis *analysis, const Arm *arm)
     page_add(csv, "\n");
 }
 
-void study_csv(Page *csv, const StudyData *study)
+void study_csv(Page *csv, const Answer *study)
 {
     page_add(csv, "arm,batch,best_setting,settings,trials,seeds,reached,efficiency,slope");
     for (int i = 0; i < RESULTS; i++) {

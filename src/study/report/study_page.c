@@ -265,7 +265,7 @@ static void budgets_table(Page *page, const Analysis *analysis)
                    "could afford; over all ways to draw k of those that were tried.</p>\n");
 }
 
-void study_tables(Page *page, const StudyData *study)
+void study_tables(Page *page, const Answer *study)
 {
     const Analysis *analysis = &study->analysis;
     if (analysis->arm_count == 0)

@@ -325,7 +325,7 @@ static void arms_picture(Album *album, const Analysis *analysis, TrialResult res
     mem_free(places);
 }
 
-void study_pictures(Album *album, const StudyData *study)
+void study_pictures(Album *album, const Answer *study)
 {
     const Analysis *analysis = &study->analysis;
     const char *caption =

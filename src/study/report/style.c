@@ -58,7 +58,7 @@ static const char screen[] =
     "\n"
     ".n{text-align:right;white-space:nowrap}\n"
     "tr.best td{font-weight:600}\n"
-    "tr.bad td{color:var(--muted)}\n"
+    "tr.bad td{color:var(--muted)}tr.no td:first-child{color:var(--warn);font-weight:600}\n"
     "details{margin:.5rem 0;border-top:1px solid var(--line);padding:.45rem 0}\n"
     "summary{cursor:pointer;font-weight:600;overflow-wrap:anywhere}\n"
     "pre{background:var(--soft);padding:.8rem 1rem;border-radius:4px;overflow-x:auto;"
