@@ -20,7 +20,7 @@ typedef struct Answer {
 bool answer_read(Answer *answer, const char *path, Err *err);
 void answer_free(Answer *answer);
 
-/* "2 of 3 expectations hold", or "" without any; into buffer; returns buffer. */
+/* "Expectations: 2 of 3 hold", or "" without any; into buffer; returns buffer. */
 char *answer_outcome(const Answer *answer, char *buffer, size_t size);
 
 /* For the standard output of rank 0. */

@@ -99,8 +99,8 @@ char *answer_outcome(const Answer *answer, char *buffer, size_t size)
     buffer[0] = '\0';
     if (count == 0)
         return buffer;
-    text_append(buffer, size, "%d of %d expectation%s hold%s", with_outcome(answer, OUTCOME_YES),
-                count, count == 1 ? "" : "s", with_outcome(answer, OUTCOME_YES) == 1 ? "s" : "");
+    text_append(buffer, size, "Expectations: %d of %d hold", with_outcome(answer, OUTCOME_YES),
+                count);
     if (open > 0)
         text_append(buffer, size, ", %d open", open);
     return buffer;

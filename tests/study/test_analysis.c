@@ -314,8 +314,8 @@ START_TEST(test_edges)
                 add_steps(256, atof(lrs[lr]), seed, 30 + lr); /* two values: a choice */
         }
     analyse(NULL);
-    assert_warned("batch 64: the best optimizer.lr, 0.4, is the largest of 3 tried: the "
-                  "optimum may lie beyond, so widen the grid");
+    assert_warned("the best optimizer.lr is the largest of 3 tried at batch 64 (0.4): the optimum "
+                  "may lie beyond, so widen the grid");
     assert_warned("unequal tuning: 2 settings for batch 256, 3 for batch 64; compare at "
                   "equal budgets only");
     ck_assert_uint_eq(analysis.warning_count, 2);

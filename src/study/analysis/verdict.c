@@ -29,8 +29,10 @@ static char *interval_text(char *buffer, size_t size, const Estimate *estimate)
 /* To two digits: a fit knows no more. */
 static double about(double value)
 {
-    double unit = value > 0 && isfinite(value) ? pow(10, floor(log10(value)) - 1) : 1;
-    return unit >= 1 ? unit * round(value / unit) : value;
+    if (!(value > 0) || isinf(value))
+        return value;
+    double unit = pow(10, floor(log10(value)) - 1);
+    return unit * round(value / unit);
 }
 
 static void say_fit(const Curve *curve, char *buffer, size_t size)

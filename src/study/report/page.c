@@ -32,6 +32,9 @@ void page_put(Page *page, const char *text, size_t bytes)
 }
 
 static void add_formatted(Page *page, const char *format, va_list arguments)
+    __attribute__((format(printf, 2, 0)));
+
+static void add_formatted(Page *page, const char *format, va_list arguments)
 {
     va_list again;
     va_copy(again, arguments);

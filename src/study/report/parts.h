@@ -33,10 +33,28 @@ void run_tables(Page *page, const RunData *runs, size_t count);
 void run_details(Page *page, const RunData *runs, size_t count);
 void run_csv(Page *csv, const RunData *runs, size_t count);
 
-/* ---- study_pictures.c, study_page.c ---- */
+/* ---- study_pictures.c ---- */
+
+typedef struct Range {
+    double low, high;
+} Range;
+extern const Range nothing;
+void include(Range *range, double value); /* widens it, if the value is finite */
+
+Range batch_range(const Analysis *analysis);
+void batch_axis(Picture *picture, const Analysis *analysis); /* x, with the batches tried */
+int curve_color(const Analysis *analysis, const Curve *curve);
+
+/* The curve's name in its colour; the only curve, which has none, goes by `otherwise`. */
+void curve_key(Picture *picture, const Analysis *analysis, const Curve *curve, Mark mark,
+               const char *otherwise);
+
+void lr_picture(Album *album, const Analysis *analysis);     /* study_rates.c */
+void trial_pictures(Album *album, const Analysis *analysis); /* study_trials.c */
+
+/* ---- study_page.c, study_files.c ---- */
 
 void study_pictures(Album *album, const Answer *study);
-void trial_pictures(Album *album, const Analysis *analysis); /* study_trials.c */
 void study_tables(Page *page, const Answer *study);
 void study_details(Page *page, const Answer *study, const char *path);
 void study_claims(Page *page, const Answer *study); /* expectations.c */

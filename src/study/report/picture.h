@@ -44,6 +44,9 @@ void album_put(const Album *album, Page *page);
 /* Each picture as FOLDER/NAME.svg, which can stand alone; NAME from its title. */
 bool album_save(const Album *album, const char *folder, Err *err);
 
+/* Appends gnuplot's `text`, which has a character before it, as the page's picture `number`. */
+void svg_copy(Page *svg, const char *text, size_t number);
+
 /* ---- what a picture shows ---- */
 
 /* Axis 'x' or 'y' from low to high; logarithmic ones must be positive. Values that are not finite

@@ -84,21 +84,11 @@ static void draw_points(Picture *picture, const Line *line, const Points *points
         picture_key(picture, line->mark, line->color, line->key);
 }
 
-typedef struct Range {
-    double low, high, low_positive;
-} Range;
-
 static void widen_range(Range *range, const double *values, int count)
 {
-    for (int i = 0; i < count; i++) {
-        range->low = fmin(range->low, values[i]);
-        range->high = fmax(range->high, values[i]);
-        if (values[i] > 0)
-            range->low_positive = fmin(range->low_positive, values[i]);
-    }
+    for (int i = 0; i < count; i++)
+        include(range, values[i]);
 }
-
-static const Range no_range = { (double)INFINITY, -(double)INFINITY, (double)INFINITY };
 
 /* SCALE_ZERO: from 0 on, and the first records, which were just starting, may stick out;
  * SCALE_LOG: logarithmic if the values ask for it. */
@@ -109,7 +99,7 @@ static void draw_lines(Album *album, const Scene *scene, const char *title, cons
                        Scale scale, const Line *lines, size_t count)
 {
     Points *points = mem_array(Points, count);
-    Range x = no_range, y = no_range;
+    Range x = nothing, y = nothing;
     bool all_apart = true;
     for (size_t i = 0; i < count; i++)
         all_apart = all_apart && lines[i].apart;

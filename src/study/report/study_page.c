@@ -58,7 +58,7 @@ static void result_cell(Page *page, const Analysis *analysis, const Setting *set
     char median[SHORT_SIZE], low[SHORT_SIZE], high[SHORT_SIZE];
     if (spread->count == 0)
         page_number(page, "%s", "");
-    else if (spread->count == 1 || result != asked(analysis))
+    else if (spread->count == 1 || spread->finite == 0 || result != asked(analysis))
         page_number(page, "%s", result_text(median, result, spread->median));
     else
         page_number(page, "%s (%s to %s)", result_text(median, result, spread->median),

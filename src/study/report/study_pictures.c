@@ -1,4 +1,4 @@
-/* Pictures of a study: the answer against the batch, the learning rates, every trial. */
+/* Pictures of a study: steps, results and costs against the batch. */
 #include "parts.h"
 
 #include "lockstep/memory.h"
@@ -10,13 +10,9 @@
 
 #define NAME_SIZE 256
 
-typedef struct Range {
-    double low, high;
-} Range;
+const Range nothing = { (double)INFINITY, -(double)INFINITY };
 
-static const Range nothing = { (double)INFINITY, -(double)INFINITY };
-
-static void include(Range *range, double value)
+void include(Range *range, double value)
 {
     if (!isfinite(value))
         return;
@@ -34,7 +30,7 @@ static bool has_batches(const Analysis *analysis)
     return false;
 }
 
-static Range batch_range(const Analysis *analysis)
+Range batch_range(const Analysis *analysis)
 {
     Range range = nothing;
     for (int i = 0; i < analysis->arm_count; i++)
@@ -52,7 +48,7 @@ static void batch_text(char *buffer, size_t size, double batch)
 }
 
 /* A logarithmic x axis with the batches that were tried. */
-static void batch_axis(Picture *picture, const Analysis *analysis)
+void batch_axis(Picture *picture, const Analysis *analysis)
 {
     Range range = batch_range(analysis);
     double *places = mem_array(double, analysis->arm_count);
@@ -78,13 +74,13 @@ static void batch_axis(Picture *picture, const Analysis *analysis)
 }
 
 /* The curve's colour and, if there are several, its name. */
-static int curve_color(const Analysis *analysis, const Curve *curve)
+int curve_color(const Analysis *analysis, const Curve *curve)
 {
     return color_series((int)(curve - analysis->curves));
 }
 
-static void curve_key(Picture *picture, const Analysis *analysis, const Curve *curve, Mark mark,
-                      const char *otherwise)
+void curve_key(Picture *picture, const Analysis *analysis, const Curve *curve, Mark mark,
+               const char *otherwise)
 {
     char name[NAME_SIZE];
     curve_name(analysis, curve, name, sizeof name);
@@ -93,43 +89,60 @@ static void curve_key(Picture *picture, const Analysis *analysis, const Curve *c
 
 /* ---- a result against the batch ---- */
 
+/* Over the seeds of an arm's best setting: a result, or from RESULTS on what was measured
+ * beside. */
+static Spread arm_spread(const Analysis *analysis, const Arm *arm, int column)
+{
+    const Setting *best = &analysis->settings[arm->best];
+    if (column < RESULTS)
+        return best->of[column];
+    double *values = mem_array(double, best->count);
+    for (int i = 0; i < best->count; i++) {
+        int trial = analysis->order[best->first + i];
+        values[i] = analysis->table->trials[trial].measured[column - RESULTS];
+    }
+    Spread spread = spread_of(values, best->count);
+    mem_free(values);
+    return spread;
+}
+
 /* Rows batch, median, smallest, largest of the best settings; returns how many. */
-static int spread_block(Picture *picture, const Analysis *analysis, const Curve *curve,
-                        TrialResult result, int *block)
+static int spread_block(Picture *picture, const Analysis *analysis, const Curve *curve, int column,
+                        int *block)
 {
     int rows = 0;
     *block = picture_block(picture);
     for (int i = curve->first; i < curve->first + curve->count; i++) {
         const Arm *arm = &analysis->arms[i];
-        const Spread *spread = &analysis->settings[arm->best].of[result];
-        if (isnan(arm->batch) || !isfinite(spread->median))
+        Spread spread = arm_spread(analysis, arm, column);
+        if (isnan(arm->batch) || !isfinite(spread.median))
             continue;
-        double high = isfinite(spread->max) ? spread->max : spread->median;
-        picture_row(picture, 4, (const double[4]){ arm->batch, spread->median, spread->min, high });
+        double high = isfinite(spread.max) ? spread.max : spread.median;
+        picture_row(picture, 4, (const double[4]){ arm->batch, spread.median, spread.min, high });
         rows++;
     }
     return rows;
 }
 
-static Range result_range(const Analysis *analysis, TrialResult result)
+static Range result_range(const Analysis *analysis, int column)
 {
     Range range = nothing;
     for (int i = 0; i < analysis->arm_count; i++) {
-        const Spread *spread = &analysis->settings[analysis->arms[i].best].of[result];
-        if (isnan(analysis->arms[i].batch) || !isfinite(spread->median))
+        Spread spread = arm_spread(analysis, &analysis->arms[i], column);
+        if (isnan(analysis->arms[i].batch) || !isfinite(spread.median))
             continue;
-        include(&range, spread->min);
-        include(&range, spread->median);
-        include(&range, spread->max);
+        include(&range, spread.min);
+        include(&range, spread.median);
+        include(&range, spread.max);
     }
     return range;
 }
 
-static void draw_spreads(Picture *picture, const Analysis *analysis, TrialResult result, Mark line)
+static void draw_spreads(Picture *picture, const Analysis *analysis, int column, Mark line)
 {
     for (int i = 0; i < analysis->curve_count; i++) {
         const Curve *curve = &analysis->curves[i];
-        int block, rows = spread_block(picture, analysis, curve, result, &block);
+        int block, rows = spread_block(picture, analysis, curve, column, &block);
         if (rows == 0)
             continue;
         int color = curve_color(analysis, curve);
@@ -194,115 +207,37 @@ static void steps_picture(Album *album, const Analysis *analysis)
 }
 
 /* A result of the best settings against the batch; nothing if no arm has it. */
-static void result_picture(Album *album, const Analysis *analysis, TrialResult result,
-                           const char *title, const char *caption, const char *label,
-                           bool logarithmic)
+static void result_picture(Album *album, const Analysis *analysis, int column, const char *title,
+                           const char *caption, const char *label, bool logarithmic)
 {
-    Range range = result_range(analysis, result);
+    Range range = result_range(analysis, column);
     if (!(range.high >= range.low))
         return;
     Picture *picture = album_add(album, title, caption);
     batch_axis(picture, analysis);
     picture_axis(picture, 'y', label, range.low, range.high, logarithmic && range.low > 0);
-    draw_spreads(picture, analysis, result, MARK_LINE);
-}
-
-/* ---- learning rates ---- */
-
-static double best_lr(const Analysis *analysis, const Arm *arm)
-{
-    if (!arm->found || isnan(arm->batch))
-        return (double)NAN;
-    return trial_lr(analysis, setting_trial(analysis, &analysis->settings[arm->best]));
-}
-
-/* lr * (batch / first batch)^power from the curve's first best learning rate on. */
-static void draw_rule(Picture *picture, const Arm *first, double lr, double power, Range batches,
-                      Mark mark, const char *name)
-{
-    int block = picture_block(picture);
-    picture_row(picture, 2, (const double[2]){ first->batch, lr });
-    picture_row(picture, 2,
-                (const double[2]){ batches.high, lr * pow(batches.high / first->batch, power) });
-    picture_draw(picture, block, mark, COLOR_MUTED, 1.4);
-    picture_key(picture, mark, COLOR_MUTED, name);
-}
-
-static void draw_best_lrs(Picture *picture, const Analysis *analysis, const Curve *curve,
-                          Range batches)
-{
-    const Arm *first = NULL;
-    int block = picture_block(picture), color = curve_color(analysis, curve), rows = 0;
-    for (int i = curve->first; i < curve->first + curve->count; i++) {
-        double lr = best_lr(analysis, &analysis->arms[i]);
-        if (isnan(lr))
-            continue;
-        first = first ? first : &analysis->arms[i];
-        picture_row(picture, 2, (const double[2]){ analysis->arms[i].batch, lr });
-        rows++;
-    }
-    if (rows == 0)
-        return;
-    picture_draw(picture, block, MARK_POINTS, color, 2);
-    curve_key(picture, analysis, curve, MARK_POINTS, "best");
-    if (curve != analysis->curves)
-        return;
-    draw_rule(picture, first, best_lr(analysis, first), 1, batches, MARK_DASHES, "linear scaling");
-    draw_rule(picture, first, best_lr(analysis, first), 0.5, batches, MARK_DOTTED, "square root");
-}
-
-/* Every learning rate that was tried, small. */
-static Range draw_tried(Picture *picture, const Analysis *analysis)
-{
-    Range range = nothing;
-    int block = picture_block(picture);
-    for (int i = 0; i < analysis->table->count; i++) {
-        const TrialRow *trial = &analysis->table->trials[i];
-        double lr = trial_lr(analysis, trial), batch = (double)NAN;
-        const char *unit;
-        if (!value_number(trial->values[analysis->batch_key], &batch, &unit) || isnan(lr))
-            continue;
-        picture_row(picture, 2, (const double[2]){ batch, lr });
-        include(&range, lr);
-    }
-    picture_draw(picture, block, MARK_DOTS, COLOR_MUTED, 0.25);
-    picture_key(picture, MARK_DOTS, COLOR_MUTED, "tried");
-    return range;
-}
-
-static void lr_picture(Album *album, const Analysis *analysis)
-{
-    if (analysis->lr_key < 0 || analysis->in_arm[analysis->lr_key])
-        return;
-    Picture *picture = album_add(album, "Best learning rate",
-                                 "Lines: linear and square-root scaling from the smallest batch "
-                                 "size that has a result.");
-    batch_axis(picture, analysis);
-    Range range = draw_tried(picture, analysis);
-    picture_axis(picture, 'y', "learning rate", range.low, range.high, true);
-    for (int i = 0; i < analysis->curve_count; i++)
-        draw_best_lrs(picture, analysis, &analysis->curves[i], batch_range(analysis));
+    draw_spreads(picture, analysis, column, MARK_LINE);
 }
 
 /* ---- arms without batches ---- */
 
-static void arms_picture(Album *album, const Analysis *analysis, TrialResult result,
-                         const char *title, const char *label)
+static void arms_picture(Album *album, const Analysis *analysis, int column, const char *title,
+                         const char *label)
 {
     Range range = nothing;
     char(*texts)[40] = mem_alloc(sizeof *texts * (size_t)analysis->arm_count);
     const char **names = mem_array(const char *, analysis->arm_count);
     double *places = mem_array(double, analysis->arm_count);
     for (int i = 0; i < analysis->arm_count; i++) {
-        const Spread *spread = &analysis->settings[analysis->arms[i].best].of[result];
+        Spread spread = arm_spread(analysis, &analysis->arms[i], column);
         char name[NAME_SIZE];
         arm_name(analysis, &analysis->arms[i], name, sizeof name);
         const char *value = strrchr(name, ' ');
         snprintf(texts[i], sizeof texts[i], "%.30s", value ? value + 1 : "all");
         names[i] = texts[i];
         places[i] = i;
-        include(&range, spread->min);
-        include(&range, spread->max);
+        include(&range, spread.min);
+        include(&range, spread.max);
     }
     if (range.high >= range.low) {
         Picture *picture = album_add(album, title,
@@ -313,10 +248,10 @@ static void arms_picture(Album *album, const Analysis *analysis, TrialResult res
         picture_axis(picture, 'y', label, range.low, range.high, false);
         int block = picture_block(picture);
         for (int i = 0; i < analysis->arm_count; i++) {
-            const Spread *spread = &analysis->settings[analysis->arms[i].best].of[result];
-            if (isfinite(spread->max))
+            Spread spread = arm_spread(analysis, &analysis->arms[i], column);
+            if (isfinite(spread.max))
                 picture_row(picture, 4,
-                            (const double[4]){ i, spread->median, spread->min, spread->max });
+                            (const double[4]){ i, spread.median, spread.min, spread.max });
         }
         picture_draw(picture, block, MARK_BARS, color_series(0), 1.8);
     }
@@ -348,4 +283,11 @@ void study_pictures(Album *album, const Answer *study)
         arms_picture(album, analysis, RESULT_TEST_LOSS, "Final test loss", "loss");
     }
     trial_pictures(album, analysis);
+    for (int i = 0; i < study->table.measured_count; i++) {
+        const char *name = study->table.measured[i];
+        if (has_batches(analysis))
+            result_picture(album, analysis, RESULTS + i, name, caption, name, true);
+        else
+            arms_picture(album, analysis, RESULTS + i, name, name);
+    }
 }
