@@ -217,12 +217,11 @@ typedef struct Noise {
 Noise landscape_noise(Landscape *landscape, int group);
 
 /* Fills rows from the samples. Collective.
- *   sample_rows       g_i / sqrt(n): sum of outer products: the empirical Fisher matrix; of groups
- *                     of samples, if there are fewer rows than samples
- *   class_rows        sqrt(p_ik / n) g_ik for every class k, not the label: the Fisher matrix
- *                     (rows->count = n classes)
- *   drawn_rows        g_ik / sqrt(n), k drawn from p_i, of every position by itself: an estimate of
- *                     it */
+ *   sample_rows   g_i / sqrt(n): sum of outer products: the empirical Fisher matrix; of groups of
+ *                 samples, if there are fewer rows than samples
+ *   class_rows    sqrt(p_ik / n) g_ik for every class k in place of the label: the Fisher matrix;
+ *                 rows->count = n classes
+ *   drawn_rows    g_ik / sqrt(n), k drawn from p_i, for every position by itself: an estimate */
 void landscape_sample_rows(Landscape *landscape, Rows *rows);
 void landscape_class_rows(Landscape *landscape, Rows *rows, int classes);
 void landscape_drawn_rows(Landscape *landscape, Rows *rows, uint64_t seed);

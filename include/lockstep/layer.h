@@ -90,6 +90,10 @@ typedef struct LayerEpilogue {
                            anything above. */
 } LayerEpilogue;
 
+/* Does y stay as it is when x is multiplied by a positive number (but for eps)? CHANNELS: also when
+ * a number is added to a channel of it. */
+typedef enum Normalizes { NORMALIZES_NOTHING, NORMALIZES_SAMPLES, NORMALIZES_CHANNELS } Normalizes;
+
 typedef struct LayerType {
     const char *name;    /* "dense" */
     const char *help;    /* one line */
@@ -117,9 +121,9 @@ typedef struct LayerType {
      * layers of a model, so nothing in it lives from one call to the next. NULL: none. */
     size_t (*scratch)(const Layer *layer, int max_batch);
 
-    /* The weights are new: pack them. A step of global_batch samples follows (0: evaluation); a
-     * layer whose statistics decay depends on it sets layout->tensors[...].keep. NULL: nothing to
-     * do. */
+    /* The weights are new: pack them. A step of global_batch samples follows (0: evaluation, -1:
+     * evaluation with backward); a layer whose statistics decay depends on it sets
+     * layout->tensors[...].keep. NULL: nothing to do. */
     void (*begin_step)(Layer *layer, Layout *layout, int global_batch);
 
     /* x -> y. `y` is not x unless in_place. */
@@ -154,6 +158,11 @@ typedef struct LayerType {
     /* The input is token ids (pass->tokens; x is NULL and no data gradient is asked for), which
      * other types refuse; and whether a tensor of the type may be shared. */
     bool takes_tokens, shares;
+
+    /* What model_scale_invariant goes by. */
+    Normalizes normalizes;
+    bool linear;      /* y = W x, and a bias if there is a second tensor; W is the first tensor */
+    bool homogeneous; /* f(a x) = a f(x) for a > 0 */
 } LayerType;
 
 enum LayerTrainable { TRAINABLE_ALL, TRAINABLE_NONE, TRAINABLE_BIAS };

@@ -12,9 +12,11 @@
  * rank finds the same; rank 0 writes. */
 typedef struct Findings Findings;
 
-/* A value: finite ones only, others become null and "nan". help: a few words, with the unit. */
+/* A value; what is not finite is null in JSON. help: a few words, with the unit; NULL: not on
+ * stdout, like texts and integers. */
 void found(Findings *findings, const char *key, double value, const char *help);
-void found_text(Findings *findings, const char *key, const char *value, const char *help);
+void found_text(Findings *findings, const char *key, const char *value);
+void found_integer(Findings *findings, const char *key, int64_t value);
 void found_list(Findings *findings, const char *key, const double *values, int count,
                 const char *help);
 
@@ -47,6 +49,7 @@ typedef struct Probe {
     float *initial;      /* whole: where training begins */
     Tally tally;         /* at the weights */
     Findings *findings;
+    int code; /* what an error would deserve */
 } Probe;
 
 struct ProbeType {

@@ -1,11 +1,11 @@
 /* What a probe finds: the same values as a table for people and as JSON, rows as CSV. */
 #include "lockstep/probe.h"
 
+#include "lockstep/files.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
 #include "lockstep/text.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
@@ -68,14 +68,20 @@ void found(Findings *findings, const char *key, double value, const char *help)
     char text[32];
     snprintf(text, sizeof text, "%.6g", value);
     json_object_set_new(findings->values, key, number(value));
-    add_line(findings, key, text, help);
+    if (help)
+        add_line(findings, key, text, help);
 }
 
-void found_text(Findings *findings, const char *key, const char *value, const char *help)
+void found_text(Findings *findings, const char *key, const char *value)
 {
-    json_object_set_new(findings->values, key, json_string(value));
-    if (help)
-        add_line(findings, key, value, help);
+    Err tidy; /* a path may hold any bytes, JSON may not */
+    err_set(&tidy, "%s", value);
+    json_object_set_new(findings->values, key, json_string(tidy.text));
+}
+
+void found_integer(Findings *findings, const char *key, int64_t value)
+{
+    json_object_set_new(findings->values, key, json_integer(value));
 }
 
 void found_list(Findings *findings, const char *key, const double *values, int count,
@@ -120,19 +126,15 @@ void findings_print(const Findings *findings)
         log_out("%.*s", (int)findings->lines_bytes - 1, findings->lines); /* it ends the line */
 }
 
-/* By way of path.tmp: the file under its name is always whole. */
 static bool write_file(const char *folder, const char *name, const char *end, const char *text,
                        size_t bytes, Err *err)
 {
-    char path[4096], temporary[4104];
-    snprintf(path, sizeof path, "%s/probe-%s.%s", folder, name, end);
-    snprintf(temporary, sizeof temporary, "%s.tmp", path);
-    FILE *file = fopen(temporary, "w");
-    bool ok = file && fwrite(text, 1, bytes, file) == bytes;
-    if (file && fclose(file) != 0)
-        ok = false;
-    ok = ok && rename(temporary, path) == 0;
-    return ok || err_set(err, "%s: cannot be written: %s", path, strerror(errno));
+    char file[64];
+    snprintf(file, sizeof file, "probe-%s.%s", name, end);
+    char *path = path_join(folder, file);
+    bool ok = file_replace(path, text, bytes, err);
+    mem_free(path);
+    return ok;
 }
 
 bool findings_write(const Findings *findings, const char *folder, const char *name, Err *err)

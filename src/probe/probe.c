@@ -149,6 +149,7 @@ static bool load(Probe *probe, const char *which, Err *err)
 
 bool probe_weights(Probe *probe, const char *which, float *w, Err *err)
 {
+    probe->code = EXIT_CHECKPOINT;
     if (is_initial(which))
         memcpy(w, probe->initial, probe->landscape.space.layout->n * sizeof *w);
     else if (load(probe, which, err))
@@ -157,6 +158,7 @@ bool probe_weights(Probe *probe, const char *which, float *w, Err *err)
     else
         return false;
     comm_barrier(probe->trainer->comm); /* everybody has them before they are overwritten */
+    probe->code = EXIT_USAGE;
     return true;
 }
 
@@ -217,7 +219,10 @@ static bool make_landscape(Probe *probe, float *w, Err *err)
 bool probe_check_group(const Probe *probe, int64_t group, Err *err)
 {
     const LandscapeWish *wish = &probe->landscape.wish;
-    if (group > wish->lane_size || wish->list.count % group != 0 || wish->list.count < 2 * group)
+    if (wish->list.count < 2 * group)
+        return err_set(err, "probe %s: %lld samples are less than two groups of %lld",
+                       probe->type->name, (long long)wish->list.count, (long long)group);
+    if (group > wish->lane_size || wish->list.count % group != 0)
         return err_set(err,
                        "probe %s: group=%lld: a number up to %d (a lane's samples) wanted that "
                        "divides the %lld samples",
@@ -271,32 +276,24 @@ static void note_origin(const Probe *probe, const ProbeRequest *request)
 {
     const Trainer *t = probe->trainer;
     const ProbeCommon *common = &probe->common;
-    char digest[17], version[64], numbers[6][32];
+    Findings *f = probe->findings;
+    char digest[17], version[64];
     snprintf(digest, sizeof digest, "%016llx",
              (unsigned long long)weights_digest(&t->model.layout, probe->landscape.w));
     snprintf(version, sizeof version, "%s (%s)", version_string(), version_git());
-    snprintf(numbers[0], 32, "%lld", (long long)t->step);
-    snprintf(numbers[1], 32, "%lld", (long long)common->samples);
-    snprintf(numbers[2], 32, "%lld", (long long)common->seed);
-    snprintf(numbers[3], 32, "%d", probe->landscape.wish.points);
-    snprintf(numbers[4], 32, "%.9g", common->step);
-    const char *const pairs[][2] = {
-        { "probe", probe->type->name },
-        { "run", probe->folder },
-        { "checkpoint", probe->checkpoint },
-        { "at_step", numbers[0] },
-        { "weights", digest },
-        { "command", request->command },
-        { "version", version },
-        { "set", common->set == PROBE_TEST ? "test" : "train" },
-        { "samples", numbers[1] },
-        { "statistics", norm_words(probe) },
-        { "seed", numbers[2] },
-        { "points", numbers[3] },
-        { "step_factor", numbers[4] },
-    };
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
-        found_text(probe->findings, pairs[i][0], pairs[i][1], NULL);
+    found_text(f, "probe", probe->type->name);
+    found_text(f, "run", probe->folder);
+    found_text(f, "checkpoint", probe->checkpoint);
+    found_integer(f, "at_step", t->step);
+    found_text(f, "weights", digest);
+    found_text(f, "command", request->command);
+    found_text(f, "version", version);
+    found_text(f, "set", common->set == PROBE_TEST ? "test" : "train");
+    found_integer(f, "samples", common->samples);
+    found_text(f, "statistics", norm_words(probe));
+    found_integer(f, "seed", common->seed);
+    found_integer(f, "points", probe->landscape.wish.points);
+    found(f, "step_factor", common->step, NULL);
 }
 
 static int write_findings(const Probe *probe, const ProbeRequest *request, Err *err)
@@ -335,7 +332,7 @@ static int run(Probe *probe, const ProbeRequest *request, Err *err)
     }
     landscape_free(&probe->landscape);
     mem_free(copy);
-    return ok ? write_findings(probe, request, err) : EXIT_USAGE;
+    return ok ? write_findings(probe, request, err) : probe->code;
 }
 
 int probe_run(Trainer *trainer, const ProbeRequest *request, Err *err)
@@ -343,7 +340,8 @@ int probe_run(Trainer *trainer, const ProbeRequest *request, Err *err)
     Probe probe = { .type = probe_find(request->name),
                     .trainer = trainer,
                     .folder = request->folder,
-                    .checkpoint = request->checkpoint };
+                    .checkpoint = request->checkpoint,
+                    .code = EXIT_USAGE };
     expect(probe.type); /* probe_check has found it */
     probe.options = mem_alloc(probe.type->options_bytes);
     if (!read_options(request, probe.type, &probe.common, probe.options, err)) {

@@ -3,7 +3,8 @@
  *
  * The reference is in double, ours in float with derivatives by differences. What may be off
  * follows from u = 2^-24 alone (docs/landscape.md): a gradient by ROUNDING * u of the largest
- * sample's, a product with the Hessian by DIFFERENCE * u^(2/3) or, with four points, u^(4/5). */
+ * sample's, a product with the Hessian by DIFFERENCE * u^(2/3) N^(1/3) or, with four points,
+ * u^(4/5) N^(2/5). */
 #include "golden.h"
 
 #include "lockstep/landscape.h"
@@ -15,8 +16,8 @@
 
 enum { FEATURES = 4, HIDDEN = 5, CLASSES = 3 };
 #define UNIT 0x1p-24
-#define ROUNDING 16
-#define DIFFERENCE 4
+#define ROUNDING 8
+#define DIFFERENCE 1
 
 typedef struct Diagnosis {
     Case *c;

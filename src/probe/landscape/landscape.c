@@ -110,7 +110,7 @@ static Tally run(Landscape *l, float *w, const Batch *batch, int64_t first, floa
 void landscape_stand(Landscape *l, float *w)
 {
     model_bind(l->wish.model, w, NULL);
-    model_begin_step(l->wish.model, l->wish.statistics ? (int)l->wish.list.count : 0);
+    model_begin_step(l->wish.model, l->wish.statistics ? (int)l->wish.list.count : -1);
 }
 
 /* Samples of a lane, from `*first` on; 0 if it is empty. */
