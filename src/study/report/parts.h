@@ -33,6 +33,38 @@ void run_tables(Page *page, const RunData *runs, size_t count);
 void run_details(Page *page, const RunData *runs, size_t count);
 void run_csv(Page *csv, const RunData *runs, size_t count);
 
+/* ---- lines of runs: run_pictures.c, run_probes.c ---- */
+
+/* A curve of a picture: column `y` of a frame's records against column `x`. */
+typedef struct Line {
+    const Frame *frame;
+    const char *y;
+    double scale; /* of y */
+    Mark mark;
+    int color;
+    const char *key;
+    bool apart; /* of a run that diverged: the picture's range is that of the others */
+} Line;
+
+typedef struct Scene {
+    const RunData *runs;
+    size_t count;
+    const char *x;  /* "step", or "epoch" if the batches differ */
+    double x_scale; /* 1, or 0.001: thousands */
+    const char *x_label;
+} Scene;
+
+/* SCALE_ZERO: from 0 on, and the first records, which were just starting, may stick out;
+ * SCALE_LOG: logarithmic if the values ask for it. */
+typedef enum Scale { SCALE_PLAIN, SCALE_ZERO, SCALE_LOG } Scale;
+
+/* Nothing at all if no line has a point, or all are 0. */
+void draw_lines(Album *album, const Scene *scene, const char *title, const char *y_label,
+                Scale scale, const Line *lines, size_t count);
+
+bool diverged(const RunData *run);
+void draw_probes(Album *album, const Scene *scene);
+
 /* ---- study_pictures.c ---- */
 
 typedef struct Range {

@@ -1,4 +1,4 @@
-/* Pictures of runs: what they learned, with which learning rate, how fast, what the probes saw. */
+/* Pictures of runs: what they learned, with which learning rate, how fast. */
 #include "parts.h"
 
 #include "lockstep/memory.h"
@@ -13,29 +13,10 @@ enum {
 };
 #define LOG_RANGE 12.0 /* largest / smallest value from which an axis is logarithmic */
 
-/* A curve of a picture: column `y` of a frame's records against column `x`. */
-typedef struct Line {
-    const Frame *frame;
-    const char *y;
-    double scale; /* of y */
-    Mark mark;
-    int color;
-    const char *key;
-    bool apart; /* of a run that diverged: the picture's range is that of the others */
-} Line;
-
 typedef struct Points {
     double *x, *y;
     int count;
 } Points;
-
-typedef struct Scene {
-    const RunData *runs;
-    size_t count;
-    const char *x;  /* "step", or "epoch" if the batches differ */
-    double x_scale; /* 1, or 0.001: thousands */
-    const char *x_label;
-} Scene;
 
 /* ---- lines ---- */
 
@@ -90,13 +71,8 @@ static void widen_range(Range *range, const double *values, int count)
         include(range, values[i]);
 }
 
-/* SCALE_ZERO: from 0 on, and the first records, which were just starting, may stick out;
- * SCALE_LOG: logarithmic if the values ask for it. */
-typedef enum Scale { SCALE_PLAIN, SCALE_ZERO, SCALE_LOG } Scale;
-
-/* Nothing at all if no line has a point, or all are 0. */
-static void draw_lines(Album *album, const Scene *scene, const char *title, const char *y_label,
-                       Scale scale, const Line *lines, size_t count)
+void draw_lines(Album *album, const Scene *scene, const char *title, const char *y_label,
+                Scale scale, const Line *lines, size_t count)
 {
     Points *points = mem_array(Points, count);
     Range x = nothing, y = nothing;
@@ -127,7 +103,7 @@ static void draw_lines(Album *album, const Scene *scene, const char *title, cons
     mem_free(points);
 }
 
-static bool diverged(const RunData *run)
+bool diverged(const RunData *run)
 {
     return strcmp(run_text(run, "status"), "diverged") == 0;
 }
@@ -166,63 +142,6 @@ static void draw_both(Album *album, const Scene *scene, const char *what, Scale 
     draw_column(album, scene, title, what, true, what, 1, scale);
     snprintf(title, sizeof title, "Training %s", what);
     draw_column(album, scene, title, what, false, what, 1, scale);
-}
-
-/* ---- probes ---- */
-
-static bool is_place(const char *name)
-{
-    return strcmp(name, "step") == 0 || strcmp(name, "epoch") == 0 ||
-           strcmp(name, "samples") == 0 || strcmp(name, "time_s") == 0;
-}
-
-/* Has a run before this one the column too? */
-static bool seen_before(const Scene *scene, size_t run, const char *name)
-{
-    for (size_t i = 0; i < run; i++)
-        if (frame_column(&scene->runs[i].probes, name))
-            return true;
-    return false;
-}
-
-/* "noise_scale" -> "Noise scale" */
-static void probe_title(const char *name, char *title, size_t size)
-{
-    snprintf(title, size, "%s", name);
-    for (char *c = title; *c; c++)
-        if (*c == '_')
-            *c = ' ';
-    if (title[0] >= 'a' && title[0] <= 'z')
-        title[0] = (char)(title[0] - 'a' + 'A');
-}
-
-static void draw_probe(Album *album, const Scene *scene, const char *name)
-{
-    char title[64];
-    Line *lines = mem_array(Line, scene->count);
-    for (size_t i = 0; i < scene->count; i++)
-        lines[i] = (Line){ &scene->runs[i].probes,
-                           name,
-                           1,
-                           MARK_POINTS,
-                           color_series((int)i),
-                           scene->count > 1 ? scene->runs[i].name : NULL,
-                           diverged(&scene->runs[i]) };
-    probe_title(name, title, sizeof title);
-    draw_lines(album, scene, title, name, SCALE_LOG, lines, scene->count);
-    mem_free(lines);
-}
-
-static void draw_probes(Album *album, const Scene *scene)
-{
-    for (size_t run = 0; run < scene->count; run++) {
-        const Frame *probes = &scene->runs[run].probes;
-        for (size_t i = 0; i < probes->count; i++) {
-            const char *name = probes->columns[i].name;
-            if (!is_place(name) && !seen_before(scene, run, name))
-                draw_probe(album, scene, name);
-        }
-    }
 }
 
 /* ---- all of them ---- */
