@@ -234,8 +234,8 @@ int study_run(Study *study, Comm *job, int argc, char *const *argv, Err *err)
         code = run_groups(study, job, argc, argv, &problem);
         ok = comm_all_ok(job, code == EXIT_OK, &problem);
     }
-    if (ok && comm_rank(job) == 0)
-        say_end(study);
+    if (ok)
+        ok = comm_all_ok(job, comm_rank(job) != 0 || say_end(study, &problem), &problem);
     *err = problem;
     return ok ? EXIT_OK : code != EXIT_OK ? code : EXIT_CHECKPOINT;
 }

@@ -2,6 +2,7 @@
  * rung or is pruned, one at the end. */
 #include "study_parts.h"
 
+#include "lockstep/answer.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
 #include "lockstep/trainer.h"
@@ -110,7 +111,7 @@ static char *count_endings(const Study *study, const Claims *claims, char *buffe
     return buffer;
 }
 
-void say_end(const Study *study)
+bool say_end(const Study *study, Err *err)
 {
     char text[128];
     Claims claims;
@@ -124,4 +125,5 @@ void say_end(const Study *study)
     else
         log_info("%d of %d trials are done, others work on the rest", done, count);
     claims_free(study, &claims);
+    return done < count || answer_give(study->folder, err);
 }

@@ -174,7 +174,7 @@ char *trial_results(const TrialState *state, char *buffer, size_t size);
 void say_left_over(const Study *study);
 
 void say_begin(const Study *study, int groups);
-void say_end(const Study *study);
+bool say_end(const Study *study, Err *err); /* and the answer, if all trials are done */
 
 /* What has become of the trial, and of those that end because it has come to its rung; looks. */
 void say_news(const Study *study, Claims *claims, const Claim *claim, bool at_rung);
