@@ -2,11 +2,13 @@
  * communicator of its own and takes the next. */
 #include "study_parts.h"
 
+#include "lockstep/cpu.h"
 #include "lockstep/files.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
 #include "lockstep/session.h"
 #include "lockstep/trainer.h"
+#include "lockstep/version.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -215,20 +217,43 @@ static int run_groups(Study *study, Comm *job, int argc, char *const *argv, Err 
     g.leads = comm_rank(g.comm) == 0;
     claims_init(study, &g.claims);
     log_set_rank(comm_rank(g.comm), comm_size(g.comm)); /* leaders speak for their groups */
+    comm_set_apart(true);
     int code = work(&g, err);
+    if (code != EXIT_OK)
+        log_warn("a group ends here, others go on with what they have: %s", err->text);
     comm_wait(job);
+    comm_set_apart(false);
     log_set_rank(rank, comm_size(job));
     claims_free(study, &g.claims);
     comm_free(g.comm);
     return code;
 }
 
+/* A trial has to have the same bits in every group, so all ranks need the kernels of the first. */
+static bool same_kernels(const Study *study, Comm *job, Err *err)
+{
+    Settings settings;
+    Err ignored; /* the trial's own */
+    char text[512];
+    if (study_settings(study, &study->trials[0], -1, &settings, &ignored))
+        settings_apply_compute(&settings, &ignored);
+    settings_free(&settings);
+    snprintf(text, sizeof text, "version: %s\nrevision: %s\nISA level: %s\nOpenBLAS core: %s\n",
+             version_string(), version_git(), cpu_isa_name(cpu_isa()), cpu_blas_core());
+    return comm_same(job, text, err);
+}
+
 int study_run(Study *study, Comm *job, int argc, char *const *argv, Err *err)
 {
     Err problem = { .text = "" };
-    bool ok = comm_rank(job) != 0 || make_folder(study, &problem);
-    int code = EXIT_CHECKPOINT;
-    if (comm_all_ok(job, ok, &problem)) {
+    int code = EXIT_REPLICAS;
+    bool ok = same_kernels(study, job, &problem);
+    if (ok) {
+        code = EXIT_CHECKPOINT;
+        ok = comm_rank(job) != 0 || make_folder(study, &problem);
+        ok = comm_all_ok(job, ok, &problem);
+    }
+    if (ok) {
         if (comm_rank(job) == 0)
             say_begin(study, (int)((comm_size(job) - 1) / study->ranks) + 1);
         code = run_groups(study, job, argc, argv, &problem);

@@ -120,6 +120,14 @@ mpi 4 "$lockstep" study s.yaml name=few4 ranks=4 set.train.lanes=2 arms=null 'se
     fail "two lanes for four ranks"
 same few4 few
 
+# A group whose ranks disagree ends the job, once and with its message.
+mpi 4 "$lockstep" study s.yaml name=flip ranks=2 set.comm.inject_flip_rank=1 \
+    set.comm.memory=private set.comm.update=replicated -q 2>err
+[ $? -eq 7 ] && grep -q '^lockstep: .*rank 1' err || {
+    cat err
+    fail "a flipped bit: no exit code 7"
+}
+
 # A signal to one rank: its trial is saved, and the study goes on from there.
 "$lockstep" study s.yaml name=long set.train.epochs=20000 arms=null seeds=1 search=null &
 pid=$!
