@@ -16,7 +16,6 @@
 #include <time.h>
 
 #define PATIENCE 20 /* seconds for ranks of a killed job to let go of what they had */
-#define NAP 0.1     /* seconds between looks at what others do */
 
 typedef struct Group {
     Study *study;
@@ -158,9 +157,17 @@ static bool is_over(const Group *g, double idle)
     return g->claims.waiting == 0 && (g->claims.taken == 0 || idle > PATIENCE);
 }
 
+/* A while between looks at what others do, longer after a few; returns its seconds. */
+static double nap(double idle)
+{
+    bool brief = idle < 2;
+    const struct timespec pause = { .tv_sec = brief ? 0 : 1, .tv_nsec = brief ? 100000000 : 0 };
+    nanosleep(&pause, NULL);
+    return brief ? 0.1 : 1;
+}
+
 static int work(Group *g, Err *err)
 {
-    const struct timespec nap = { .tv_nsec = (long)(NAP * 1e9) };
     int code = EXIT_OK;
     double idle = 0;
     while (!comm_any(g->comm, trainer_stop_requested())) {
@@ -169,10 +176,10 @@ static int work(Group *g, Err *err)
             return EXIT_CHECKPOINT;
         if (claim.trial < 0 && is_over(g, idle))
             break;
-        idle = claim.trial < 0 ? idle + NAP : 0;
+        idle = claim.trial < 0 ? idle + nap(idle) : 0;
         if (claim.trial < 0)
-            nanosleep(&nap, NULL);
-        else if (!run_trial(g, &claim, &code, err))
+            continue;
+        if (!run_trial(g, &claim, &code, err))
             return code;
     }
     return EXIT_OK;
