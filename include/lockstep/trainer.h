@@ -69,7 +69,10 @@ typedef enum StepOutcome { STEP_OK, STEP_SKIPPED, STEP_DIVERGED, STEP_REPLICAS }
 typedef struct Trainer {
     const Settings *settings; /* borrowed, as is comm */
     Comm *comm;
-    Comm *group; /* ranks among which weights and update are shared out: those of a host, or all */
+    Comm *host; /* ranks that read each other's gradients: those of a host, or all */
+    Comm
+        *group; /* ranks among which weights and update are shared out: `host`, or a domain of it */
+    int *first_ranks; /* (ranks) the first rank of each rank's group */
     Lanes lanes;
     Loader loader;
     Model model;

@@ -180,7 +180,7 @@ void trainer_banner(const Trainer *t, const char *folder)
     say_optimizer(t);
     say_lr(t);
     char travels[160] = "in shared memory", sent[160];
-    if (t->group != t->comm)
+    if (t->host != t->comm)
         snprintf(travels, sizeof travels, "shared on a host, rank 0 sends others %s a step",
                  bytes(sent_bytes(t)).s);
     else if (!comm_shares(t->comm))
@@ -191,6 +191,9 @@ void trainer_banner(const Trainer *t, const char *folder)
     log_info("reduction  %s over %d lanes, %s for any number of ranks; %s",
              sums[t->settings->train.reduce], t->lanes.count,
              fast ? "NOT the same bits" : "the same bits", travels);
+    if (t->group != t->host)
+        log_info("           weights and optimizer state once a NUMA domain, rank 0's has %d %s",
+                 comm_size(t->group), comm_size(t->group) == 1 ? "rank" : "ranks");
     say_local(t);
     say_probes(t);
     if (*compression_text(t, sent, sizeof sent))
@@ -230,7 +233,7 @@ static void plan_traffic(const Trainer *t, double arena)
                 bytes(arena).s);
     else if (comm_shares(t->comm))
         log_out("nothing travels: the %d ranks share memory", ranks);
-    else if (t->group != t->comm)
+    else if (t->host != t->comm)
         log_out("rank 0 sends %s a step to the other hosts; the ranks of a host share memory",
                 bytes(sent_bytes(t)).s);
     else

@@ -216,11 +216,10 @@ char *piece_mine(const Piece *piece)
     return piece->mine > 0 ? piece->data + (piece->mine_first - piece->first) * piece->item : NULL;
 }
 
-/* Every host holds everything once; the ranks of rank 0's host write it. */
-static bool host_writes(const Trainer *t)
+/* Every host, or domain, holds everything once; the ranks of rank 0's write it. */
+static bool group_writes(const Trainer *t)
 {
-    return t->group == t->comm ||
-           comm_host_index(t->comm, comm_rank(t->comm)) == comm_host_index(t->comm, 0);
+    return t->group == t->comm || t->first_ranks[comm_rank(t->comm)] == 0;
 }
 
 void pieces_collect(Pieces *pieces, Trainer *t, int64_t done)
@@ -239,7 +238,7 @@ void pieces_collect(Pieces *pieces, Trainer *t, int64_t done)
         Piece *piece = &pieces->piece[i];
         bool shared = !piece->single && (everywhere || piece->replicated);
         set_share(piece, shared, comm_rank(t->comm), comm_size(t->comm));
-        if (!host_writes(t) && !shared && !piece->single)
+        if (!group_writes(t) && !shared && !piece->single)
             piece->mine = 0;
         pieces->mine += piece->mine * piece->item;
     }

@@ -130,6 +130,11 @@ static const Option comm_options[] = {
       "sharded",
       "sharded: every rank updates its slice of the weights and has the optimizer state of that; "
       "replicated: every rank updates a copy of all weights; the bits are the same" },
+    { "domain", OPTION_CHOICE, OPTION_AT(CommSettings, domain), 0, 0, "host|numa", "host",
+      "ranks that share one copy of the weights and the optimizer's state: those of a host, or of "
+      "a "
+      "NUMA domain, to which they have to be bound (mpirun --bind-to numa); the bits are the "
+      "same" },
     { "warn_after", OPTION_FLOAT, OPTION_AT(CommSettings, warn_after), 0, 1e9, NULL, "60",
       "seconds without a step's progress on any rank after which a warning names the ranks that "
       "have not arrived; 0: never" },
@@ -160,6 +165,8 @@ static const Option comm_options[] = {
       "trajectory, alike for all ranks and hosts (docs/compression.md)" },
     { "virtual_hosts", OPTION_STRING, OPTION_AT(CommSettings, virtual_hosts), 0, 0, NULL, "",
       "pretend that the ranks are on this many hosts, or on hosts of so many ranks (2+1+1)" },
+    { "virtual_domains", OPTION_INT, OPTION_AT(CommSettings, virtual_domains), 0, 4096, NULL, "0",
+      "pretend that each host has this many NUMA domains, for comm.domain: numa; 0: the truth" },
     { "inject_delay_us", OPTION_FLOAT, OPTION_AT(CommSettings, inject_delay_us), 0, 1e9, NULL, "0",
       "injected network: a message between hosts takes so many microseconds longer" },
     { "inject_gbit", OPTION_FLOAT, OPTION_AT(CommSettings, inject_gbit), 0, 1e6, NULL, "0",
@@ -430,6 +437,20 @@ static bool check_recovery(const Settings *settings, Err *err)
                         "rollback goes back to a checkpoint of checkpoint.every, which is 0");
 }
 
+/* A copy for each domain instead of one for the ranks of a host that share memory. */
+static bool check_domain(const Settings *settings, Err *err)
+{
+    const CommSettings *comm = &settings->comm;
+    const ConfigNode *node = config_get(config_get(settings->config.root, "comm"), "domain");
+    const char *other = comm->memory == MEMORY_PRIVATE      ? "comm.memory: private"
+                        : comm->update == UPDATE_REPLICATED ? "comm.update: replicated"
+                        : is_given(settings->train.local)   ? "train.local"
+                        : is_given(comm->compress)          ? "comm.compress"
+                                                            : NULL;
+    return comm->domain == DOMAIN_HOST || !other ||
+           config_error(&settings->config, node, err, "host is wanted with %s", other);
+}
+
 static bool check_wire_scale(const Settings *settings, Err *err)
 {
     int exponent;
@@ -455,7 +476,7 @@ bool settings_read(Settings *settings, Err *err)
         !read_section(settings, "probes", probe_options, &settings->probes, err) ||
         !check_lanes(settings, err) || !check_isa(settings, err) ||
         !check_bf16_kernel(settings, err) || !check_wire_scale(settings, err) ||
-        !check_recovery(settings, err))
+        !check_recovery(settings, err) || !check_domain(settings, err))
         return false;
     settings->loss = config_section(root, "loss");
     settings->optimizer = config_section(root, "optimizer");

@@ -168,10 +168,11 @@ void trainer_extend_trajectory(Trainer *t)
     t->trajectory = XXH3_64bits_withSeed(link, sizeof link, t->trajectory);
 }
 
+/* Behind it nobody reads the sums of this step any more, either: ranks of other domains do. */
 void trainer_share(Trainer *t, const SharedMemory *shared, float *arena)
 {
-    if (shared)
-        comm_barrier(t->group);
+    if (shared || t->group != t->host)
+        comm_barrier(t->host);
     else if (t->settings->comm.update == UPDATE_SHARDED)
         comm_publish(&t->slices, arena);
 }
