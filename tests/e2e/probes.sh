@@ -53,7 +53,7 @@ same()
 
 ways='1|3 comm.memory=private comm.update=replicated
 4 comm.virtual_hosts=2 comm.bucket=0.005 comm.overlap=polling
-5 comm.virtual_hosts=1+3+1 comm.bucket=0.002'
+5 comm.virtual_hosts=1+3+1 comm.bucket=0.002|4 comm.domain=numa comm.virtual_domains=2'
 
 # everywhere OPTION...: the same rows in every way, and the steps of a run that is not probed.
 everywhere()
