@@ -45,6 +45,7 @@ typedef struct Probe {
     const char *folder, *checkpoint; /* of the run; which weights */
     ProbeCommon common;
     void *options;
+    Model model;         /* the trainer's, in fp32, that keeps sides (layer.h) */
     Landscape landscape; /* of the samples asked for, at the weights asked for */
     float *initial;      /* whole: where training begins */
     Tally tally;         /* at the weights */

@@ -190,6 +190,21 @@ static int64_t set_size(const Probe *probe)
     return probe->common.set == PROBE_TEST ? loader->test.count : loader->train.count;
 }
 
+/* The trainer's network once more, with a memory for sides; in fp32, whatever training computes in,
+ * as differences of rounder gradients would be noise. */
+static bool make_model(Probe *probe, Err *err)
+{
+    const Trainer *t = probe->trainer;
+    const Settings *s = t->settings;
+    ModelWish wish = { .input = t->loader.shape, .output = t->model.output, .sides = true };
+    if (!model_build(&probe->model, &s->config, s->model, s->loss, &wish, err) ||
+        !model_check_lanes(&probe->model, t->lanes.size, err))
+        return false;
+    expect(probe->model.layout.n == t->model.layout.n);
+    model_allocate(&probe->model, t->lanes.size);
+    return true;
+}
+
 /* Gradients are added as they are, whatever training does to them on the way. */
 static bool make_landscape(Probe *probe, float *w, Err *err)
 {
@@ -200,7 +215,7 @@ static bool make_landscape(Probe *probe, float *w, Err *err)
         common->samples = probe->type->samples;
     if (common->samples > all)
         common->samples = all;
-    LandscapeWish wish = { .model = &t->model,
+    LandscapeWish wish = { .model = &probe->model,
                            .comm = t->comm,
                            .list = { read_samples, probe, common->samples },
                            .least_lanes = t->settings->train.lanes,
@@ -321,7 +336,7 @@ static int run(Probe *probe, const ProbeRequest *request, Err *err)
     float *w = probe->type->resumes ? t->w : trainer_final_weights(t);
     size_t bytes = t->model.layout.n * sizeof *w;
     float *copy = memcpy(mem_alloc(bytes), w, bytes); /* a probe may load others */
-    bool ok = make_landscape(probe, copy, err);
+    bool ok = make_model(probe, err) && make_landscape(probe, copy, err);
     if (ok) {
         probe->tally = landscape_loss(&probe->landscape, copy);
         if (!request->quiet)
@@ -331,6 +346,7 @@ static int run(Probe *probe, const ProbeRequest *request, Err *err)
         ok = probe->type->run(probe, err);
     }
     landscape_free(&probe->landscape);
+    model_free(&probe->model);
     mem_free(copy);
     return ok ? write_findings(probe, request, err) : probe->code;
 }

@@ -46,8 +46,8 @@ static void build(Rig *rig, const char *layers, const char *loss, Shape input, i
     snprintf(text, sizeof text, "model: {layers: %s}\nloss: %s\n", layers, loss);
     ck_assert(config_parse(&rig->config, "test", text, strlen(text), &err));
     ck_assert_msg(model_build(&rig->model, &rig->config, config_get(rig->config.root, "model"),
-                              config_get(rig->config.root, "loss"), &(ModelWish){ .input = input },
-                              &err),
+                              config_get(rig->config.root, "loss"),
+                              &(ModelWish){ .input = input, .sides = true }, &err),
                   "%s", err.text);
     ck_assert(model_check_lanes(&rig->model, 4, &err));
     model_allocate(&rig->model, 4);
