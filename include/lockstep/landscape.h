@@ -201,7 +201,7 @@ typedef struct Rows {
     float *data;
 } Rows;
 
-#define ROWS_MAX_BYTES ((double)((size_t)4 << 30))
+#define ROWS_MAX_BYTES ((double)((size_t)2 << 30))
 
 bool rows_init(Rows *rows, Space *space, int count, Err *err); /* collective, as the next two */
 void rows_free(Rows *rows);
