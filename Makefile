@@ -69,7 +69,7 @@ $(BUILD)/src/base/version.o: $(BUILD)/git-$(GIT)
 $(BUILD)/git-$(GIT):
 	@mkdir -p $(BUILD) && rm -f $(BUILD)/git-* && touch $@
 
-tests: $(TESTS) $(GOLDEN_RUNNER)
+tests: $(TESTS) $(GOLDEN_RUNNER) $(BUILD)/tests/hosts/delay
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/support.o $(LIB)
 	$(call say,LD $@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %targets.a,$^) $(LIB) \
@@ -81,6 +81,10 @@ $(FUZZ_LIB): $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/main.c %/test_corpus.c,$
 $(GOLDEN_RUNNER): $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/golden/test_%,$(wildcard tests/golden/*.c))) $(LIB)
 	$(call say,LD $@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/tests/hosts/delay: $(BUILD)/tests/hosts/delay.o
+	$(call say,LD $@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 fuzz-programs: $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%)
 $(BUILD)/tests/fuzz/main_%.o: tests/fuzz/main.c

@@ -22,6 +22,12 @@ void comm_free(Comm *comm); /* collective; finalizes MPI, unless comm was made b
  * to be freed before `comm`. Log lines stay with rank 0 of the job. Collective. */
 Comm *comm_split(Comm *comm, int group);
 
+/* The ranks of `host`, a Comm of one host's ranks, that are bound to this rank's NUMA domain, as a
+ * Comm of their own that remembers `host`; or, pretended, of so many domains with ranks side by
+ * side. All ranks of the host, with a warning, if not every one is bound to a single domain. As
+ * comm_split otherwise. */
+Comm *comm_split_domain(Comm *host, int pretended);
+
 int comm_rank(const Comm *comm);
 int comm_size(const Comm *comm);
 const char *comm_host(const Comm *comm); /* of this rank */
@@ -69,7 +75,8 @@ bool comm_all_ok(Comm *comm, bool ok, Err *err);
 bool comm_any(Comm *comm, bool flag);
 
 /* Each rank r contributes elements [bounds[r], bounds[r+1]) of `array` (`bytes` per element); on
- * return every rank has all of them. Nothing is added. bounds: size + 1 entries. Collective. */
+ * return every rank has all of them. Nothing is added. A short array takes O(log size) messages of
+ * a rank. bounds: size + 1 entries. Collective. */
 void comm_allgather(Comm *comm, void *array, const size_t *bounds, size_t bytes);
 
 /* Rank 0 receives `bytes` from every rank into `all` (size * bytes; rank 0 only). Collective. */

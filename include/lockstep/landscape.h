@@ -221,10 +221,10 @@ void gram_center(double *gram, int n);
  * trace of the covariance C of one sample's gradient, and noise scales (McCandlish et al. 2018):
  * simple = tr C / |g|^2; unbiased: with |g|^2 - tr C / n instead, which estimates the gradient of
  * many more samples. `group` divides the samples. Collective. */
-typedef struct Noise {
+typedef struct SampleNoise {
     double gradient_squares, trace, simple, unbiased;
-} Noise;
-Noise landscape_noise(Landscape *landscape, int group);
+} SampleNoise;
+SampleNoise landscape_noise(Landscape *landscape, int group);
 
 /* Fills rows from the samples. Collective.
  *   sample_rows   g_i / sqrt(n): sum of outer products: the empirical Fisher matrix; of groups of

@@ -97,6 +97,10 @@ typedef struct LayerEpilogue {
                            anything above. */
 } LayerEpilogue;
 
+/* Does y stay as it is when x is multiplied by a positive number (but for eps)? CHANNELS: also when
+ * a number is added to a channel of it. */
+typedef enum Normalizes { NORMALIZES_NOTHING, NORMALIZES_SAMPLES, NORMALIZES_CHANNELS } Normalizes;
+
 typedef struct LayerType {
     const char *name;    /* "dense" */
     const char *help;    /* one line */
@@ -161,6 +165,11 @@ typedef struct LayerType {
     /* The input is token ids (pass->tokens; x is NULL and no data gradient is asked for), which
      * other types refuse; and whether a tensor of the type may be shared. */
     bool takes_tokens, shares;
+
+    /* What model_scale_invariant goes by. */
+    Normalizes normalizes;
+    bool linear;      /* y = W x, and a bias if there is a second tensor; W is the first tensor */
+    bool homogeneous; /* f(a x) = a f(x) for a > 0 */
 } LayerType;
 
 enum LayerTrainable { TRAINABLE_ALL, TRAINABLE_NONE, TRAINABLE_BIAS };

@@ -159,6 +159,11 @@ void model_backward(Model *model, const Batch *batch, const Pass *pass);
  * increment is complete. */
 void model_last_nodes(const Model *model, int *nodes);
 
+/* tensors[t] of each tensor of the layout: a weight in front of a normalisation, that may be
+ * multiplied by a positive number without changing what the network computes (but for eps), so that
+ * lr / |w|^2 is what its learning rate means (van Laarhoven 2017). */
+void model_scale_invariant(const Model *model, bool *tensors);
+
 /* The outputs of the last forward: (B, F), (B, T, F) or stored images. Valid until the next forward
  * or backward: a training forward with labels may have left the loss gradient there. */
 const float *model_output(const Model *model);

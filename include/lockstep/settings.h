@@ -59,6 +59,14 @@ typedef struct ComputeSettings {
     int bf16_kernel; /* settings_bf16_kernel */
 } ComputeSettings;
 
+typedef struct ProbeSettings {
+    Span every; /* 0: never */
+    bool noise, norms, trust, update, effective_lr, distance, cosine;
+    double smoothing;            /* of the noise scale, a probed step */
+    bool tensors;                /* probes.csv */
+    ConfigNode *scale_invariant; /* list of tensors, or NULL: found in the network; borrowed */
+} ProbeSettings;
+
 typedef enum Resume { RESUME_NEVER, RESUME_AUTO, RESUME_ALWAYS } Resume;
 typedef enum Best { BEST_NONE, BEST_LOSS, BEST_ACCURACY } Best;
 
@@ -73,16 +81,18 @@ typedef struct CheckpointSettings {
 
 enum { MEMORY_AUTO, MEMORY_PRIVATE };
 enum { UPDATE_SHARDED, UPDATE_REPLICATED };
+enum { DOMAIN_HOST, DOMAIN_NUMA };
 enum { OVERLAP_OFF, OVERLAP_POLLING, OVERLAP_THREAD };
 
 typedef struct CommSettings {
-    int memory, update, overlap;
+    int memory, update, domain, overlap;
     double bucket;           /* MiB */
     char *algorithm, *table; /* collective_set_algorithm; a file for collective_set_table, or "" */
     int wire;                /* a WireFormat, of gradient sums */
     double wire_scale;       /* of fp16; 0: found from step to step */
     ConfigNode *compress;    /* map of a compressor's options, or NULL: read by the trainer */
     char *virtual_hosts;     /* comm_pretend_hosts */
+    int64_t virtual_domains; /* of each host, comm_split_domain; 0: the truth */
     double inject_delay_us, inject_gbit, inject_jitter_us, inject_slow_factor; /* Injection */
     int inject_slow_rank;
     int inject_flip_rank; /* a fault for tests; -1: none */
@@ -103,6 +113,7 @@ typedef struct Settings {
     ComputeSettings compute;
     CommSettings comm;
     CheckpointSettings checkpoint;
+    ProbeSettings probes;
     ConfigNode *data, *model;                /* as the config has them */
     ConfigNode *loss, *optimizer, *schedule; /* never NULL: made if the config has none */
     bool dry_run;                            /* set by the command line, not by the config */

@@ -69,4 +69,7 @@ SimulatedResult simulate(const SimulatedStep *step, const Network *network);
  * the memory. */
 double simulate_formula(const SimulatedStep *step, const Network *network);
 
+/* Seconds of an all-gather of some bytes (comm_allgather): latencies and messages of its rounds. */
+double simulate_gather(int members, const Network *network);
+
 #endif

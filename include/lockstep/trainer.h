@@ -16,6 +16,7 @@ typedef struct Checkpointer Checkpointer; /* checkpoint.h */
 typedef struct Watch Watch;               /* src/train/watch.h */
 typedef struct Replicas Replicas;         /* src/train/replicas.h */
 typedef struct Local Local;               /* src/train/local.h */
+typedef struct Probes Probes;             /* src/train/probes.h */
 
 /* What a lane reports in a step; gathered from all lanes and summed over the lane tree. */
 typedef struct LaneReport {
@@ -59,6 +60,7 @@ typedef enum Phase {
     PHASE_EXCHANGE,
     PHASE_UPDATE,
     PHASE_DIGEST,
+    PHASE_PROBE,
     PHASE_COUNT
 } Phase;
 
@@ -67,7 +69,10 @@ typedef enum StepOutcome { STEP_OK, STEP_SKIPPED, STEP_DIVERGED, STEP_REPLICAS }
 typedef struct Trainer {
     const Settings *settings; /* borrowed, as is comm */
     Comm *comm;
-    Comm *group; /* ranks among which weights and update are shared out: those of a host, or all */
+    Comm *host; /* ranks that read each other's gradients: those of a host, or all */
+    Comm
+        *group; /* ranks among which weights and update are shared out: `host`, or a domain of it */
+    int *first_ranks; /* (ranks) the first rank of each rank's group */
     Lanes lanes;
     Loader loader;
     Model model;
@@ -94,7 +99,7 @@ typedef struct Trainer {
     size_t *lane_bounds, *chunk_bounds; /* ranks + 1 each: which lanes and chunks a rank owns */
 
     int64_t step, steps, samples; /* done; wanted; seen */
-    int64_t stop_step;            /* train.stop_at, at most `steps` */
+    int64_t stop_step;            /* train.stop_at; 0: none */
     double deadline;              /* train.seconds, as a time of the clock */
     Rates rates;                  /* of the last step */
     Tally tally;                  /* of the last step's global batch */
@@ -110,6 +115,7 @@ typedef struct Trainer {
     bool save_wanted, written;    /* what this rank reports for these two */
     Checkpointer *checkpointer;   /* owned */
     Local *local;                 /* train.local, or NULL; owned */
+    Probes *probes;               /* or NULL; owned */
     Watch *watch;                 /* while trainer_run runs; or NULL */
     Replicas *replicas;           /* owned */
     History history;

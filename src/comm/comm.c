@@ -212,32 +212,6 @@ void comm_broadcast_text(Comm *comm, char **data, size_t *bytes)
     comm_broadcast(comm, *data, *bytes, 0);
 }
 
-/*   rank 0  aaa....       aaabbcc
- *   rank 1  ...bb..   ->  aaabbcc
- *   rank 2  .....cc       aaabbcc
- *
- * Everybody sends to everybody, rank r to r + 1 first, so that not all of them write to rank 0 at
- * once. A rank receives what it lacks once, as in any all-gather. Small arrays of ranks that share
- * memory go through the board. */
-void comm_allgather(Comm *comm, void *array, const size_t *bounds, size_t bytes)
-{
-    char *all = array;
-    size_t mine = bounds[comm->rank], total = bounds[comm->size] * bytes;
-    if (comm_shares(comm) && board_takes(comm->board, total)) {
-        board_allgather(comm->board, array, mine * bytes, bounds[comm->rank + 1] * bytes, total);
-        return;
-    }
-    for (int k = 1; k < comm->size; k++) {
-        int from = (comm->rank + comm->size - k) % comm->size;
-        messages_receive(comm, all + bounds[from] * bytes,
-                         (bounds[from + 1] - bounds[from]) * bytes, from, TAG_ALLGATHER);
-    }
-    for (int k = 1; k < comm->size; k++)
-        messages_send(comm, all + mine * bytes, (bounds[comm->rank + 1] - mine) * bytes,
-                      (comm->rank + k) % comm->size, TAG_ALLGATHER);
-    messages_finish(comm);
-}
-
 void comm_gather(Comm *comm, const void *mine, void *all, size_t bytes)
 {
     if (comm->rank != 0) {

@@ -192,11 +192,24 @@ static void fold_tile(Reducer *reducer, int tensor, size_t at, size_t n, float *
 static const float *fold_block(void *context, LayoutBlock block, bool keep)
 {
     Reducer *reducer = context;
-    float *result = keep ? reducer->stack[0].x + block.offset : reducer->block;
+    float *kept = reducer->kept ? reducer->kept : reducer->stack[0].x;
+    float *result = keep ? kept + block.offset : reducer->block;
     for (size_t at = 0; at < block.n; at += REDUCER_TILE)
         fold_tile(reducer, block.tensor, block.offset + at,
                   block.n - at < REDUCER_TILE ? block.n - at : REDUCER_TILE, result + at);
     return result;
+}
+
+/* Gradient.finish where the host has one copy of the sum and its domains may change theirs. */
+static const float *take_block(void *context, LayoutBlock block, bool keep)
+{
+    Reducer *reducer = context;
+    const float *whole = reducer->whole + block.offset;
+    if (!keep)
+        return whole;
+    float *kept = reducer->kept + block.offset;
+    memcpy(kept, whole, block.n * sizeof *kept);
+    return kept;
 }
 
 /* Two sources by Adasum, in this rank's slice, in place of the left one or, at the root, in this
@@ -237,7 +250,7 @@ static void find_own_sources(Reducer *reducer)
 {
     for (int i = 0; i < reducer->source_count; i++) {
         Source *source = &reducer->sources[i];
-        if (source->rank != reducer->group->rank)
+        if (source->rank != reducer->host->rank)
             continue;
         const Sum *sum = &reducer->stack[source->number];
         expect(source->number < reducer->depth && source->sum.node.width == sum->node.width);
@@ -258,15 +271,24 @@ void reducer_final(Reducer *reducer, int stage)
         cluster_final(reducer->cluster, stage);
 }
 
+static Gradient cluster_gradient(Reducer *reducer)
+{
+    float *whole = cluster_finish(reducer->cluster);
+    if (!reducer->kept)
+        return gradient_at(whole);
+    reducer->whole = whole;
+    return (Gradient){ .sums = reducer->kept, .finish = take_block, .context = reducer };
+}
+
 Gradient reducer_reduce(Reducer *reducer)
 {
     if (reducer->low_rank)
         return low_rank_reduce(reducer->low_rank, reducer->learns);
     expect(reducer->added == reducer->lanes->last - reducer->lanes->first);
     if (reducer->cluster)
-        return gradient_at(cluster_finish(reducer->cluster));
+        return cluster_gradient(reducer);
     find_own_sources(reducer);
-    Gradient gradient = gradient_at(reducer->stack[0].x);
+    Gradient gradient = gradient_at(reducer->kept ? reducer->kept : reducer->stack[0].x);
     if (reducer->order == REDUCER_ORDER_FAST) {
         comm_allreduce_fast(reducer->comm, gradient.sums, reducer->layout->n);
         return gradient;
@@ -274,8 +296,8 @@ Gradient reducer_reduce(Reducer *reducer)
     if (reducer->feedback)
         feedback_exchange(reducer->feedback);
     if (reducer->shared)
-        comm_barrier(reducer->group); /* everybody's subtree sums are there */
-    else if (reducer->group->size > 1)
+        comm_barrier(reducer->host); /* everybody's subtree sums are there */
+    else if (reducer->host->size > 1)
         exchange_subtrees(reducer);
     if (reducer->order == REDUCER_ORDER_ADASUM) {
         combine_all_sources(reducer);
@@ -295,6 +317,7 @@ Gradient reducer_reduce_all(Reducer *reducer)
         return gradient;
     if (reducer->low_rank)
         return low_rank_whole(reducer->low_rank);
+    expect(!reducer->kept);
     float *all = reducer->buffers[0];
     if (reducer->cluster) {
         memcpy(all, gradient.sums, layout->n * sizeof *all);

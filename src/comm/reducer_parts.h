@@ -29,14 +29,16 @@ typedef struct Source {
 } Source;
 
 struct Reducer {
-    Comm *comm, *group; /* group: the ranks among which slices are cut */
+    Comm *comm;
+    Comm *host;  /* ranks that read each other's sums where they share memory: of a host, or all */
+    Comm *group; /* ranks among which slices are cut: those of the host, or of a domain of it */
     const Lanes *lanes;
     const Layout *layout;
     const SliceExchange *exchange; /* borrowed */
     const size_t *bounds;          /* its floats */
-    bool shares;                   /* the group's stacks are in shared memory */
-    Cluster *cluster;              /* what is between groups; NULL: the group is everybody */
-    Feedback *feedback;            /* lanes are compressed; then they are between groups */
+    bool shares;                   /* the host's stacks are in shared memory */
+    Cluster *cluster;              /* what is between hosts; NULL: the host is everybody */
+    Feedback *feedback;            /* lanes are compressed; then they are between hosts */
     LowRank *low_rank;             /* or this does everything */
     bool learns;                   /* see reducer_set_learning */
     bool lazy;                     /* the last lane is not added to its siblings before the fold */
@@ -55,6 +57,9 @@ struct Reducer {
     Source *sources; /* the subtrees of all ranks, left to right */
     int source_count, source_capacity;
     Source combined[MAX_DEPTH]; /* the stack of Adasum across ranks */
+    SharedMemory *domain;       /* the domain's complete gradient, or NULL */
+    float *kept;                /* where it is; NULL: it goes to the place of a sum */
+    const float *whole;         /* what the other hosts have sent, the host's one copy */
     float *received, *tiles, *block;
     size_t received_floats, tile_floats; /* of tiles and block */
 };

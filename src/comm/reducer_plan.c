@@ -34,13 +34,13 @@ static int deepest_stack(const Lanes *lanes)
     return deepest;
 }
 
-/* Ranks of the group have the world's order, but not its numbers. */
-static int world_rank(const Reducer *reducer, int group_rank)
+/* Ranks of the host have the world's order, but not its numbers. */
+static int world_rank(const Reducer *reducer, int host_rank)
 {
     int rank = 0, host = comm_host_index(reducer->comm, reducer->comm->rank);
-    if (reducer->group == reducer->comm)
-        return group_rank;
-    while (comm_host_index(reducer->comm, rank) != host || group_rank-- > 0)
+    if (reducer->host == reducer->comm)
+        return host_rank;
+    while (comm_host_index(reducer->comm, rank) != host || host_rank-- > 0)
         rank++;
     return rank;
 }
@@ -92,22 +92,22 @@ static void plan_lanes(Reducer *reducer)
 static void plan_sources(Reducer *reducer)
 {
     Subtree subtrees[MAX_SUBTREES];
-    int rank = reducer->group->rank;
+    int rank = reducer->group->rank, mine = reducer->host->rank;
     size_t lo = reducer->bounds[rank], slice = reducer->bounds[rank + 1] - lo;
     size_t used = 0;
     bool by_blocks =
         reducer->order == REDUCER_ORDER_TREE || reducer->order == REDUCER_ORDER_ARRIVAL;
-    reducer->lazy = by_blocks && (reducer->shared || reducer->group->size == 1);
+    reducer->lazy = by_blocks && (reducer->shared || reducer->host->size == 1);
     reducer->source_count = 0;
-    for (int r = 0; r < reducer->group->size; r++) {
+    for (int r = 0; r < reducer->host->size; r++) {
         int count = rank_subtrees(reducer, world_rank(reducer, r), subtrees);
         for (int i = 0; i < count; i++) {
             Source source = {
                 .rank = r, .number = i, .last = i + 1 == count, .sum.node = subtrees[i]
             };
-            if (r != rank && reducer->shared) {
+            if (r != mine && reducer->shared) {
                 source.sum.x = peer_sum(reducer, &source);
-            } else if (r != rank) {
+            } else if (r != mine) {
                 source.sum.x = reducer->received + used;
                 source.origin = lo;
                 used += slice;
@@ -124,10 +124,16 @@ static int count_subtrees(const Reducer *reducer, bool others_only)
 {
     Subtree subtrees[MAX_SUBTREES];
     int count = 0;
-    for (int r = 0; r < reducer->group->size; r++)
-        if (!others_only || r != reducer->group->rank)
+    for (int r = 0; r < reducer->host->size; r++)
+        if (!others_only || r != reducer->host->rank)
             count += rank_subtrees(reducer, world_rank(reducer, r), subtrees);
     return count;
+}
+
+/* The ranks that share memory with those of a group: all of a host, where it is a domain of one. */
+static Comm *host_around(Comm *group)
+{
+    return group->around ? group->around : group;
 }
 
 /* A reducer that knows how much memory it needs and has none. */
@@ -136,12 +142,13 @@ static Reducer plan(Comm *comm, const Lanes *lanes, const Layout *layout,
 {
     expect(lanes->rank == comm->rank && lanes->ranks == comm->size);
     Reducer reducer = { .comm = comm,
+                        .host = host_around(exchange->comm),
                         .group = exchange->comm,
                         .lanes = lanes,
                         .layout = layout,
                         .exchange = exchange,
                         .bounds = exchange->float_bounds,
-                        .shares = comm_shares(exchange->comm),
+                        .shares = comm_shares(host_around(exchange->comm)),
                         .buffer_count = deepest_stack(lanes),
                         .learns = true };
     if (comm->wire.type != WIRE_FP32)
@@ -159,25 +166,36 @@ static Reducer plan(Comm *comm, const Lanes *lanes, const Layout *layout,
 static void allocate_buffers(Reducer *reducer)
 {
     size_t n = reducer->layout->n, floats = (size_t)reducer->buffer_count * n;
-    reducer->shared = shared_alloc(reducer->group, floats * sizeof(float));
-    reducer->memory = reducer->shared ? shared_part(reducer->shared, reducer->group->rank)
+    reducer->shared = shared_alloc(reducer->host, floats * sizeof(float));
+    reducer->memory = reducer->shared ? shared_part(reducer->shared, reducer->host->rank)
                                       : mem_array(float, floats);
     reducer->buffers = mem_array(float *, reducer->buffer_count);
     for (int i = 0; i < reducer->buffer_count; i++)
         reducer->buffers[i] = reducer->memory + (size_t)i * n;
 }
 
-/* All sums of the group in the order of lanes, for the exchange between groups. */
+/* Ranks of other domains go on reading a sum in slices that are ours too, so the gradient of this
+ * domain has a place of its own. */
+static void allocate_domain(Reducer *reducer)
+{
+    size_t n = reducer->layout->n;
+    if (reducer->group == reducer->host)
+        return;
+    reducer->domain = shared_alloc_one(reducer->group, n * sizeof(float));
+    reducer->kept = reducer->domain ? shared_part(reducer->domain, 0) : mem_array(float, n);
+}
+
+/* All sums of the host in the order of lanes, for the exchange between groups. */
 static void join_cluster(Reducer *reducer)
 {
     HostSum *sums = mem_array(HostSum, reducer->source_count);
     for (int i = 0; i < reducer->source_count; i++) {
         const Source *source = &reducer->sources[i];
-        sums[i] = (HostSum){ source->sum.node, source->rank == reducer->group->rank
+        sums[i] = (HostSum){ source->sum.node, source->rank == reducer->host->rank
                                                    ? reducer->buffers[source->number]
                                                    : source->sum.x };
     }
-    reducer->cluster = cluster_init(reducer->comm, reducer->group, reducer->lanes, reducer->layout,
+    reducer->cluster = cluster_init(reducer->comm, reducer->host, reducer->lanes, reducer->layout,
                                     sums, reducer->source_count);
     mem_free(sums);
 }
@@ -188,6 +206,7 @@ static Reducer *init_low_rank(Comm *comm, const Lanes *lanes, const Layout *layo
 {
     Reducer *reducer = mem_new(Reducer);
     *reducer = (Reducer){ .comm = comm,
+                          .host = exchange->comm,
                           .group = exchange->comm,
                           .lanes = lanes,
                           .layout = layout,
@@ -207,10 +226,11 @@ Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
     Reducer *reducer = mem_new(Reducer);
     *reducer = plan(comm, lanes, layout, exchange);
     allocate_buffers(reducer);
+    allocate_domain(reducer);
     if (compressor)
         reducer->feedback = feedback_init(comm, exchange->comm, lanes, layout);
     if (reducer->shares && !reducer->shared) { /* no room: as if they had never shared */
-        if (exchange->comm != comm)
+        if (reducer->host != comm || reducer->kept)
             die(EXIT_USAGE, "no shared memory for the gradients: set comm.memory=private");
         comm_set_share(comm, false);
         reducer->received_floats = plan(comm, lanes, layout, exchange).received_floats;
@@ -224,7 +244,7 @@ Reducer *reducer_init(Comm *comm, const Lanes *lanes, const Layout *layout,
     plan_sources(reducer);
     messages_reserve(comm, (size_t)reducer->source_count +
                                (size_t)reducer->buffer_count * (size_t)comm->size);
-    if (exchange->comm != comm && !reducer->feedback)
+    if (reducer->host != comm && !reducer->feedback)
         join_cluster(reducer);
     return reducer;
 }
@@ -238,6 +258,9 @@ void reducer_free(Reducer *reducer)
     low_rank_free(reducer->low_rank);
     if (!reducer->shared)
         mem_free(reducer->memory);
+    if (!reducer->domain)
+        mem_free(reducer->kept);
+    shared_free(reducer->domain);
     shared_free(reducer->shared);
     mem_free(reducer->buffers);
     mem_free(reducer->received);
@@ -270,6 +293,8 @@ size_t reducer_bytes(const Reducer *reducer)
                      : reducer->feedback ? feedback_bytes(reducer->feedback)
                      : reducer->low_rank ? low_rank_bytes(reducer->low_rank)
                                          : 0;
+    if (reducer->group != reducer->host)
+        between += reducer->layout->n * sizeof(float) / (size_t)reducer->group->size;
     between += reducer->adasum ? adasum_bytes(reducer->layout) : 0;
     return between + (floats + reducer->received_floats + reducer->tile_floats) * sizeof(float);
 }

@@ -40,6 +40,7 @@ struct Comm {
     int *host_of;  /* (size) host index of each rank */
     bool pretends; /* the hosts are make-believe */
     bool is_part;  /* made by comm_split: MPI goes on when it is freed */
+    Comm *around;  /* the host that this is a domain of (comm_split_domain), borrowed; or NULL */
     bool share;    /* use shared memory where the ranks have any */
     char host[HOST_BYTES], root_host[HOST_BYTES];
     size_t message_bytes; /* longest single message; MPI counts are ints */

@@ -29,7 +29,7 @@ static inline void sides_keep(const Layer *layer, const Pass *pass, const float 
     size_t n = elementwise_floats(layer, pass);
     expect(above);
     for (size_t i = 0; i < n; i++)
-        above[i] = (uint8_t)!(x[i] <= 0);
+        above[i] = (uint8_t) !(x[i] <= 0);
 }
 
 /* y = x above the kink, a x below; forward and backward alike. */

@@ -22,6 +22,7 @@ static const char *const neutral[] = {
     "eval.tta",
     "comm",
     "checkpoint",
+    "probes",
     "compute.blas_core",
     "compute.isa",
     "compute.bf16_kernel",

@@ -95,11 +95,12 @@ static bool is_replicated(const Trainer *t)
     return t->settings->comm.update == UPDATE_REPLICATED;
 }
 
-/* Ranks of a host share one copy, if they may share memory; else everybody has one. */
+/* Ranks of a host, or of a domain, share one copy, if they may share memory; else everybody has
+ * one. Copies go by the number of their first rank. */
 static int copy_of(const Trainer *t, int rank)
 {
     bool shared = t->shared || (t->group != t->comm && !is_replicated(t));
-    return shared ? comm_host_index(t->comm, rank) : rank;
+    return shared ? t->first_ranks[rank] : rank;
 }
 
 /* Has each copy an optimizer's state? Where the update is shared out over all ranks, there is

@@ -60,14 +60,17 @@ uint64_t double_bits(double value);
 
 typedef struct Metrics {
     Output jsonl, csv;
+    Output probes; /* closed if there are none */
 } Metrics;
 
-bool metrics_open(Metrics *metrics, const char *folder, Err *err);
+bool metrics_open(Metrics *metrics, const char *folder, bool probes, Err *err);
 
 /* Opens the files of a run that goes on from `step` after so many rollbacks, without the records of
  * later steps and rollbacks. */
-bool metrics_resume(Metrics *metrics, const char *folder, int64_t step, int64_t rollbacks,
-                    Err *err);
+bool metrics_resume(Metrics *metrics, const char *folder, bool probes, int64_t step,
+                    int64_t rollbacks, Err *err);
+bool metrics_close(Metrics *metrics, Err *err); /* as output_close, of all; the first error */
+void metrics_probe(Metrics *metrics, const ProbeRecord *record);
 void metrics_rollback(Metrics *metrics, const RollbackRecord *record);
 void metrics_start(Metrics *metrics, const char *name);
 void metrics_resumed(Metrics *metrics, int64_t step, int64_t resumes, int ranks);

@@ -130,6 +130,11 @@ static const Option comm_options[] = {
       "sharded",
       "sharded: every rank updates its slice of the weights and has the optimizer state of that; "
       "replicated: every rank updates a copy of all weights; the bits are the same" },
+    { "domain", OPTION_CHOICE, OPTION_AT(CommSettings, domain), 0, 0, "host|numa", "host",
+      "ranks that share one copy of the weights and the optimizer's state: those of a host, or of "
+      "a "
+      "NUMA domain, to which they have to be bound (mpirun --bind-to numa); the bits are the "
+      "same" },
     { "warn_after", OPTION_FLOAT, OPTION_AT(CommSettings, warn_after), 0, 1e9, NULL, "60",
       "seconds without a step's progress on any rank after which a warning names the ranks that "
       "have not arrived; 0: never" },
@@ -160,6 +165,8 @@ static const Option comm_options[] = {
       "trajectory, alike for all ranks and hosts (docs/compression.md)" },
     { "virtual_hosts", OPTION_STRING, OPTION_AT(CommSettings, virtual_hosts), 0, 0, NULL, "",
       "pretend that the ranks are on this many hosts, or on hosts of so many ranks (2+1+1)" },
+    { "virtual_domains", OPTION_INT, OPTION_AT(CommSettings, virtual_domains), 0, 4096, NULL, "0",
+      "pretend that each host has this many NUMA domains, for comm.domain: numa; 0: the truth" },
     { "inject_delay_us", OPTION_FLOAT, OPTION_AT(CommSettings, inject_delay_us), 0, 1e9, NULL, "0",
       "injected network: a message between hosts takes so many microseconds longer" },
     { "inject_gbit", OPTION_FLOAT, OPTION_AT(CommSettings, inject_gbit), 0, 1e6, NULL, "0",
@@ -203,6 +210,35 @@ static const Option checkpoint_options[] = {
     OPTION_END,
 };
 
+static const Option probe_options[] = {
+    { "every", OPTION_SPAN, OPTION_AT(ProbeSettings, every), 0, 0, NULL, "0",
+      "how often a step is probed, such as 20st or 1ep; 0: never (docs/probes.md)" },
+    { "noise", OPTION_BOOL, OPTION_AT(ProbeSettings, noise), 0, 0, NULL, "true",
+      "gradient noise scale from the gradients of the lanes; at least two lanes" },
+    { "norms", OPTION_BOOL, OPTION_AT(ProbeSettings, norms), 0, 0, NULL, "true",
+      "norms of gradient and weights" },
+    { "trust", OPTION_BOOL, OPTION_AT(ProbeSettings, trust), 0, 0, NULL, "true",
+      "trust ratios as the optimizer has used them, and how many were clamped; lars and lamb" },
+    { "update", OPTION_BOOL, OPTION_AT(ProbeSettings, update), 0, 0, NULL, "true",
+      "|dw| / |w|: how far a step moves the weights" },
+    { "effective_lr", OPTION_BOOL, OPTION_AT(ProbeSettings, effective_lr), 0, 0, NULL, "true",
+      "lr / |w|^2 of weights in front of a normalisation" },
+    { "distance", OPTION_BOOL, OPTION_AT(ProbeSettings, distance), 0, 0, NULL, "false",
+      "|w - w0| from the start values, of which a copy is kept, and the product of gradient and "
+      "w - w0" },
+    { "cosine", OPTION_BOOL, OPTION_AT(ProbeSettings, cosine), 0, 0, NULL, "false",
+      "angles between the updates and between the gradients of a probed step and the one before, "
+      "which is copied" },
+    { "smoothing", OPTION_FLOAT, OPTION_AT(ProbeSettings, smoothing), 0, 0.9999, NULL, "0.9",
+      "of noise_scale: what the means of tr(C) and |G|^2 keep from one probed step to the next" },
+    { "tensors", OPTION_BOOL, OPTION_AT(ProbeSettings, tensors), 0, 0, NULL, "true",
+      "write probes.csv, with a row for each tensor and quantity" },
+    { "scale_invariant", OPTION_NODE, OPTION_AT(ProbeSettings, scale_invariant), 0, 0, NULL, "",
+      "list of the tensors that effective_lr is for; default: those whose products go straight, or "
+      "through relu and pools, into a normalisation" },
+    OPTION_END,
+};
+
 const SettingsSection settings_sections[] = {
     { "", "The top level.", top_options },
     { "train", "How much to train, in which batches.", train_options },
@@ -213,6 +249,7 @@ const SettingsSection settings_sections[] = {
     { "comm.compress", "Compressed gradients: the compressor, options of all, and its own.",
       compression_common_options },
     { "checkpoint", "What a run can go on from (docs/checkpoints.md).", checkpoint_options },
+    { "probes", "What is measured of training steps (docs/probes.md).", probe_options },
     { "data", "The data set: its type, options of all types, and the type's own.",
       loader_common_options },
     { "model", "The network: a list of layers.", model_options },
@@ -226,8 +263,9 @@ const SettingsSection settings_sections[] = {
 };
 
 /* Sections that are read one by one, beside top_options. */
-static const char *const other_sections[] = { "train",      "eval", "log",       "compute",  "comm",
-                                              "checkpoint", "loss", "optimizer", "schedule", NULL };
+static const char *const other_sections[] = { "train",     "eval",       "log",    "compute",
+                                              "comm",      "checkpoint", "probes", "loss",
+                                              "optimizer", "schedule",   NULL };
 
 /* ---- checks that a table cannot say ---- */
 
@@ -399,6 +437,20 @@ static bool check_recovery(const Settings *settings, Err *err)
                         "rollback goes back to a checkpoint of checkpoint.every, which is 0");
 }
 
+/* A copy for each domain instead of one for the ranks of a host that share memory. */
+static bool check_domain(const Settings *settings, Err *err)
+{
+    const CommSettings *comm = &settings->comm;
+    const ConfigNode *node = config_get(config_get(settings->config.root, "comm"), "domain");
+    const char *other = comm->memory == MEMORY_PRIVATE      ? "comm.memory: private"
+                        : comm->update == UPDATE_REPLICATED ? "comm.update: replicated"
+                        : is_given(settings->train.local)   ? "train.local"
+                        : is_given(comm->compress)          ? "comm.compress"
+                                                            : NULL;
+    return comm->domain == DOMAIN_HOST || !other ||
+           config_error(&settings->config, node, err, "host is wanted with %s", other);
+}
+
 static bool check_wire_scale(const Settings *settings, Err *err)
 {
     int exponent;
@@ -421,9 +473,10 @@ bool settings_read(Settings *settings, Err *err)
         !read_section(settings, "compute", compute_options, &settings->compute, err) ||
         !read_section(settings, "comm", comm_options, &settings->comm, err) ||
         !read_section(settings, "checkpoint", checkpoint_options, &settings->checkpoint, err) ||
+        !read_section(settings, "probes", probe_options, &settings->probes, err) ||
         !check_lanes(settings, err) || !check_isa(settings, err) ||
         !check_bf16_kernel(settings, err) || !check_wire_scale(settings, err) ||
-        !check_recovery(settings, err))
+        !check_recovery(settings, err) || !check_domain(settings, err))
         return false;
     settings->loss = config_section(root, "loss");
     settings->optimizer = config_section(root, "optimizer");

@@ -56,6 +56,11 @@ static void add_run(JsonText *json, const Summary *summary)
         json_add_fixed(json, "tokens_per_second", summary->tokens_per_second, 1);
     if (summary->sent_bytes > 0)
         json_add_fixed(json, "sent_bytes", summary->sent_bytes, 0);
+    if (summary->probed_steps > 0) {
+        json_add_integer(json, "probed_steps", summary->probed_steps);
+        json_add_fixed(json, "probe_seconds", summary->probe_seconds, 6);
+        json_add_fixed(json, "probe_share", summary->probe_share, 6);
+    }
     json_add_text(json, "optimizer", summary->optimizer);
     if (summary->reduction)
         json_add_text(json, "reduction", summary->reduction);

@@ -12,6 +12,7 @@
 #include "lockstep/trainer.h"
 #include "lockstep/version.h"
 #include "lockstep/weights.h"
+#include "probes.h"
 #include "replicas.h"
 
 #include <gnu/libc-version.h>
@@ -96,19 +97,46 @@ static bool start_values(Trainer *t, Err *err)
             err_prefix(err, "train.weights: "));
 }
 
-/* On several hosts the ranks of each are a group, if they may share memory. */
+/* Of all ranks: who is the first in its group. */
+static void list_groups(Trainer *t)
+{
+    int ranks = comm_size(t->comm), rank = comm_rank(t->comm), first = rank;
+    size_t *bounds = mem_array(size_t, ranks + 1);
+    for (int r = 0; r <= ranks; r++)
+        bounds[r] = (size_t)r;
+    comm_broadcast(t->group, &first, sizeof first, 0);
+    if (!t->first_ranks)
+        t->first_ranks = mem_array(int, ranks);
+    t->first_ranks[rank] = first;
+    comm_allgather(t->comm, t->first_ranks, bounds, sizeof first);
+    mem_free(bounds);
+}
+
+/* On several hosts the ranks of each are a group, if they may share memory; or those of each NUMA
+ * domain. */
 static void find_group(Trainer *t)
 {
-    t->group = t->comm;
-    if (t->settings->comm.memory == MEMORY_AUTO && comm_hosts(t->comm) > 1)
-        t->group = comm_split(t->comm, comm_host_index(t->comm, comm_rank(t->comm)));
+    const CommSettings *comm = &t->settings->comm;
+    t->host = t->comm;
+    if (comm->memory == MEMORY_AUTO && comm_hosts(t->comm) > 1)
+        t->host = comm_split(t->comm, comm_host_index(t->comm, comm_rank(t->comm)));
+    t->group = t->host;
+    if (comm->domain == DOMAIN_NUMA)
+        t->group = comm_split_domain(t->host, (int)comm->virtual_domains);
+    if (t->group != t->host && comm_size(t->group) == comm_size(t->host)) {
+        comm_free(t->group);
+        t->group = t->host;
+    }
+    list_groups(t);
 }
 
 static void leave_group(Trainer *t)
 {
-    if (t->group && t->group != t->comm)
+    if (t->group && t->group != t->host)
         comm_free(t->group);
-    t->group = t->comm;
+    if (t->host && t->host != t->comm)
+        comm_free(t->host);
+    t->host = t->group = t->comm;
 }
 
 /* The group's one copy; or everybody's own, if there is too little room on some host, and then the
@@ -122,6 +150,7 @@ static void allocate_weights(Trainer *t)
             shared_free(t->shared);
             t->shared = NULL;
             leave_group(t);
+            list_groups(t);
             comm_set_share(t->comm, false); /* the gradients need not ask again */
         }
     }
@@ -240,7 +269,7 @@ Reducer *trainer_reducer(Trainer *t, const Lanes *lanes)
         return other_reducer(t, lanes);
     comm_set_bucket(t->comm, (size_t)(s->comm.bucket * 1024 * 1024));
     Reducer *reducer = reducer_init(t->comm, lanes, &t->model.layout, &t->slices);
-    if (s->comm.overlap == OVERLAP_OFF || t->group == t->comm)
+    if (s->comm.overlap == OVERLAP_OFF || t->host == t->comm)
         return reducer;
     int *nodes = mem_array(int, t->model.layout.count);
     model_last_nodes(&t->model, nodes);
@@ -271,12 +300,16 @@ static void allocate_scratch(Trainer *t)
         t->chunk_bounds[rank] = (size_t)(chunks * rank / ranks);
     size_t longest[] = { (size_t)last.count * sizeof *t->reports,
                          (size_t)chunks * sizeof *t->chunk_tallies,
-                         (size_t)t->model.layout.blocks * BLOCK_REPORT };
+                         (size_t)t->model.layout.blocks * BLOCK_REPORT,
+                         probes_board_bytes(t, last.count) };
     size_t most = 0;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         most = longest[i] > most ? longest[i] : most;
-    comm_reserve_board(t->group, most);
+    comm_reserve_board(t->host, most);
+    if (t->group != t->host)
+        comm_reserve_board(t->group, most);
     local_allocate(t);
+    probes_allocate(t, last.count);
     t->checkpointer = checkpointer_new(t);
 }
 
@@ -286,7 +319,7 @@ static bool init_training(Trainer *t, Err *err)
     mem_reserve(t->settings->dry_run);
     find_group(t);
     bool ok = init_model(t, err) && init_optimizer(t, err) && ending_read(t, err) &&
-              replicas_init(t, err) && compression_start(t, err);
+              replicas_init(t, err) && compression_start(t, err) && probes_read(t, err);
     if (ok)
         allocate_scratch(t);
     mem_reserve(false);
@@ -321,6 +354,7 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
                     .recovery = { .lr_factor = 1 },
                     .deadline = (double)INFINITY,
                     .comm = comm,
+                    .host = comm,
                     .group = comm,
                     .history = { .test_loss = (double)NAN,
                                  .test_accuracy = -1,
@@ -337,6 +371,7 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
     start_timeline(t);
     t->digest = trainer_digest(t);
     t->trajectory = t->digest;
+    probes_start(t);
     return true;
 }
 
@@ -345,10 +380,12 @@ void trainer_free(Trainer *t)
     comm_reserve_board(t->comm, 0);
     checkpointer_free(t->checkpointer);
     replicas_free(t->replicas);
+    comm_reserve_board(t->host, 0);
     comm_reserve_board(t->group, 0);
     reducer_free(t->reducer);
     compression_stop(t);
     local_free(t);
+    probes_free(t);
     optimizer_free(&t->optimizer);
     schedule_free(&t->schedule);
     slice_exchange_free(&t->slices);
@@ -364,6 +401,7 @@ void trainer_free(Trainer *t)
     leave_group(t);
     comm_set_timeline(t->comm, NULL);
     timeline_free(t->timeline);
+    mem_free(t->first_ranks);
     mem_free(t->reports);
     mem_free(t->lane_values);
     mem_free(t->chunk_tallies);

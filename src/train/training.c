@@ -3,6 +3,8 @@
 #include "ending.h"
 #include "lockstep/checkpoint.h"
 #include "lockstep/clock.h"
+#include "lockstep/log.h"
+#include "probes.h"
 #include "recovery.h"
 #include "replicas.h"
 #include "trainer_parts.h"
@@ -143,6 +145,20 @@ static bool evaluate_now(Trainer *t, Run *run, Progress *progress, double start)
     return note_eval(t, &eval);
 }
 
+/* Writing it down is part of what it costs. */
+static void note_probe(Trainer *t, Run *run, bool skipped)
+{
+    const ProbeRecord *found = skipped ? NULL : probes_record(t);
+    if (!found)
+        return;
+    ProbeRecord record = *found;
+    record.epoch = epochs_done(t);
+    record.samples = t->samples;
+    t->lap = clock_seconds();
+    run_log_probe(run, &record);
+    trainer_lap(t, PHASE_PROBE);
+}
+
 /* Records and evaluation of the step that is done. True: the evaluation was the best so far. */
 static bool note_step(Trainer *t, Run *run, Progress *progress, bool skipped, double start)
 {
@@ -154,6 +170,7 @@ static bool note_step(Trainer *t, Run *run, Progress *progress, bool skipped, do
     progress_step(progress, &record);
     if (skipped || is_due(t, t->settings->log.metrics) || ending_reached(t))
         run_log_step(run, &record);
+    note_probe(t, run, skipped);
     if (t->step == t->steps || t->late || (is_due(t, t->settings->eval.every) && !t->stop))
         best = evaluate_now(t, run, progress, start);
     else
@@ -202,6 +219,20 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
     return diverged ? "diverged" : ending_status(t);
 }
 
+static void add_probes(const Trainer *t, Summary *summary)
+{
+    double steps = 0;
+    for (int phase = 0; phase < PHASE_COUNT; phase++)
+        steps += t->seconds[phase];
+    summary->probed_steps = probes_count(t);
+    summary->probe_seconds = t->seconds[PHASE_PROBE];
+    summary->probe_share = t->seconds[PHASE_PROBE] / steps;
+    if (summary->probed_steps > 0)
+        log_info("probes     of %lld steps: %.3g s, %.2f %% of the steps' time",
+                 (long long)summary->probed_steps, summary->probe_seconds,
+                 100 * summary->probe_share);
+}
+
 /* The values of an interrupted or diverged run's last evaluation stay; the rest is filled in
  * here. */
 static void finish_summary(const Trainer *t, Summary *result, const char *status)
@@ -211,7 +242,7 @@ static void finish_summary(const Trainer *t, Summary *result, const char *status
     final.test_accuracy = t->history.test_accuracy;
     final.best_accuracy = t->history.best_accuracy;
     final.best_loss = t->history.best_loss;
-    final.at_stop = t->step == t->stop_step;
+    final.at_stop = ending_is_stop(t);
     final.target_accuracy = t->history.target_accuracy;
     final.target_loss = t->history.target_loss;
     final.target_step = t->history.target_step;
@@ -223,6 +254,7 @@ static void finish_summary(const Trainer *t, Summary *result, const char *status
     final.train_loss = t->epoch_tally.loss / t->epoch_tally.count;
     if (strcmp(status, "diverged") == 0)
         final.diverged_step = t->step + 1;
+    add_probes(t, &final);
     *result = final;
 }
 

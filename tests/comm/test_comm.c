@@ -1,4 +1,4 @@
-/* ranks: 1 2 3 5
+/* ranks: 1 2 3 5 8
  * Moving data between ranks and agreeing: what arrives, and what messages say. */
 #include "support.h"
 
@@ -123,6 +123,31 @@ START_TEST(test_allgather)
     }
     for (int shift = 0; shift < 6; shift++)
         assert_all(allgather_works(many, shift, 4));
+}
+END_TEST
+
+/* Between our library and MPI: counts what this rank sends. */
+static int sent_messages;
+
+int MPI_Isend(const void *data, int count, MPI_Datatype type, int to, int tag, MPI_Comm world,
+              MPI_Request *request)
+{
+    sent_messages++;
+    return PMPI_Isend(data, count, type, to, tag, world, request);
+}
+
+/* In rounds of three messages, each a range or, around the end, two; a long array takes one message
+ * to everybody. */
+START_TEST(test_allgather_messages)
+{
+    static const size_t one[6] = { 1, 1, 1, 1, 1, 1 };
+    sent_messages = 0;
+    assert_all(allgather_works(one, 0, 8));
+    assert_all(sent_messages <= size - 1);
+    assert_all(size < 5 || size > 16 || sent_messages <= 3 + 2 * ((size - 1) / 4));
+    sent_messages = 0;
+    assert_all(allgather_works(one, 0, (size_t)1 << 19));
+    assert_all(sent_messages == size - 1);
 }
 END_TEST
 
@@ -324,6 +349,7 @@ int main(int argc, char **argv)
     add_test(suite, test_broadcast);
     add_test(suite, test_broadcast_text);
     add_test(suite, test_allgather);
+    add_test(suite, test_allgather_messages);
     add_test(suite, test_gather);
     add_test(suite, test_calls_in_a_row);
     add_test(suite, test_any);

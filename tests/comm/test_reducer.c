@@ -227,6 +227,60 @@ static bool hosts_hold(Job *job, const char *hosts, size_t bytes, Early early, b
     return holds;
 }
 
+/* ---- several domains of a host, make-believe ones ---- */
+
+/* One step: every domain has all of the sum, in slices of its ranks, and may spoil what it kept of
+ * it without the others' noticing. */
+static bool domain_step_gives(const Job *job, const Lanes *lanes, Reducer *reducer,
+                              const SliceExchange *exchange, const float *wanted)
+{
+    bool holds = true;
+    int rank = comm_rank(exchange->comm);
+    for (int lane = lanes->first; lane < lanes->last; lane++) {
+        write_lane(job, lane, reducer_lane(reducer));
+        reducer_add_lane(reducer, lane);
+    }
+    Gradient sum = reducer_reduce(reducer);
+    int last = (int)exchange->block_bounds[rank + 1];
+    for (int block = (int)exchange->block_bounds[rank]; block < last; block++) {
+        LayoutBlock b = layout_block(&job->layout, block);
+        const float *x = gradient_block(sum, b, block % 2 == 0);
+        holds &= same_bits(x, wanted + b.offset, b.n);
+        if (block % 2 == 0) {
+            holds &= x == sum.sums + b.offset;
+            memset(sum.sums + b.offset, 0xff, b.n * sizeof *x);
+        }
+    }
+    comm_barrier(comm); /* nobody changes a sum before all have seen it */
+    return holds;
+}
+
+static bool domains_hold(Job *job, const char *hosts, int domains)
+{
+    Lanes lanes;
+    SliceExchange exchange;
+    Err err = { "" };
+    bool holds = true;
+    ck_assert_msg(comm_pretend_hosts(comm, hosts, &err), "%s", err.text);
+    Comm *host = comm_split(comm, comm_host_index(comm, comm_rank(comm)));
+    Comm *domain = comm_split_domain(*hosts ? host : comm, domains);
+    ck_assert(lanes_init(&lanes, job->lanes, job->lanes, comm_rank(comm), comm_size(comm), NULL));
+    slice_exchange_init(&exchange, domain, &job->layout, NULL);
+    Reducer *reducer = reducer_init(comm, &lanes, &job->layout, &exchange);
+    for (job->step = 0; job->step < 3; job->step++) {
+        job->filled = job->step % 2 == 1 ? job->lanes / 3 : job->lanes;
+        float *wanted = serial_sum(job, 0);
+        holds &= domain_step_gives(job, &lanes, reducer, &exchange, wanted);
+        mem_free(wanted);
+    }
+    reducer_free(reducer);
+    slice_exchange_free(&exchange);
+    comm_free(domain);
+    comm_free(host);
+    ck_assert(comm_pretend_hosts(comm, "", NULL));
+    return holds;
+}
+
 /* In shared memory, which the ranks of a test have, and by messages. */
 static bool job_holds(Job *job, int steps, ReducerOrder order)
 {
@@ -327,6 +381,19 @@ START_TEST(test_hosts)
     snprintf(uneven, sizeof uneven, "1+%d+1", ranks - 2);
     if (ranks >= 4)
         assert_all(hosts_hold(&job, uneven, 20000, THREAD, false));
+    layout_free(&job.layout);
+}
+END_TEST
+
+START_TEST(test_domains)
+{
+    int ranks = comm_size(comm);
+    Job job = new_job(16, mixed_sizes, 7);
+    for (int domains = 1; domains <= 4; domains++) {
+        assert_all(domains_hold(&job, "", domains));
+        assert_all(ranks < 2 || domains_hold(&job, "2", domains));
+        assert_all(ranks < 3 || domains_hold(&job, "3", domains));
+    }
     layout_free(&job.layout);
 }
 END_TEST
@@ -626,6 +693,7 @@ int main(int argc, char **argv)
     add_test(suite, test_adasum_is_its_equation);
     add_test(suite, test_adasum_laws);
     add_test(suite, test_hosts);
+    add_test(suite, test_domains);
     add_test(suite, test_wire);
     add_test(suite, test_wire_of_one_lane);
     add_test(suite, test_wire_halves_bytes);

@@ -152,6 +152,31 @@ same rnn "1 2 3 4 8" optimizer.type=adamw optimizer.lr=0.003 compute.precision=b
 same cnn "1 2 3 4 8" optimizer.type=sgd optimizer.lr=0.1 compute.precision=bf16
 same gpt "1 2 3 4 8" optimizer.type=adamw optimizer.lr=0.003 compute.precision=bf16
 
+# A copy of the weights and the state for every domain of a host: domains NETWORK OPTION...
+domains()
+{
+    network=$1
+    shift
+    train "$network" 1 "$@"
+    first=$bits
+    for other in "2 comm.virtual_domains=2" "5 comm.virtual_domains=3" \
+        "4 comm.virtual_domains=2 comm.virtual_hosts=2 comm.bucket=0.01" \
+        "5 comm.virtual_domains=2 comm.virtual_hosts=3+2 comm.overlap=off"; do
+        # shellcheck disable=SC2086
+        train "$network" ${other%% *} "$@" comm.domain=numa ${other#* }
+        [ "$bits" = "$first" ] || fail "$network, $*: $other gives $bits, not $first"
+    done
+    echo "$network, $*: $first for any domains"
+}
+domains mlp optimizer.type=sgd optimizer.lr=0.1
+domains mlp optimizer.type=adamw optimizer.lr=0.01 optimizer.clip_norm=1
+domains cnn optimizer.type=lars optimizer.lr=1.0
+domains cnn optimizer.type=lamb optimizer.lr=0.01 \
+    "optimizer.wrap=[noise, agc, centralize, clip_layer, lookahead: {k: 2}, swa: {every: 2st}]"
+domains cnn optimizer.type=muon optimizer.lr=0.01 comm.wire=bf16
+domains mlp train.reduce=adasum optimizer.lr=0.05
+domains mlp "train.grow=[{at: 1.5ep, batch: 128}]" optimizer.lr=0.05
+
 # The digests can differ: another seed gives other bits, and diff finds the first step.
 mpi 2 "$lockstep" train mlp.yaml seed=2 name=other -q || fail "seed 2"
 "$lockstep" diff runs/r1 runs/r2 >/dev/null || fail "diff says that 1 and 2 ranks differ"

@@ -47,6 +47,9 @@ flips 4 4 "replicas differ after step 7: tensor 2.dense.weight on rank 2 (host 2
     comm.virtual_hosts=4 comm.inject_flip_rank=2
 flips 4 4 "replicas differ after step 7: tensor 2.dense.weight on rank 2 (host 1, .*): $digest, \
 [0-9a-f]\{16\} on rank 0 (host 0)" comm.virtual_hosts=2+2 comm.inject_flip_rank=3
+flips 4 4 "replicas differ after step 7: tensor 2.dense.weight on rank 2 (host 0, .*): $digest, \
+[0-9a-f]\{16\} on rank 0 (host 0); the optimizer's state is the same; no checkpoint" \
+    comm.domain=numa comm.virtual_domains=2 comm.inject_flip_rank=2
 flips 3 4 "replicas differ after step 7: tensor 2.dense.weight on rank 1 (host 0, .*): $digest, \
 [0-9a-f]\{16\} on rank 0 (host 0)" comm.update=replicated
 flips 3 4 "replicas differ after step 7: tensor 2.dense.weight on rank 0 (host 0, .*): $digest, \

@@ -199,7 +199,7 @@ static void compare_gradients(Diagnosis *d)
 
 static void compare_noise(const Diagnosis *d, Landscape *l)
 {
-    Noise noise = landscape_noise(l, 1);
+    SampleNoise noise = landscape_noise(l, 1);
     double g = key_number(d->c->json, "grad_norm_sq", 0);
     double trace = key_number(d->c->json, "grad_cov_trace", 0);
     double trace_error = ROUNDING * UNIT * (trace + g),

@@ -184,13 +184,13 @@ START_TEST(test_quadratic_noise)
         all += n * n * g * g;
     }
     double trace = (all - n * mean) / (n - 1);
-    Noise noise = landscape_noise(&rig.landscape, 1);
+    SampleNoise noise = landscape_noise(&rig.landscape, 1);
     assert_all(near(noise.gradient_squares, mean, 1e-6));
     assert_all(near(noise.trace, trace, 1e-6));
     assert_all(near(noise.simple, trace / mean, 1e-6));
 
     /* The covariance of means of two estimates the same: here only nearly. */
-    Noise pairs = landscape_noise(&rig.landscape, 2);
+    SampleNoise pairs = landscape_noise(&rig.landscape, 2);
     double groups = 0;
     for (int i = 0; i < DIMENSIONS; i++)
         groups += n * n / 4 * lambda[i] * lambda[i] * (double)rig.w[i] * (double)rig.w[i];

@@ -84,7 +84,7 @@ START_TEST(test_unknown)
     ck_assert_str_eq(
         err.text,
         "unknown config section \"nothing\" (train, eval, log, compute, comm, comm.compress, "
-        "checkpoint, data, model, loss, optimizer, schedule)");
+        "checkpoint, probes, data, model, loss, optimizer, schedule)");
 }
 END_TEST
 

@@ -453,4 +453,5 @@ const LayerType ISA_NAME(layer_batchnorm) = {
     .fuses_relu = true,
     .fuses_dy2 = true,
     .fuses_pool = true,
+    .normalizes = NORMALIZES_CHANNELS,
 };

@@ -211,4 +211,5 @@ const LayerType ISA_NAME(layer_conv2d) = {
     .forward = forward,
     .backward = backward,
     .keep_x = true,
+    .linear = true,
 };

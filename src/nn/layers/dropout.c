@@ -136,4 +136,5 @@ const LayerType ISA_NAME(layer_dropout) = {
     .forward = forward,
     .backward = backward,
     .in_place = true,
+    .homogeneous = true,
 };

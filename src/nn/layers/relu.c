@@ -47,4 +47,5 @@ const LayerType ISA_NAME(layer_relu) = {
     .in_place = true,
     .keep_y = true,
     .is_relu = true,
+    .homogeneous = true,
 };

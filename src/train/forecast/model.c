@@ -156,9 +156,7 @@ static void add_exchange(Forecast *forecast, const StepProfile *profile, const F
     forecast->sent = result.bytes * host_ranks(job) * wire_share(job);
     forecast->memory = result.memory * host_ranks(job);
     between_free(&between);
-    /* Everybody tells everybody, one message each (comm_allgather). */
-    forecast->reports =
-        job->network.latency + (job->ranks - host_ranks(job)) * job->network.overhead;
+    forecast->reports = simulate_gather(job->ranks, &job->network);
 }
 
 /* ---- the step ---- */
