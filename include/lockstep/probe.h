@@ -50,7 +50,8 @@ typedef struct Probe {
     float *initial;      /* whole: where training begins */
     Tally tally;         /* at the weights */
     Findings *findings;
-    int code; /* what an error would deserve */
+    int64_t step; /* of the checkpoint: steps done */
+    int code;     /* what an error would deserve */
 } Probe;
 
 struct ProbeType {
