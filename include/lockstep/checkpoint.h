@@ -58,6 +58,10 @@ bool checkpoint_back(Trainer *trainer, const char *folder, int64_t before, Err *
 bool checkpoint_weights(Trainer *trainer, const char *folder, const char *what, int64_t *step,
                         Err *err);
 
+/* All of a checkpoint's state, for training to go on from: `what` as above, but no file. After an
+ * error the trainer's weights may mean nothing. Collective. */
+bool checkpoint_restore(Trainer *trainer, const char *folder, const char *what, Err *err);
+
 /* ---- `lockstep ckpt` ---- */
 
 typedef struct CkptRequest {

@@ -59,7 +59,8 @@ bool comm_inject(Comm *comm, const Injection *injection, Err *err);
 void comm_computes(Comm *comm);
 void comm_computed(Comm *comm);
 
-void comm_barrier(Comm *comm);                                       /* collective */
+void comm_barrier(Comm *comm); /* collective */
+void comm_wait(Comm *comm);    /* a barrier where ranks may wait long: they sleep. Collective */
 void comm_broadcast(Comm *comm, void *data, size_t bytes, int root); /* collective */
 
 /* Rank 0's buffer of unknown size to all: on return *data (mem_alloc, NUL-terminated, owned by the

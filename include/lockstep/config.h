@@ -154,4 +154,7 @@ char *option_wanted(const Option *option, char *buffer, size_t size);
  * "# default", "# configs/a.yaml:7", "# LOCKSTEP_SEED" or "# command line". */
 void config_print(const Config *config, FILE *out, bool origins);
 
+/* One node on one line, as config_override takes it: "0.1", "[crop, flip]", "{steps: 8}". */
+void config_print_value(const ConfigNode *node, FILE *out);
+
 #endif

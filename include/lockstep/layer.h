@@ -25,7 +25,11 @@
 /* One lane's pass. */
 typedef struct Pass {
     bool train;
-    int batch;             /* B: samples of this micro-batch, >= 1 */
+    bool
+        backward; /* an evaluation (not train) that a backward follows: layers keep what that needs,
+                      statistics are the running ones and are taken as constants */
+    bool steady;  /* a training pass that drops nothing at random */
+    int batch;    /* B: samples of this micro-batch, >= 1 */
     uint64_t seed;         /* of the run */
     int64_t step;          /* 0-based optimizer step */
     int first_sample;      /* position of the lane's first sample in the global batch */
@@ -37,6 +41,16 @@ typedef struct Pass {
      * unless labels are per position or ignored. */
     int64_t global_targets;
 } Pass;
+
+/* Does a backward follow? Are values dropped at random? */
+static inline bool pass_keeps(const Pass *pass)
+{
+    return pass->train || pass->backward;
+}
+static inline bool pass_drops(const Pass *pass)
+{
+    return pass->train && !pass->steady;
+}
 
 typedef struct Layer Layer;
 
@@ -76,6 +90,10 @@ typedef struct LayerEpilogue {
                            anything above. */
 } LayerEpilogue;
 
+/* Does y stay as it is when x is multiplied by a positive number (but for eps)? CHANNELS: also when
+ * a number is added to a channel of it. */
+typedef enum Normalizes { NORMALIZES_NOTHING, NORMALIZES_SAMPLES, NORMALIZES_CHANNELS } Normalizes;
+
 typedef struct LayerType {
     const char *name;    /* "dense" */
     const char *help;    /* one line */
@@ -103,9 +121,9 @@ typedef struct LayerType {
      * layers of a model, so nothing in it lives from one call to the next. NULL: none. */
     size_t (*scratch)(const Layer *layer, int max_batch);
 
-    /* The weights are new: pack them. A step of global_batch samples follows (0: evaluation); a
-     * layer whose statistics decay depends on it sets layout->tensors[...].keep. NULL: nothing to
-     * do. */
+    /* The weights are new: pack them. A step of global_batch samples follows (0: evaluation, -1:
+     * evaluation with backward); a layer whose statistics decay depends on it sets
+     * layout->tensors[...].keep. NULL: nothing to do. */
     void (*begin_step)(Layer *layer, Layout *layout, int global_batch);
 
     /* x -> y. `y` is not x unless in_place. */
@@ -140,6 +158,11 @@ typedef struct LayerType {
     /* The input is token ids (pass->tokens; x is NULL and no data gradient is asked for), which
      * other types refuse; and whether a tensor of the type may be shared. */
     bool takes_tokens, shares;
+
+    /* What model_scale_invariant goes by. */
+    Normalizes normalizes;
+    bool linear;      /* y = W x, and a bias if there is a second tensor; W is the first tensor */
+    bool homogeneous; /* f(a x) = a f(x) for a > 0 */
 } LayerType;
 
 enum LayerTrainable { TRAINABLE_ALL, TRAINABLE_NONE, TRAINABLE_BIAS };

@@ -105,13 +105,16 @@ typedef struct Gradient {
      * to its place in `sums` if `keep`, else anywhere, and valid until the next call. */
     const float *(*finish)(void *context, LayoutBlock block, bool keep);
     void *context;
-    /* NULL, or to be told of every block whose weights have got their new values, once a step,
-     * while they are in the cache. */
+    /* NULL, or to be told of every block whose weights are about to get new values, with its
+     * gradient as it is then; and of every block whose weights have got them. Each once a step,
+     * while the block is in the cache. */
+    void (*updating)(void *listener, LayoutBlock block, const float *g);
     void (*updated)(void *listener, LayoutBlock block);
     void *listener;
 } Gradient;
 Gradient gradient_at(float *sums); /* that is complete */
 const float *gradient_block(Gradient gradient, LayoutBlock block, bool keep);
+void gradient_updating(Gradient gradient, LayoutBlock block, const float *g);
 void gradient_updated(Gradient gradient, LayoutBlock block);
 
 /* Statistics inside the slice: w = keep * w + increment. */

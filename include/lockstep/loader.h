@@ -106,6 +106,11 @@ const Batch *loader_chunk_view(Loader *loader, int64_t chunk, View view);
 /* Training sample `index`, normalised but not augmented: x (sample_size). */
 void loader_train_sample(Loader *loader, int64_t index, float *x);
 
+/* Samples first .. first + count - 1 (count <= max_batch) in an order of their own, plain: of the
+ * training set those of epoch 0, not augmented; of the test set in file order. Borrowed like a
+ * lane. */
+const Batch *loader_plain(Loader *loader, bool test, int64_t first, int count);
+
 /* Data-set index of position `position` of epoch `epoch`, of a window its first token: a pure
  * function of (seed, epoch, position). */
 int64_t loader_sample(const Loader *loader, int64_t epoch, int64_t position);

@@ -139,15 +139,16 @@ bool model_initialize(const Model *model, uint64_t seed, float *w, Err *err);
 void model_bind(Model *model, float *w, float *dw);
 
 /* Tells all layers that the weights are new and how many samples the coming step has in all (0: an
- * evaluation follows). Once per step, before its first lane, after model_bind. */
+ * evaluation follows, -1: one with backward). Once per step, before its first lane, after
+ * model_bind. */
 void model_begin_step(Model *model, int global_batch);
 
 /* Runs one micro-batch of pass->batch = batch->count >= 1 samples. Returns the loss sums (only the
- * count if the batch has neither labels nor targets). With pass->train the layers keep what
- * backward needs. */
+ * count if the batch has neither labels nor targets). With pass->train or pass->backward the layers
+ * keep what backward needs. */
 Tally model_forward(Model *model, const Batch *batch, const Pass *pass);
 
-/* After a training forward of the same batch, which must still be there: writes the lane's gradient
+/* After such a forward of the same batch, which must still be there: writes the lane's gradient
  * (of the sum of the losses over pass->global_targets) and statistic increments to the bound dw;
  * padding is left alone. Where two nodes read a buffer, the later node's gradient is the left
  * summand. */
@@ -156,6 +157,11 @@ void model_backward(Model *model, const Batch *batch, const Pass *pass);
 /* nodes[t] of each tensor of the layout: when backward has passed this node, its gradient or
  * increment is complete. */
 void model_last_nodes(const Model *model, int *nodes);
+
+/* tensors[t] of each tensor of the layout: a weight in front of a normalisation, that may be
+ * multiplied by a positive number without changing what the network computes (but for eps), so that
+ * lr / |w|^2 is what its learning rate means (van Laarhoven 2017). */
+void model_scale_invariant(const Model *model, bool *tensors);
 
 /* The outputs of the last forward: (B, F), (B, T, F) or stored images. Valid until the next forward
  * or backward: a training forward with labels may have left the loss gradient there. */

@@ -68,6 +68,7 @@ typedef struct TensorStep {
     double norm_g;         /* |scale * g| */
     double norm_u;         /* |direction|; known in `update` only */
     double trust;          /* trust_ratio of this step, 1 where there is none */
+    bool clamped;          /* a bound of the method's options has changed it */
     double *scalars;       /* tensor_scalars of them: kept between steps, zero at first, the same on
                               every rank */
     const double *globals; /* MethodStep.scalars */
@@ -144,8 +145,9 @@ typedef struct OptimizerType {
     /* First pass over a range for methods with sums: what the range adds to them (fixed order). */
     void (*gather)(const void *options, const TensorStep *step, const OptimizerRange *range,
                    double *sums);
-    /* Of a tensor with `adapt`. NULL if the method has none. */
-    double (*trust_ratio)(const void *options, const TensorStep *step);
+    /* Of a tensor with `adapt`; *clamped: a bound has changed it (false before). NULL if the
+     * method has none. */
+    double (*trust_ratio)(const void *options, const TensorStep *step, bool *clamped);
     void (*update)(const void *options, const TensorStep *step, const OptimizerRange *range);
     /* Does step t (1-based) want an estimate of the Hessian's diagonal? */
     bool (*curvature)(const void *options, int64_t t);
@@ -242,6 +244,7 @@ typedef struct Optimizer {
     void *scratch;                          /* for update_tensor and lazy rows; owned */
     float *before;                          /* w of a tensor before its step; owned */
     double *squares_w, *squares_g, *squares_u, *sums[OPTIMIZER_MAX_SUMS]; /* per block; owned */
+    double *squares_mean; /* per block: of g before clip_value and wrappers change it; owned */
     float *probe_w, *probe_g, *estimate; /* of the slice, where a method wants curvature; owned */
     double *exchanged;                   /* scratch of the exchange; owned */
     TensorStep *steps;                   /* per tensor, of the last step; owned */
@@ -287,6 +290,14 @@ bool optimizer_measure(Optimizer *optimizer, Gradient *g, Exchange exchange);
  * are not to be used. No allocation. Collective if exchange has a function. */
 bool optimizer_step(Optimizer *optimizer, const Rates *rates, float *w, Gradient g,
                     Exchange exchange);
+
+/* About the last step: squares of the mean gradient per block, of all ranks' slices, before
+ * anything changed it (frozen tensors and statistics: nothing); has a tensor a trust ratio? Floats
+ * of w that an update changes at once: the largest tensor of the slice that is never cut, at least
+ * a block. */
+const double *optimizer_gradient_squares(const Optimizer *optimizer);
+bool optimizer_has_trust(const Optimizer *optimizer, int tensor);
+size_t optimizer_update_floats(const Optimizer *optimizer);
 
 /* Methods that want an estimate of the Hessian's diagonal in step t (1-based): optimizer_probe
  * moves the slice of w to a point nearby, the caller finds the gradient of the same batch there,

@@ -17,6 +17,8 @@ typedef enum RandomPurpose { /* never renumber: the trajectory of every seed dep
                              RANDOM_SYNTHETIC = 5,
                              RANDOM_NOISE = 6,
                              RANDOM_MASK = 7,
+                             RANDOM_RESAMPLE = 12,
+                             RANDOM_LANDSCAPE = 20,
                              RANDOM_TEST = 99,
 } RandomPurpose;
 

@@ -1,6 +1,6 @@
 /* A run folder, runs/NAME/: config.yaml (resolved), meta.json (provenance), metrics.jsonl,
- * metrics.csv, tb/ (TensorBoard events), summary.json, ckpt/. Only rank 0 has one open; on other
- * ranks every function but run_open does nothing. */
+ * metrics.csv, probes.csv if steps are probed, tb/ (TensorBoard events), summary.json, ckpt/. Only
+ * rank 0 has one open; on other ranks every function but run_open does nothing. */
 #ifndef LOCKSTEP_RUN_H
 #define LOCKSTEP_RUN_H
 
@@ -34,7 +34,7 @@ typedef struct EvalRecord {
 } EvalRecord;
 
 typedef struct Summary {
-    const char *status;              /* completed, diverged, interrupted */
+    const char *status;              /* completed, target, diverged, interrupted, time_limit */
     double test_loss, test_accuracy; /* accuracy < 0: does not apply */
     double train_loss;               /* mean over the last epoch */
     int64_t steps, samples;
@@ -52,9 +52,16 @@ typedef struct Summary {
     int64_t diverged_step; /* or -1 */
     int64_t parameters;
     double best_accuracy;
+    bool at_stop;                        /* it has come to train.stop_at */
+    double target_accuracy, target_loss; /* what train.target_* ask for; 0: nothing */
+    int64_t target_step, target_samples; /* the first evaluation that met it; 0: none has */
+    double target_seconds;
     bool recovers; /* train.on_diverged is not stop: the next three apply */
     int64_t skipped_steps, rollbacks;
     double lr_factor;
+    int64_t probed_steps; /* in this session; 0: the next two do not apply */
+    double probe_seconds; /* of rank 0 */
+    double probe_share;   /* of the time that all steps of the session took, 0 to 1 */
 } Summary;
 
 /* What a checkpoint has cost. */
@@ -72,6 +79,27 @@ typedef struct RollbackRecord {
     double lr_factor;       /* from now on */
     int64_t passed;         /* batches that are passed over from now on */
 } RollbackRecord;
+
+/* What a probed step has given (docs/probes.md): a number of the whole network, or of one tensor.
+ * nan: not known. All borrowed. */
+typedef struct ProbeValue {
+    const char *key; /* "noise_scale" */
+    double value;
+} ProbeValue;
+
+typedef struct ProbeRow {
+    const char *tensor, *quantity;
+    double value;
+} ProbeRow;
+
+typedef struct ProbeRecord {
+    int64_t step; /* 1-based: steps done */
+    double epoch; /* epochs done, fractional */
+    int64_t samples;
+    const ProbeValue *values;
+    const ProbeRow *rows;
+    int value_count, row_count;
+} ProbeRecord;
 
 /* What the trainer knows and nobody else does; goes into meta.json. Digests of 0 are left out. */
 typedef struct RunFacts {
@@ -112,6 +140,7 @@ void run_write_config(Run *run, const Settings *settings); /* config.yaml: the r
 void run_log_step(Run *run, const StepRecord *record);
 void run_log_eval(Run *run, const EvalRecord *record);
 void run_log_checkpoint(Run *run, const CheckpointRecord *record);
+void run_log_probe(Run *run, const ProbeRecord *record);
 
 /* Drops what has been recorded since a checkpoint, sets later checkpoints aside and records a
  * `rollback` event. */

@@ -10,6 +10,7 @@
 #define SETTINGS_MAX_BATCH 1048576
 #define SETTINGS_MAX_LANES 4096
 #define SETTINGS_AUTO_LANES 8
+#define SETTINGS_NAME_BYTES 100
 
 typedef enum OnDiverged { DIVERGED_STOP, DIVERGED_SKIP, DIVERGED_ROLLBACK } OnDiverged;
 #define SETTINGS_MAX_ROLLBACKS 100
@@ -19,8 +20,13 @@ typedef struct TrainSettings {
     int64_t batch;    /* global, samples */
     char *lanes_text; /* "auto" or a power of two */
     int lanes;        /* resolved: auto is the largest power of two <= 8 that divides batch */
-    double epochs;    /* how long to train: one of the two, the other is 0 */
+    double epochs;    /* how long to train: one of the three, the others are 0 */
     int64_t steps;
+    double samples;
+    double seconds;                      /* the most that all sessions may take; 0: no limit */
+    double target_accuracy, target_loss; /* of the test set; 0: no target */
+    bool stop_at_target;
+    Span stop_at;
     char *weights;     /* safetensors file with the start values; "": the initialisers' */
     ConfigNode *grow;  /* list of {at, batch}, or NULL: read by the trainer; borrowed */
     int reduce;        /* TrainReduce */
@@ -52,6 +58,14 @@ typedef struct ComputeSettings {
     int precision;   /* a Precision, of matrix products */
     int bf16_kernel; /* settings_bf16_kernel */
 } ComputeSettings;
+
+typedef struct ProbeSettings {
+    Span every; /* 0: never */
+    bool noise, norms, trust, update, effective_lr, distance, cosine;
+    double smoothing;            /* of the noise scale, a probed step */
+    bool tensors;                /* probes.csv */
+    ConfigNode *scale_invariant; /* list of tensors, or NULL: found in the network; borrowed */
+} ProbeSettings;
 
 typedef enum Resume { RESUME_NEVER, RESUME_AUTO, RESUME_ALWAYS } Resume;
 typedef enum Best { BEST_NONE, BEST_LOSS, BEST_ACCURACY } Best;
@@ -99,6 +113,7 @@ typedef struct Settings {
     ComputeSettings compute;
     CommSettings comm;
     CheckpointSettings checkpoint;
+    ProbeSettings probes;
     ConfigNode *data, *model;                /* as the config has them */
     ConfigNode *loss, *optimizer, *schedule; /* never NULL: made if the config has none */
     bool dry_run;                            /* set by the command line, not by the config */
@@ -119,6 +134,14 @@ void settings_free_comm(CommSettings *comm);
  * `comm`. Collective. */
 bool settings_apply_comm(const CommSettings *settings, Comm *comm, Err *err);
 
+/* Can it be a run's or a study's name: one folder? And the name that a file gives it, such as
+ * "fashion_cnn" for "configs/fashion_cnn.yaml"; "run" if that is no name. */
+bool settings_is_name(const char *name);
+void settings_default_name(const char *file, char *name, size_t size);
+
+/* Chooses the kernels that the section `compute` asks for; this process's from then on. */
+bool settings_apply_compute(const Settings *settings, Err *err);
+
 /* What bf16_set_kernel takes. */
 const char *settings_bf16_kernel(const Settings *settings);
 
@@ -127,6 +150,16 @@ const char *settings_bf16_kernel(const Settings *settings);
  * settings_paths_free. */
 char **settings_paths(size_t *count);
 void settings_paths_free(char **paths);
+
+/* Is this the path of an option, or of something below one that is a map or a list of its own
+ * ("model.layers[2].dense.units")? False: *nearest is what may have been meant, or NULL. */
+bool settings_path_known(const char *path, char **nearest);
+
+/* "train", "comm.compress", ...: a map of options that have paths. */
+bool settings_path_is_section(const char *path);
+
+/* Settings that change no step of a run: names, files, how ranks exchange data. */
+bool settings_is_neutral(const char *path);
 
 /* A section of the config and its table, for `lockstep list` and docs. Ends with a NULL name. */
 typedef struct SettingsSection {

@@ -16,11 +16,13 @@ typedef struct Checkpointer Checkpointer; /* checkpoint.h */
 typedef struct Watch Watch;               /* src/train/watch.h */
 typedef struct Replicas Replicas;         /* src/train/replicas.h */
 typedef struct Local Local;               /* src/train/local.h */
+typedef struct Probes Probes;             /* src/train/probes.h */
 
 /* What a lane reports in a step; gathered from all lanes and summed over the lane tree. */
 typedef struct LaneReport {
     Tally tally;
     double stop;     /* 1: this lane's rank was asked to stop (signal) */
+    double late;     /* 1: by its rank's clock train.seconds are over */
     double save;     /* 1: its rank (rank 0 by its clock) wants a checkpoint */
     double written;  /* 1: its rank has written its part of the checkpoint */
     uint64_t digest; /* of its rank's weights */
@@ -33,7 +35,10 @@ typedef struct History {
     double test_loss, test_accuracy; /* last evaluation: nan, -1 before the first */
     double best_loss, best_accuracy; /* best so far, the same way */
     int64_t checkpoints, resumes;    /* how many */
-    bool owes_eval;                  /* the run was stopped where an evaluation was due */
+    int64_t target_step, target_samples; /* the first evaluation that met the target; 0: none has */
+    double target_seconds;
+    double target_accuracy, target_loss; /* the target that this is about; 0: not given */
+    bool owes_eval;                      /* the run was stopped where an evaluation was due */
 } History;
 
 /* What has been done about losses and gradients that were not finite; kept in checkpoints. */
@@ -55,6 +60,7 @@ typedef enum Phase {
     PHASE_EXCHANGE,
     PHASE_UPDATE,
     PHASE_DIGEST,
+    PHASE_PROBE,
     PHASE_COUNT
 } Phase;
 
@@ -93,6 +99,8 @@ typedef struct Trainer {
     size_t *lane_bounds, *chunk_bounds; /* ranks + 1 each: which lanes and chunks a rank owns */
 
     int64_t step, steps, samples; /* done; wanted; seen */
+    int64_t stop_step;            /* train.stop_at; 0: none */
+    double deadline;              /* train.seconds, as a time of the clock */
     Rates rates;                  /* of the last step */
     Tally tally;                  /* of the last step's global batch */
     Tally epoch_tally;            /* of the epoch so far */
@@ -101,11 +109,13 @@ typedef struct Trainer {
     Timeline *timeline;           /* NULL: nobody wants one */
     ClockOffset clock;            /* of this rank, for the timeline */
     bool stop;                    /* some rank was asked to stop */
+    bool late;                    /* train.seconds are over */
     bool save;                    /* rank 0's clock wants a checkpoint */
     bool all_written;             /* every rank has written its part of the checkpoint */
     bool save_wanted, written;    /* what this rank reports for these two */
     Checkpointer *checkpointer;   /* owned */
     Local *local;                 /* train.local, or NULL; owned */
+    Probes *probes;               /* or NULL; owned */
     Watch *watch;                 /* while trainer_run runs; or NULL */
     Replicas *replicas;           /* owned */
     History history;
@@ -168,6 +178,7 @@ void trainer_write_timeline(Trainer *trainer);
 
 /* Asks for an orderly end after the current step; safe in a signal handler. */
 void trainer_request_stop(int signal_number);
+bool trainer_stop_requested(void); /* of this process */
 
 /* Do the samples suit eval.tta? */
 bool trainer_check_tta(const Trainer *trainer, Err *err);

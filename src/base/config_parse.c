@@ -102,6 +102,19 @@ static bool token_string(struct fy_token *token, char **string)
     return true;
 }
 
+/* libfyaml 0.7.12 takes 'a''''b' for a string of the wrong characters. */
+static bool quotes_meet(const Parser *parser, struct fy_token *token)
+{
+    if (!token || fy_token_scalar_style(token) != FYSS_SINGLE_QUOTED)
+        return false;
+    size_t first = fy_token_start_mark(token)->input_pos;
+    size_t last = fy_token_end_mark(token)->input_pos;
+    return first < last && last <= parser->length &&
+           memmem(parser->text + first, last - first, "''''", 4);
+}
+
+static const char meeting_quotes[] = "doubled quotes in a row in '...'; write it as \"...\"";
+
 /* ---- the tree ---- */
 
 static bool spend(Parser *parser, struct fy_event *event, size_t nodes, size_t bytes)
@@ -164,6 +177,10 @@ static ConfigNode *parse_scalar(Parser *parser, struct fy_event *event)
 {
     struct fy_token *token = fy_event_get_token(event);
     char *text = NULL;
+    if (quotes_meet(parser, token)) {
+        fail_event(parser, event, meeting_quotes);
+        return NULL;
+    }
     if (!token_string(token, &text)) {
         fail_event(parser, event, "a string with a NUL character or broken UTF-8");
         return NULL;
@@ -211,6 +228,8 @@ static char *parse_key(Parser *parser, struct fy_event *event, const ConfigNode 
     if (event->type != FYET_SCALAR || fy_event_get_anchor_token(event) ||
         fy_event_get_tag_token(event))
         snprintf(message, sizeof message, "a key must be plain text");
+    else if (quotes_meet(parser, fy_event_get_token(event)))
+        snprintf(message, sizeof message, "%s", meeting_quotes);
     else if (!token_string(fy_event_get_token(event), &key) || *key == '\0')
         snprintf(message, sizeof message, "an empty or broken key");
     else if (strcmp(key, "<<") == 0)

@@ -138,20 +138,24 @@ static bool is_inline(const ConfigNode *node)
     return node->count == 0 || characters <= FLOW_MAX;
 }
 
+/* On one line, whatever it is. */
 static void put_inline(Printer *printer, const ConfigNode *node)
 {
-    if (node->kind == CONFIG_MAP)
-        put(printer, "{}");
-    else if (node->kind != CONFIG_LIST)
+    bool map = node->kind == CONFIG_MAP;
+    if (!map && node->kind != CONFIG_LIST) {
         put_scalar(printer, node);
-    else {
-        put(printer, "[");
-        for (size_t i = 0; i < node->count; i++) {
-            put(printer, "%s", i ? ", " : "");
-            put_scalar(printer, node->children[i]);
-        }
-        put(printer, "]");
+        return;
     }
+    put(printer, map ? "{" : "[");
+    for (size_t i = 0; i < node->count; i++) {
+        put(printer, "%s", i ? ", " : "");
+        if (map) {
+            put_string(printer, node->children[i]->key, false);
+            put(printer, ": ");
+        }
+        put_inline(printer, node->children[i]);
+    }
+    put(printer, map ? "}" : "]");
 }
 
 /* `started`: the first key continues a line that begins with "- ". */
@@ -201,4 +205,10 @@ void config_print(const Config *config, FILE *out, bool origins)
     if (config->root->count == 0)
         put(&printer, "{}\n");
     print_map(&printer, config->root, 0, false);
+}
+
+void config_print_value(const ConfigNode *node, FILE *out)
+{
+    Printer printer = { .out = out };
+    put_inline(&printer, node);
 }

@@ -193,6 +193,12 @@ const float *gradient_block(Gradient gradient, LayoutBlock block, bool keep)
                            : gradient.sums + block.offset;
 }
 
+void gradient_updating(Gradient gradient, LayoutBlock block, const float *g)
+{
+    if (gradient.updating)
+        gradient.updating(gradient.listener, block, g);
+}
+
 void gradient_updated(Gradient gradient, LayoutBlock block)
 {
     if (gradient.updated)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The leak checker of sanitizer builds; absent, and then NULL, in others. It has to look before MPI
@@ -179,6 +180,16 @@ void comm_barrier(Comm *comm)
         board_barrier(comm->board);
     else
         MPI_Barrier(comm->world);
+}
+
+void comm_wait(Comm *comm)
+{
+    const struct timespec nap = { .tv_nsec = 10000000 };
+    MPI_Request request;
+    int done = 0;
+    MPI_Ibarrier(comm->world, &request);
+    while (MPI_Test(&request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && !done)
+        nanosleep(&nap, NULL);
 }
 
 void comm_broadcast(Comm *comm, void *data, size_t bytes, int root)

@@ -51,10 +51,22 @@ const char *line_value(const Line *line, const char *flag); /* NULL: not given *
 /* Does what the line says; returns the exit code. */
 int command_run(Comm *comm, const Line *line);
 
+/* Rank 0 reads the file, everybody gets it; errors are fatal. Caller frees. Collective. */
+char *command_read(Comm *comm, const char *path, size_t *bytes);
+
+/* The LOCKSTEP_* variables of rank 0's environment, the same on every rank: mpirun hands variables
+ * to other hosts only when told to. The text is the caller's, `list` points into it and ends with
+ * NULL. Collective. */
+#define COMMAND_MAX_VARIABLES 256
+char *command_environment(Comm *comm, char *list[COMMAND_MAX_VARIABLES]);
+
 /* File, environment and command line (`count` overrides) become settings, kernels are chosen; every
  * rank sees the same errors, which are fatal. Collective. */
 void command_settings(Comm *comm, const char *path, const char *const *overrides, int count,
                       Settings *settings);
+
+/* From now on INT, TERM and USR1 ask for an orderly end after the step in hand. */
+void command_catch_signals(void);
 
 /* trainer_init; errors are fatal. Collective. */
 void command_trainer(Trainer *trainer, Settings *settings, Comm *comm);

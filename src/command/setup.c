@@ -1,18 +1,13 @@
 /* What commands about an experiment begin with: its settings, and a trainer. */
 #include "command.h"
-#include "lockstep/bf16.h"
-#include "lockstep/cpu.h"
 #include "lockstep/memory.h"
-#include "lockstep/precision.h"
 
+#include <signal.h>
 #include <string.h>
-
-#define MAX_VARIABLES 256
 
 extern char **environ;
 
-/* Rank 0 reads the config file; everybody gets it. Caller frees. */
-static char *read_on_rank_0(Comm *comm, const char *path, size_t *bytes)
+char *command_read(Comm *comm, const char *path, size_t *bytes)
 {
     char *text = NULL;
     Err err;
@@ -23,9 +18,7 @@ static char *read_on_rank_0(Comm *comm, const char *path, size_t *bytes)
     return text;
 }
 
-/* The LOCKSTEP_* variables of rank 0's environment, the same on every rank: mpirun hands variables
- * to other hosts only when told to. `buffer` is owned by the caller, `list` ends with NULL. */
-static char *environment_of_rank_0(Comm *comm, char *list[MAX_VARIABLES])
+char *command_environment(Comm *comm, char *list[COMMAND_MAX_VARIABLES])
 {
     char *text = NULL;
     size_t bytes = 0, capacity = 0;
@@ -46,7 +39,7 @@ static char *environment_of_rank_0(Comm *comm, char *list[MAX_VARIABLES])
     comm_broadcast_text(comm, &text, &bytes);
     int count = 0;
     for (size_t at = 0; at < bytes && text[at]; at += strlen(text + at) + 1) {
-        if (count == MAX_VARIABLES - 1)
+        if (count == COMMAND_MAX_VARIABLES - 1)
             die_all(EXIT_USAGE, "environment: more than %d LOCKSTEP_ variables", count);
         list[count++] = text + at;
     }
@@ -59,19 +52,16 @@ void command_settings(Comm *comm, const char *path, const char *const *overrides
 {
     Err err;
     size_t bytes, known_count;
-    char *variables[MAX_VARIABLES];
-    char *text = read_on_rank_0(comm, path, &bytes);
-    char *environment = environment_of_rank_0(comm, variables);
+    char *variables[COMMAND_MAX_VARIABLES];
+    char *text = command_read(comm, path, &bytes);
+    char *environment = command_environment(comm, variables);
     char **known = settings_paths(&known_count);
     bool ok = config_parse(&settings->config, path, text, bytes, &err) &&
               config_environment(&settings->config, variables, (const char *const *)known,
                                  known_count, NULL, &err);
     for (int i = 0; ok && i < count; i++)
         ok = config_override(&settings->config, overrides[i], &err);
-    ok = ok && settings_read(settings, &err) && cpu_set_isa(settings->compute.isa, &err) &&
-         cpu_blas_setup(settings->compute.blas_core, &err) &&
-         (settings->compute.precision != PRECISION_BF16 ||
-          bf16_set_kernel(settings_bf16_kernel(settings), &err));
+    ok = ok && settings_read(settings, &err) && settings_apply_compute(settings, &err);
     settings_paths_free(known);
     mem_free(environment);
     mem_free(text);
@@ -85,4 +75,11 @@ void command_trainer(Trainer *trainer, Settings *settings, Comm *comm)
     int code;
     if (!trainer_init(trainer, settings, comm, &code, &err))
         die_all(code, "%s", err.text);
+}
+
+void command_catch_signals(void)
+{
+    signal(SIGINT, trainer_request_stop);
+    signal(SIGTERM, trainer_request_stop);
+    signal(SIGUSR1, trainer_request_stop); /* mpirun hands on only this one */
 }

@@ -1,12 +1,10 @@
 /* lockstep train: from a configuration to a run folder. */
 #include "command.h"
-#include "lockstep/checkpoint.h"
 #include "lockstep/log.h"
-#include "lockstep/run.h"
+#include "lockstep/session.h"
 #include "lockstep/text.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 
 static const char usage[] =
@@ -47,6 +45,9 @@ static void say_result(const Summary *result, const char *folder)
         text_append(line, sizeof line, ", perplexity %.5g", exp(result->test_loss));
     text_append(line, sizeof line, "; %lld steps in %s, %.0f samples/s", (long long)result->steps,
                 seconds, result->samples_per_second);
+    if (result->target_step > 0)
+        text_append(line, sizeof line, "; target met after %lld steps",
+                    (long long)result->target_step);
     if (result->diverged_step >= 0)
         log_warn("diverged in step %lld: the loss or the gradient is not finite",
                  (long long)result->diverged_step);
@@ -55,80 +56,24 @@ static void say_result(const Summary *result, const char *folder)
              (unsigned long long)result->trajectory, folder);
 }
 
-static void lock_run(Trainer *trainer, const Settings *settings, int *lock)
-{
-    Err err;
-    if (!run_lock(trainer->comm, settings, lock, &err))
-        die_all(EXIT_CHECKPOINT, "%s", err.text);
-}
-
-/* The run folder, new or where an earlier session has left it; NULL: there is nothing to do. */
-static Run *open_run(Trainer *trainer, const Settings *settings, const Line *line, int *lock)
-{
-    Err err = { .text = "" };
-    char folder[4096];
-    ResumeOutcome outcome = RESUME_FRESH;
-    bool resume = settings->checkpoint.resume != RESUME_NEVER;
-    snprintf(folder, sizeof folder, "%s/%s", settings->folder, settings->name);
-    if (resume || line_has(line, "--force"))
-        lock_run(trainer, settings, lock);
-    if (resume)
-        outcome = checkpoint_resume(trainer, folder, line_value(line, "--allow-change"), &err);
-    if (outcome == RESUME_FAILED)
-        die_all(EXIT_CHECKPOINT, "%s", err.text);
-    if (outcome == RESUME_ENDED)
-        return NULL;
-    /* Replaced without being asked for: a run that was killed before its first checkpoint. */
-    Run *run = outcome == RESUME_FRESH
-                   ? run_open(trainer->comm, settings, line_has(line, "--force") || resume, &err)
-                   : run_resume(trainer->comm, settings, trainer->step, trainer->history.resumes,
-                                trainer->recovery.rollbacks, &err);
-    if (!run)
-        die_all(outcome == RESUME_FRESH ? EXIT_USAGE : EXIT_CHECKPOINT, "%s", err.text);
-    lock_run(trainer, settings, lock); /* now that the folder is there */
-    return run;
-}
-
-static void catch_signals(void)
-{
-    signal(SIGINT, trainer_request_stop);
-    signal(SIGTERM, trainer_request_stop);
-    signal(SIGUSR1, trainer_request_stop); /* mpirun hands on only this one */
-}
-
 static int train_run(Trainer *trainer, const Settings *settings, const Line *line)
 {
-    Comm *comm = trainer->comm;
+    char folder[4096];
+    Session session = { .force = line_has(line, "--force"),
+                        .allow_change = line_value(line, "--allow-change"),
+                        .argc = line->argc,
+                        .argv = line->argv };
     Summary result;
     Err err;
-    int lock = -1;
-    RunFacts facts = { .train_data = trainer->loader.train.digest,
-                       .test_data = trainer->loader.test.digest,
-                       .initial = trainer->digest };
-    Run *run = open_run(trainer, settings, line, &lock);
-    if (!run) {
-        log_info("%s/%s has ended without a checkpoint: nothing to do; --force makes it anew",
-                 settings->folder, settings->name);
-        run_unlock(lock);
-        return EXIT_OK;
-    }
-    catch_signals();
-    facts.resumes = trainer->history.resumes;
-    facts.resumed_step = trainer->step;
-    run_write_config(run, settings);
-    run_write_meta(run, line->argc, line->argv, comm, &facts);
-    trainer_banner(trainer, run_folder(run));
-    int code = trainer_run(trainer, run, &result);
-    trainer_write_timeline(trainer);
-    run_write_summary(run, &result);
-    if (code == EXIT_OK)
-        run_write_weights(run, &trainer->model.layout, trainer_final_weights(trainer),
-                          trainer->step);
-    say_result(&result, run_folder(run));
-    bool ok = comm_all_ok(comm, run_close(run, &err), &err);
-    run_unlock(lock);
-    if (!ok)
-        die_all(EXIT_CHECKPOINT, "%s", err.text);
+    snprintf(folder, sizeof folder, "%s/%s", settings->folder, settings->name);
+    command_catch_signals();
+    int code = session_run(trainer, &session, &result, &err);
+    if (result.status)
+        say_result(&result, folder);
+    if (err.text[0])
+        die_all(code, "%s", err.text);
+    if (!result.status)
+        log_info("%s has ended without a checkpoint: nothing to do; --force makes it anew", folder);
     return code;
 }
 

@@ -156,10 +156,8 @@ int64_t loader_chunks(const Loader *loader)
     return (loader->test.count + loader->max_batch - 1) / loader->max_batch;
 }
 
-const Batch *loader_chunk(Loader *loader, int64_t chunk)
+static const Batch *plain_test(Loader *loader, int64_t first, int count)
 {
-    int64_t first = chunk * loader->max_batch, left = loader->test.count - first;
-    int count = left < loader->max_batch ? (int)left : loader->max_batch;
     for (int i = 0; i < count; i++) {
         if (loader->tokens)
             place_test_window(loader, first + i, i);
@@ -167,6 +165,29 @@ const Batch *loader_chunk(Loader *loader, int64_t chunk)
             place_sample(loader, &loader->test, first + i, i);
     }
     return hand_out(loader, &loader->test, count);
+}
+
+static const Batch *plain_train(Loader *loader, int64_t first, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (loader->tokens)
+            place_window(loader, 0, first + i, i);
+        else
+            place_sample(loader, &loader->train, loader_sample(loader, 0, first + i), i);
+    }
+    return hand_out(loader, &loader->train, count);
+}
+
+const Batch *loader_plain(Loader *loader, bool test, int64_t first, int count)
+{
+    expect(count <= loader->max_batch);
+    return test ? plain_test(loader, first, count) : plain_train(loader, first, count);
+}
+
+const Batch *loader_chunk(Loader *loader, int64_t chunk)
+{
+    int64_t first = chunk * loader->max_batch, left = loader->test.count - first;
+    return plain_test(loader, first, left < loader->max_batch ? (int)left : loader->max_batch);
 }
 
 const Batch *loader_chunk_view(Loader *loader, int64_t chunk, View view)

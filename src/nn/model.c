@@ -239,7 +239,7 @@ Tally model_forward(Model *model, const Batch *batch, const Pass *pass)
     }
     if (!batch->labels && !batch->targets)
         return (Tally){ .count = batch->count };
-    float *dy = pass->train ? slot(model, model->plan.loss_gradient) : NULL;
+    float *dy = pass_keeps(pass) ? slot(model, model->plan.loss_gradient) : NULL;
     return model->loss.type->evaluate(&model->loss, pass, batch, model_output(model), dy);
 }
 
@@ -273,7 +273,7 @@ static void node_backward(const Model *model, int i, const Pass *pass)
 
 void model_backward(Model *model, const Batch *batch, const Pass *pass)
 {
-    expect(pass->train && model->dw && batch->count == pass->batch);
+    expect(pass_keeps(pass) && model->dw && batch->count == pass->batch);
     for (int i = model->count - 1; i >= 0; i--) {
         double start = node_begins(model);
         if (model->nodes[i].backward && !model->nodes[i].fused)

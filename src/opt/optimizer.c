@@ -214,6 +214,11 @@ bool optimizer_measure(Optimizer *o, Gradient *g, Exchange exchange)
     return finite && isfinite(o->grad_norm);
 }
 
+const double *optimizer_gradient_squares(const Optimizer *o)
+{
+    return changes_gradient(o) ? o->squares_mean : o->squares_g;
+}
+
 static void change_gradient(Optimizer *o, float *w, float *g)
 {
     for (int block = o->slice.first_block; block < o->slice.last_block; block++) {
@@ -331,6 +336,12 @@ static void look(Optimizer *o, float *w, Gradient g, bool measured, Exchange exc
         }
 }
 
+bool optimizer_has_trust(const Optimizer *o, int tensor)
+{
+    return !is_left_alone(o->layout, tensor) && method_of(o, tensor)->type->trust_ratio &&
+           o->tensor_adapt[tensor];
+}
+
 static void decide_methods(Optimizer *o)
 {
     for (int i = 0; i < o->method_count; i++) {
@@ -344,15 +355,15 @@ static void decide_methods(Optimizer *o)
         TensorStep *step = &o->steps[i];
         if (!is_left_alone(o->layout, i) && method->type->tensor)
             method->type->tensor(method->options, step);
-        if (!is_left_alone(o->layout, i) && method->type->trust_ratio && step->adapt)
-            step->trust = method->type->trust_ratio(method->options, step);
+        if (optimizer_has_trust(o, i))
+            step->trust = method->type->trust_ratio(method->options, step, &step->clamped);
         o->trust[i] = step->trust;
     }
 }
 
 /* ---- the update ---- */
 
-/* All blocks of a tensor in g's arena. */
+/* All blocks of a tensor in g's arena, on their way into the update. */
 static void complete_tensor(Optimizer *o, const LayoutTensor *t, Gradient g, bool measured)
 {
     for (int block = t->first_block; block < t->first_block + t->blocks; block++) {
@@ -360,6 +371,7 @@ static void complete_tensor(Optimizer *o, const LayoutTensor *t, Gradient g, boo
         const float *g_block = gradient_block(g, b, true);
         if (!measured)
             o->squares_g[block] = kernels()->squares(g_block, b.n);
+        gradient_updating(g, b, g_block);
     }
 }
 
@@ -397,6 +409,7 @@ static void update_block(Optimizer *o, int block, float *w, Gradient g, bool mea
     range.hessian = o->hessian ? o->hessian + (b.offset - o->slice.lo) : NULL;
     if (!measured && !looks(method))
         o->squares_g[block] = kernels()->squares(range.g, range.n);
+    gradient_updating(g, b, range.g);
     if (o->before)
         memcpy(o->before, range.w, range.n * sizeof *w);
     method->type->update(method->options, &o->steps[b.tensor], &range);
@@ -433,6 +446,7 @@ bool optimizer_step(Optimizer *o, const Rates *rates, float *w, Gradient g, Exch
             complete(o, exchange, &o->squares_g, 1);
             o->grad_norm = global_norm(o->layout, o->squares_g);
         }
+        memcpy(o->squares_mean, o->squares_g, (size_t)o->layout->blocks * sizeof(double));
         change_gradient(o, w, g.sums);
     }
     if (early)

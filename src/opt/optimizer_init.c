@@ -219,7 +219,8 @@ void optimizer_free(Optimizer *o)
                              o->tensor_method, o->buffers,      o->tensor_scalars, o->scratch,
                              o->before,        o->squares_w,    o->squares_g,      o->squares_u,
                              o->sums[0],       o->sums[1],      o->exchanged,      o->steps,
-                             o->trust,         o->probe_w,      o->probe_g,        o->estimate };
+                             o->trust,         o->probe_w,      o->probe_g,        o->estimate,
+                             o->squares_mean };
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         mem_free(arrays[i]);
     *o = (Optimizer){ 0 };

@@ -158,6 +158,7 @@ void optimizer_own(Optimizer *o, Slice slice)
     o->squares_w = mem_array(double, blocks);
     o->squares_g = mem_array(double, blocks);
     o->squares_u = mem_array(double, blocks);
+    o->squares_mean = mem_array(double, blocks);
     for (int i = 0; i < OPTIMIZER_MAX_SUMS; i++)
         o->sums[i] = mem_array(double, blocks);
     o->exchanged = mem_array(double, blocks *(2 + OPTIMIZER_MAX_SUMS));
@@ -172,6 +173,15 @@ void optimizer_own(Optimizer *o, Slice slice)
         }
     for (int k = 0; k < o->wrapper_count; k++)
         allocate_wrapper(o, &o->wrappers[k]);
+}
+
+size_t optimizer_update_floats(const Optimizer *o)
+{
+    size_t floats = LAYOUT_BLOCK;
+    for (int i = 0; i < o->layout->count; i++)
+        if (is_whole(o, i) && owns(o, i))
+            floats = larger(floats, o->layout->tensors[i].padded);
+    return floats;
 }
 
 int optimizer_states(const Optimizer *o)

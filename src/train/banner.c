@@ -1,6 +1,7 @@
 /* What a run is about to do: the start banner and, for --dry-run, the whole plan. */
 #include "compression.h"
 #include "local.h"
+#include "probes.h"
 
 #include "lockstep/bf16.h"
 #include "lockstep/cpu.h"
@@ -163,6 +164,13 @@ static void say_local(const Trainer *t)
         log_info("local      %s", local_text(t, text, sizeof text));
 }
 
+static void say_probes(const Trainer *t)
+{
+    char text[160];
+    if (*probes_text(t, text, sizeof text))
+        log_info("probes     %s", text);
+}
+
 void trainer_banner(const Trainer *t, const char *folder)
 {
     say_machine(t);
@@ -187,6 +195,7 @@ void trainer_banner(const Trainer *t, const char *folder)
         log_info("           weights and optimizer state once a NUMA domain, rank 0's has %d %s",
                  comm_size(t->group), comm_size(t->group) == 1 ? "rank" : "ranks");
     say_local(t);
+    say_probes(t);
     if (*compression_text(t, sent, sizeof sent))
         log_info("           gradients travel as %s: another trajectory than in fp32", sent);
     log_info("run        %s, seed %lld, initial weights %016llx", folder,
@@ -272,5 +281,7 @@ void trainer_plan(Trainer *t)
     if (t->local)
         log_out("local: %s; rank 0 has %s of weights and state of its lanes in that",
                 local_text(t, text, sizeof text), bytes((double)local_bytes(t)).s);
+    if (*probes_text(t, text, sizeof text))
+        log_out("probes %s: %s of rank 0's memory in that", text, bytes((double)probes_bytes(t)).s);
     log_out("nothing was trained (--dry-run)");
 }

@@ -22,6 +22,7 @@ static const char *const neutral[] = {
     "eval.tta",
     "comm",
     "checkpoint",
+    "probes",
     "compute.blas_core",
     "compute.isa",
     "compute.bf16_kernel",
@@ -30,6 +31,11 @@ static const char *const neutral[] = {
     "train.diverged_limit",
     "train.rollback_lr",
     "train.rollback_skip",
+    "train.target_accuracy", /* where it ends */
+    "train.target_loss",
+    "train.stop_at_target",
+    "train.stop_at",
+    "train.seconds",
     "data.folder",
     "data.file",
     "data.validation_file",
@@ -63,6 +69,11 @@ static bool is_neutral(const char *path, bool watches_loss)
         if (covers(neutral[i], strlen(neutral[i]), path))
             return true;
     return strcmp(path, "eval.every") == 0 && !watches_loss;
+}
+
+bool settings_is_neutral(const char *path)
+{
+    return is_neutral(path, true);
 }
 
 /* Is it in the list "a,b.c"? */

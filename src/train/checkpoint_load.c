@@ -1,6 +1,7 @@
 /* Going on from a checkpoint: the newest that is whole, each rank reading the ranges that are its
  * own today, whoever wrote them. What is damaged is named and passed over. */
 #include "checkpoint_parts.h"
+#include "probes.h"
 #include "run_parts.h"
 
 #include "lockstep/log.h"
@@ -39,7 +40,7 @@ static bool load_piece(Load *load, const TensorFile *file, size_t index, Err *er
 {
     Piece *piece = &load->pieces.piece[index];
     const TensorEntry *entry = tensor_file_find(file, piece->name);
-    if (!entry && load->changed && piece->file == FILE_OPTIMIZER)
+    if (!entry && (piece->optional || (load->changed && piece->file == FILE_OPTIMIZER)))
         return true;
     if (!entry)
         return err_set(err, "%s: tensor %s is missing", file->path, piece->name);
@@ -54,6 +55,25 @@ static bool load_piece(Load *load, const TensorFile *file, size_t index, Err *er
     return true;
 }
 
+/* What has to be in the file, and what is: probes may be others today than they were. */
+static size_t wanted_pieces(const Load *load, int number)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < load->pieces.count; i++) {
+        const Piece *piece = &load->pieces.piece[i];
+        count += piece->file == number && !piece->optional;
+    }
+    return count;
+}
+
+static size_t found_pieces(const TensorFile *file)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < file->count; i++)
+        count += strncmp(file->entries[i].name, PROBE_PREFIX, strlen(PROBE_PREFIX)) != 0;
+    return count;
+}
+
 static bool load_file(Load *load, int number, Err *err)
 {
     const char *name = checkpoint_files[number];
@@ -61,19 +81,18 @@ static bool load_file(Load *load, int number, Err *err)
     char *path = path_join(load->folder, name);
     TensorFile file;
     uint64_t header = 0;
-    size_t wanted = 0;
+    size_t wanted = wanted_pieces(load, number);
     bool ok = tensor_file_open(&file, path, err);
     if (ok) {
         if (!state_hex(record, "header", &header) || header != file.header_digest)
             ok = err_set(err, "%s: header digest %016llx found, %016llx recorded: damaged", path,
                          (unsigned long long)file.header_digest, (unsigned long long)header);
         for (size_t i = 0; ok && i < load->pieces.count; i++)
-            if (load->pieces.piece[i].file == number) {
-                wanted++;
+            if (load->pieces.piece[i].file == number)
                 ok = load_piece(load, &file, i, err);
-            }
-        if (ok && file.count != wanted && !(load->changed && number == FILE_OPTIMIZER))
-            ok = err_set(err, "%s: %zu tensors found, %zu expected", path, file.count, wanted);
+        size_t found = number == FILE_OPTIMIZER ? found_pieces(&file) : file.count;
+        if (ok && found != wanted && !(load->changed && number == FILE_OPTIMIZER))
+            ok = err_set(err, "%s: %zu tensors found, %zu expected", path, found, wanted);
         tensor_file_close(&file);
     }
     mem_free(path);
@@ -89,7 +108,7 @@ static bool compare_digests(const Load *load, const uint64_t *digests, Err *err)
         const json_t *record = state_file(load->state, name);
         uint64_t wanted;
         bool known = state_hex(json_object_get(record, "tensors"), piece->name, &wanted);
-        if (!known && load->changed && piece->file == FILE_OPTIMIZER)
+        if (!known && (piece->optional || (load->changed && piece->file == FILE_OPTIMIZER)))
             continue;
         if (!known || digests[i] != wanted)
             return err_set(err, "%s/%s: tensor %s: its digest is not the recorded one: damaged",
@@ -151,6 +170,7 @@ static bool load_checkpoint(Trainer *t, const CheckpointState *state, const char
         return err_set(err, "%s: digest %016llx of the weights, %016llx recorded", folder,
                        (unsigned long long)t->digest, (unsigned long long)state->digest);
     set_progress(t, state);
+    probes_loaded(t);
     return true;
 }
 
@@ -356,4 +376,20 @@ bool checkpoint_weights(Trainer *t, const char *run, const char *what, int64_t *
         trainer_send_weights(t);
     *step = found.whole ? t->step : found.step;
     return true;
+}
+
+bool checkpoint_restore(Trainer *t, const char *run, const char *what, Err *err)
+{
+    struct {
+        bool ok;
+        char path[CHECKPOINT_PATH];
+        Err err;
+    } found = { .ok = true };
+    if (comm_rank(t->comm) == 0) {
+        found.ok = find_weights(run, what, found.path, &found.err);
+        if (found.ok && !is_folder(found.path))
+            found.ok = err_set(&found.err, "%s/ckpt: there is no checkpoint %s", run, what);
+    }
+    comm_broadcast(t->comm, &found, sizeof found, 0);
+    return found.ok ? load_whole(t, found.path, err) : err_set(err, "%s", found.err.text);
 }

@@ -58,6 +58,7 @@ bool tensor_file_digest(const TensorFile *file, const TensorEntry *entry, uint64
 
 /* ---- checkpoint_pieces.c: what a trainer saves ---- */
 
+#define PROBE_PREFIX "probe/" /* of names that only probes know */
 enum { FILE_MODEL, FILE_OPTIMIZER, CHECKPOINT_FILES };
 extern const char *const checkpoint_files[CHECKPOINT_FILES];
 
@@ -74,6 +75,7 @@ typedef struct Piece {
     uint64_t mine_first, mine;    /* elements; what this rank writes of that */
     bool replicated;              /* every rank holds all of it */
     bool single;                  /* one rank holds all of it, the others nothing */
+    bool optional;                /* may be missing in a file: another session's probes */
     char *data;                   /* borrowed: element `first` */
     uint64_t offset;              /* bytes from the start of its file's data */
 } Piece;

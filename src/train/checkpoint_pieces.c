@@ -3,6 +3,7 @@
 #include "checkpoint_parts.h"
 #include "compression.h"
 #include "local.h"
+#include "probes.h"
 
 #include "lockstep/memory.h"
 #include "lockstep/version.h"
@@ -25,9 +26,8 @@ static void add(Pieces *pieces, Piece piece)
     pieces->piece[pieces->count++] = piece;
 }
 
-/* The part of a tensor that lies in the slice; `arena` is indexed from the start of the whole
- * arena. */
-static void set_part(Piece *piece, const LayoutTensor *tensor, Slice slice, float *arena)
+/* The part of a tensor that lies in the slice, of which `data` are the floats. */
+static void set_part(Piece *piece, const LayoutTensor *tensor, Slice slice, float *data)
 {
     size_t lo = slice.lo > tensor->offset ? slice.lo : tensor->offset;
     size_t end = tensor->offset + tensor->n, hi = slice.hi < end ? slice.hi : end;
@@ -36,7 +36,7 @@ static void set_part(Piece *piece, const LayoutTensor *tensor, Slice slice, floa
         return;
     piece->first = lo - tensor->offset;
     piece->count = hi - lo;
-    piece->data = (char *)(arena + lo);
+    piece->data = (char *)(data + (lo - slice.lo));
 }
 
 static void set_shape(Piece *piece, const LayoutTensor *tensor)
@@ -53,7 +53,7 @@ static void add_model(Pieces *pieces, Trainer *t)
         Piece piece = { .type = "F32", .file = FILE_MODEL };
         snprintf(piece.name, sizeof piece.name, "%s", tensor->name);
         set_shape(&piece, tensor);
-        set_part(&piece, tensor, t->slice, t->w);
+        set_part(&piece, tensor, t->slice, t->w + t->slice.lo);
         add(pieces, piece);
     }
 }
@@ -170,6 +170,37 @@ static void add_compression(Pieces *pieces, Trainer *t)
     }
 }
 
+/* What probes of later steps go on from: scalars, and what was kept of the last step. */
+static void add_probes(Pieces *pieces, Trainer *t, int64_t done)
+{
+    const Layout *layout = &t->model.layout;
+    double *values;
+    size_t count = probes_state(t, &values);
+    const char *name;
+    float *arena;
+    Piece state = { .name = PROBE_PREFIX "state",
+                    .type = "F64",
+                    .file = FILE_OPTIMIZER,
+                    .ndim = 1,
+                    .shape = { (int64_t)count },
+                    .total = count,
+                    .count = count,
+                    .replicated = true,
+                    .optional = true,
+                    .data = count > 0 ? (char *)values : NULL };
+    if (count > 0)
+        add(pieces, state);
+    for (int k = 0; (arena = probes_arena(t, k, done, &name)) != NULL; k++)
+        for (int i = 0; i < layout->count; i++) {
+            const LayoutTensor *tensor = &layout->tensors[i];
+            Piece piece = { .type = "F32", .file = FILE_OPTIMIZER, .optional = true };
+            snprintf(piece.name, sizeof piece.name, PROBE_PREFIX "%s/%s", name, tensor->name);
+            set_shape(&piece, tensor);
+            set_part(&piece, tensor, t->slice, arena);
+            add(pieces, piece);
+        }
+}
+
 /* Whole runs of a digest, about as many for each rank, of what all ranks hold. */
 static void set_share(Piece *piece, bool everywhere, int rank, int ranks)
 {
@@ -200,6 +231,7 @@ void pieces_collect(Pieces *pieces, Trainer *t, int64_t done)
     add_schedule(pieces, t);
     add_wire(pieces, t);
     add_compression(pieces, t);
+    add_probes(pieces, t, done);
     for (int lane = 0; local_has_begun(t, done) && lane < t->lanes.count; lane++)
         add_lane(pieces, t, lane);
     for (size_t i = 0; i < pieces->count; i++) {

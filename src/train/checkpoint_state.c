@@ -69,6 +69,11 @@ static json_t *history_value(const History *history)
     set_number(value, "best_loss", history->best_loss);
     set_number(value, "best_accuracy", history->best_accuracy);
     set_integer(value, "resumes", history->resumes);
+    set_number(value, "target_accuracy", history->target_accuracy);
+    set_number(value, "target_loss", history->target_loss);
+    set_integer(value, "target_step", history->target_step);
+    set_integer(value, "target_samples", history->target_samples);
+    set_number(value, "target_seconds", history->target_seconds);
     json_object_set_new(value, "owes_eval", json_boolean(history->owes_eval));
     return value;
 }
@@ -235,10 +240,21 @@ static bool get_integer(const json_t *object, const char *key, int64_t *value)
     return json_is_integer(number) && *value >= 0;
 }
 
+/* Older checkpoints have none. */
+static bool get_target(const json_t *value, History *history)
+{
+    return !json_object_get(value, "target_step") ||
+           (get_number(value, "target_accuracy", &history->target_accuracy) &&
+            get_number(value, "target_loss", &history->target_loss) &&
+            get_integer(value, "target_step", &history->target_step) &&
+            get_integer(value, "target_samples", &history->target_samples) &&
+            get_number(value, "target_seconds", &history->target_seconds));
+}
+
 static bool get_history(const json_t *value, History *history)
 {
     history->owes_eval = json_is_true(json_object_get(value, "owes_eval"));
-    return get_number(value, "seconds", &history->seconds) &&
+    return get_target(value, history) && get_number(value, "seconds", &history->seconds) &&
            get_number(value, "evaluating", &history->evaluating) &&
            get_number(value, "test_loss", &history->test_loss) &&
            get_number(value, "test_accuracy", &history->test_accuracy) &&

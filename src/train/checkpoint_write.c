@@ -8,6 +8,7 @@
  * Every rank writes its own ranges of the same two files, so nothing is gathered. The threads do
  * file work only: no MPI call is made outside the main thread. */
 #include "checkpoint_parts.h"
+#include "ending.h"
 #include "run_parts.h"
 #include "watch.h"
 
@@ -415,7 +416,8 @@ void checkpointer_end(Trainer *t, Run *run, bool diverged)
     Checkpointer *c = t->checkpointer;
     bool writes = t->settings->checkpoint.every.value > 0 || t->history.checkpoints > 0;
     checkpointer_wait(t, run);
-    if (!diverged && t->step > 0 && (t->step < t->steps || writes) && c->step != t->step) {
+    if (!diverged && t->step > 0 && ((t->step < t->steps && !ending_met(t)) || writes) &&
+        c->step != t->step) {
         begin(t, run, c->ends_best, false);
         checkpointer_wait(t, run);
     }

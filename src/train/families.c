@@ -6,6 +6,7 @@
 #include "lockstep/loader.h"
 #include "lockstep/model.h"
 #include "lockstep/optimizer.h"
+#include "lockstep/probe.h"
 #include "lockstep/schedule.h"
 
 /* What a list of layers may hold beside layers (model.h). */
@@ -166,6 +167,20 @@ static Member compressor_member(int index)
     return (Member){ type->name, type->help, type->formula, type->source, type->options };
 }
 
+static int probe_count(void)
+{
+    int count;
+    probe_all(&count);
+    return count;
+}
+
+static Member probe_member(int index)
+{
+    int count;
+    const ProbeType *type = probe_all(&count)[index];
+    return (Member){ type->name, type->help, type->formula, type->source, type->options };
+}
+
 const Family families[] = {
     { "layers", "layer", NULL,
       "Entries of `model.layers`: `- relu`, `- dense: 10`, `- dense: {units: 10, name: head}`.",
@@ -196,5 +211,8 @@ const Family families[] = {
     { "compressors", "compressor", "comm.compress",
       "`comm: {compress: {type: topk, ratio: 0.01}}`; see compression.md.",
       compression_common_options, compressor_count, compressor_member },
+    { "probes", "probe", NULL,
+      "`lockstep probe runs/NAME hessian samples=1000`: not for configs; see landscape.md.",
+      probe_common_options, probe_count, probe_member },
     { NULL, NULL, NULL, NULL, NULL, NULL, NULL },
 };

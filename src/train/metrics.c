@@ -17,17 +17,42 @@
 static const char csv_header[] = "event,step,epoch,samples,time_s,loss,accuracy,lr,grad_norm,clip,"
                                  "samples_per_second,comm,count,digest,trajectory\n";
 
-bool metrics_open(Metrics *metrics, const char *folder, Err *err)
+static const char probes_header[] = "step,tensor,quantity,value\n";
+
+bool metrics_close(Metrics *metrics, Err *err)
 {
-    *metrics = (Metrics){ 0 };
-    if (!output_open(&metrics->jsonl, folder, "metrics.jsonl", err))
-        return false;
-    if (!output_open(&metrics->csv, folder, "metrics.csv", err)) {
-        output_close(&metrics->jsonl, NULL);
-        return false;
+    Output *const files[] = { &metrics->jsonl, &metrics->csv, &metrics->probes };
+    bool ok = true;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        Err later;
+        if (!output_close(files[i], &later) && ok)
+            ok = err_set(err, "%s", later.text);
     }
-    output_write(&metrics->csv, csv_header, strlen(csv_header), 0);
+    return ok;
+}
+
+/* The file behind its first `keep` bytes; a new one gets its header. */
+static bool open_table(Output *output, const char *folder, const char *name, int64_t keep,
+                       const char *header, Err *err)
+{
+    if (!output_resume(output, folder, name, keep, err))
+        return false;
+    if (keep == 0)
+        output_write(output, header, strlen(header), 0);
     return true;
+}
+
+bool metrics_open(Metrics *metrics, const char *folder, bool probes, Err *err)
+{
+    Err later;
+    *metrics = (Metrics){ 0 };
+    bool ok =
+        output_open(&metrics->jsonl, folder, "metrics.jsonl", err) &&
+        open_table(&metrics->csv, folder, "metrics.csv", 0, csv_header, err) &&
+        (!probes || open_table(&metrics->probes, folder, "probes.csv", 0, probes_header, err));
+    if (!ok)
+        metrics_close(metrics, &later);
+    return ok;
 }
 
 /* ---- going on ---- */
@@ -72,20 +97,28 @@ static int64_t kept_bytes(const char *folder, const char *name, int64_t step, in
     return bytes;
 }
 
-bool metrics_resume(Metrics *metrics, const char *folder, int64_t step, int64_t rollbacks, Err *err)
+/* "40,dense.weight,...": that of the header is 0. */
+static bool keeps_probe(const char *line, int64_t step, int64_t rollbacks)
 {
+    (void)rollbacks;
+    return strtoll(line, NULL, 10) <= step;
+}
+
+bool metrics_resume(Metrics *metrics, const char *folder, bool probes, int64_t step,
+                    int64_t rollbacks, Err *err)
+{
+    Err later;
     int64_t jsonl = kept_bytes(folder, "metrics.jsonl", step, rollbacks, keeps_json);
     int64_t csv = kept_bytes(folder, "metrics.csv", step, rollbacks, keeps_csv);
+    int64_t rows = kept_bytes(folder, "probes.csv", step, rollbacks, keeps_probe);
     *metrics = (Metrics){ 0 };
-    if (!output_resume(&metrics->jsonl, folder, "metrics.jsonl", jsonl, err))
-        return false;
-    if (!output_resume(&metrics->csv, folder, "metrics.csv", csv, err)) {
-        output_close(&metrics->jsonl, NULL);
-        return false;
-    }
-    if (csv == 0)
-        output_write(&metrics->csv, csv_header, strlen(csv_header), 0);
-    return true;
+    bool ok = output_resume(&metrics->jsonl, folder, "metrics.jsonl", jsonl, err) &&
+              open_table(&metrics->csv, folder, "metrics.csv", csv, csv_header, err) &&
+              ((!probes && rows == 0) ||
+               open_table(&metrics->probes, folder, "probes.csv", rows, probes_header, err));
+    if (!ok)
+        metrics_close(metrics, &later);
+    return ok;
 }
 
 double perplexity(double loss)

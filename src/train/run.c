@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 struct Run {
     char *folder;
     bool writes; /* rank 0 */
+    bool probes; /* probes.csv is wanted */
     bool failed; /* a file that is written in one piece could not be; first_error tells */
     Err first_error;
     Metrics metrics;
@@ -32,6 +34,7 @@ static const char *const run_files[] = {
     "config.yaml",
     "meta.json",
     "metrics.csv",
+    "probes.csv",
     "watch.bin",
     "config.yaml.tmp",
     "meta.json.tmp",
@@ -154,17 +157,17 @@ static bool open_board(Run *run, Err *err)
 
 static bool open_files(Run *run, const Settings *settings, bool force, Err *err)
 {
+    Err later;
     const char *name = settings->name;
     if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return err_set(err, "name: '%s' cannot name a run folder", name);
     /* metrics.jsonl first: who is killed here leaves an empty folder or one that is a run. */
     if (!make_room(run->folder, force, err) || !folder_make(run->folder, err) ||
-        !metrics_open(&run->metrics, run->folder, err))
+        !metrics_open(&run->metrics, run->folder, run->probes, err))
         return false;
     if (!make_subfolder(run->folder, "ckpt", err) ||
         (settings->log.tensorboard && !open_board(run, err))) {
-        output_close(&run->metrics.jsonl, NULL);
-        output_close(&run->metrics.csv, NULL);
+        metrics_close(&run->metrics, &later);
         return false;
     }
     metrics_start(&run->metrics, name);
@@ -175,15 +178,15 @@ static bool open_files(Run *run, const Settings *settings, bool force, Err *err)
 static bool reopen_files(Run *run, const Settings *settings, int64_t step, int64_t rollbacks,
                          Err *err)
 {
+    Err later;
     checkpoint_set_aside(run->folder, step);
     checkpoint_clean(run->folder, false);
     if (!remove_file(run->folder, "summary.json", err) ||
         !remove_file(run->folder, "ckpt/final.safetensors", err) ||
-        !metrics_resume(&run->metrics, run->folder, step, rollbacks, err))
+        !metrics_resume(&run->metrics, run->folder, run->probes, step, rollbacks, err))
         return false;
     if (settings->log.tensorboard && !open_board(run, err)) {
-        output_close(&run->metrics.jsonl, NULL);
-        output_close(&run->metrics.csv, NULL);
+        metrics_close(&run->metrics, &later);
         return false;
     }
     if (run->board)
@@ -196,6 +199,7 @@ static Run *run_new(Comm *comm, const Settings *settings)
     Run *run = mem_new(Run);
     run->folder = path_join(settings->folder, settings->name);
     run->writes = comm_rank(comm) == 0;
+    run->probes = settings->probes.every.value > 0 && settings->probes.tensors;
     return run;
 }
 
@@ -347,14 +351,32 @@ void run_log_checkpoint(Run *run, const CheckpointRecord *record)
         metrics_checkpoint(&run->metrics, record);
 }
 
+void run_log_probe(Run *run, const ProbeRecord *record)
+{
+    char tag[64];
+    if (!run->writes)
+        return;
+    metrics_probe(&run->metrics, record);
+    if (!run->board)
+        return;
+    double now = unix_now();
+    for (int i = 0; i < record->value_count; i++) {
+        snprintf(tag, sizeof tag, "probe/%s", record->values[i].key);
+        if (isfinite(record->values[i].value))
+            tensorboard_scalar(run->board, tag, record->step, now, record->values[i].value);
+    }
+    tensorboard_flush(run->board);
+}
+
 void run_rollback(Run *run, const RollbackRecord *record)
 {
     Err err;
     if (!run->writes)
         return;
-    note(run, output_close(&run->metrics.jsonl, &err), &err);
-    note(run, output_close(&run->metrics.csv, &err), &err);
-    note(run, metrics_resume(&run->metrics, run->folder, record->to, record->rollbacks - 1, &err),
+    note(run, metrics_close(&run->metrics, &err), &err);
+    note(run,
+         metrics_resume(&run->metrics, run->folder, run->probes, record->to, record->rollbacks - 1,
+                        &err),
          &err);
     metrics_rollback(&run->metrics, record);
     if (run->board)
@@ -368,6 +390,8 @@ void run_sync(Run *run)
         fdatasync(run->metrics.jsonl.fd);
     if (run->metrics.csv.path)
         fdatasync(run->metrics.csv.fd);
+    if (run->metrics.probes.path)
+        fdatasync(run->metrics.probes.fd);
 }
 
 void run_note_failure(Run *run, const Err *err)
@@ -406,9 +430,7 @@ bool run_close(Run *run, Err *err)
     bool ok = !run->failed;
     if (run->failed)
         err_set(err, "%s", run->first_error.text);
-    if (!output_close(&run->metrics.jsonl, &later) && ok)
-        ok = err_set(err, "%s", later.text);
-    if (!output_close(&run->metrics.csv, &later) && ok)
+    if (!metrics_close(&run->metrics, &later) && ok)
         ok = err_set(err, "%s", later.text);
     if (!tensorboard_close(run->board, &later) && ok)
         ok = err_set(err, "%s", later.text);

@@ -1,8 +1,9 @@
-/* What the writers of a run folder share: paths, append-only and atomically replaced files, JSON
- * text, the pieces of a progress line. Private to src/train. */
+/* What the writers of a run folder share: append-only files, JSON text, the pieces of a progress
+ * line. Private to src/train. */
 #ifndef LOCKSTEP_TRAIN_RUN_PARTS_H
 #define LOCKSTEP_TRAIN_RUN_PARTS_H
 
+#include "lockstep/files.h"
 #include "lockstep/run.h"
 
 #include <stdbool.h>
@@ -10,12 +11,6 @@
 #include <stdint.h>
 
 /* ---- run_files.c ---- */
-
-/* "folder/name", mem_alloc'ed. */
-char *path_join(const char *folder, const char *name);
-
-/* The folder and all above it that are missing. Fine if it is there. */
-bool folder_make(const char *path, Err *err);
 
 /* A file that grows by whole records. A record that does not fit on the disk is cut off again and
  * counted, so that the file always ends with a whole record, and the next record is tried anew. */
@@ -33,13 +28,6 @@ bool output_open(Output *output, const char *folder, const char *name, Err *err)
 bool output_resume(Output *output, const char *folder, const char *name, int64_t keep, Err *err);
 void output_write(Output *output, const void *data, size_t bytes, int64_t records);
 bool output_close(Output *output, Err *err); /* false if records were lost; frees path */
-
-/* Replaces the file by way of path.tmp, fsync and rename: whole or not at all. */
-bool file_replace(const char *path, const void *data, size_t bytes, Err *err);
-
-/* A text file of at most `limit` bytes, NUL-terminated, mem_alloc'ed. The message begins with
- * path. */
-bool file_text(const char *path, size_t limit, char **text, size_t *bytes, Err *err);
 
 /* ---- run_json.c ---- */
 
@@ -72,14 +60,17 @@ uint64_t double_bits(double value);
 
 typedef struct Metrics {
     Output jsonl, csv;
+    Output probes; /* closed if there are none */
 } Metrics;
 
-bool metrics_open(Metrics *metrics, const char *folder, Err *err);
+bool metrics_open(Metrics *metrics, const char *folder, bool probes, Err *err);
 
 /* Opens the files of a run that goes on from `step` after so many rollbacks, without the records of
  * later steps and rollbacks. */
-bool metrics_resume(Metrics *metrics, const char *folder, int64_t step, int64_t rollbacks,
-                    Err *err);
+bool metrics_resume(Metrics *metrics, const char *folder, bool probes, int64_t step,
+                    int64_t rollbacks, Err *err);
+bool metrics_close(Metrics *metrics, Err *err); /* as output_close, of all; the first error */
+void metrics_probe(Metrics *metrics, const ProbeRecord *record);
 void metrics_rollback(Metrics *metrics, const RollbackRecord *record);
 void metrics_start(Metrics *metrics, const char *name);
 void metrics_resumed(Metrics *metrics, int64_t step, int64_t resumes, int ranks);

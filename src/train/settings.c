@@ -1,6 +1,8 @@
 /* A run's settings: the config's own sections as structs, the families' sections as nodes. */
 #include "lockstep/settings.h"
+#include "lockstep/bf16.h"
 #include "lockstep/compress.h"
+#include "lockstep/cpu.h"
 #include "lockstep/loader.h"
 #include "lockstep/memory.h"
 #include "lockstep/model.h"
@@ -10,8 +12,6 @@
 
 #include <math.h>
 #include <string.h>
-
-#define NAME_MAX_BYTES 100
 
 static const Option top_options[] = {
     { "name", OPTION_STRING, OPTION_AT(Settings, name), 0, 0, NULL, "",
@@ -33,9 +33,26 @@ static const Option train_options[] = {
       "parts of the batch, a power of two up to 4096 that divides it; at most so many ranks; auto: "
       "the largest up to 8" },
     { "epochs", OPTION_FLOAT, OPTION_AT(TrainSettings, epochs), 1e-6, 1e6, NULL, "",
-      "length of the training in passes over the training set; this or steps" },
+      "length of the training in passes over the training set; this or steps or "
+      "samples" },
     { "steps", OPTION_INT, OPTION_AT(TrainSettings, steps), 1, 1e12, NULL, "",
-      "length of the training in optimizer steps; this or epochs" },
+      "length of the training in optimizer steps; this or epochs or samples" },
+    { "samples", OPTION_FLOAT, OPTION_AT(TrainSettings, samples), 1, 1e15, NULL, "",
+      "length of the training in training samples seen, to the nearest step; this or epochs or "
+      "steps" },
+    { "seconds", OPTION_FLOAT, OPTION_AT(TrainSettings, seconds), 0, 1e9, NULL, "0",
+      "a budget: training ends with the first step after so many seconds of all its sessions "
+      "(status time_limit), where that is depends on the machine; 0: none" },
+    { "target_accuracy", OPTION_FLOAT, OPTION_AT(TrainSettings, target_accuracy), 0, 1, NULL, "0",
+      "a target: steps, samples and seconds until an evaluation first has this test accuracy go "
+      "into summary.json; 0: none" },
+    { "target_loss", OPTION_FLOAT, OPTION_AT(TrainSettings, target_loss), 0, 1e30, NULL, "0",
+      "the same for this test loss" },
+    { "stop_at_target", OPTION_BOOL, OPTION_AT(TrainSettings, stop_at_target), 0, 0, NULL, "false",
+      "end when the target is met (status target)" },
+    { "stop_at", OPTION_SPAN, OPTION_AT(TrainSettings, stop_at), 0, 0, NULL, "0",
+      "stop there in order with a checkpoint (status interrupted), as a part of the whole run, "
+      "whose schedule stays; 0: not" },
     { "weights", OPTION_STRING, OPTION_AT(TrainSettings, weights), 0, 0, NULL, "",
       "safetensors file with the start values of all weights and running statistics, by their "
       "names; default: those of the initialisers" },
@@ -193,6 +210,35 @@ static const Option checkpoint_options[] = {
     OPTION_END,
 };
 
+static const Option probe_options[] = {
+    { "every", OPTION_SPAN, OPTION_AT(ProbeSettings, every), 0, 0, NULL, "0",
+      "how often a step is probed, such as 20st or 1ep; 0: never (docs/probes.md)" },
+    { "noise", OPTION_BOOL, OPTION_AT(ProbeSettings, noise), 0, 0, NULL, "true",
+      "gradient noise scale from the gradients of the lanes; at least two lanes" },
+    { "norms", OPTION_BOOL, OPTION_AT(ProbeSettings, norms), 0, 0, NULL, "true",
+      "norms of gradient and weights" },
+    { "trust", OPTION_BOOL, OPTION_AT(ProbeSettings, trust), 0, 0, NULL, "true",
+      "trust ratios as the optimizer has used them, and how many were clamped; lars and lamb" },
+    { "update", OPTION_BOOL, OPTION_AT(ProbeSettings, update), 0, 0, NULL, "true",
+      "|dw| / |w|: how far a step moves the weights" },
+    { "effective_lr", OPTION_BOOL, OPTION_AT(ProbeSettings, effective_lr), 0, 0, NULL, "true",
+      "lr / |w|^2 of weights in front of a normalisation" },
+    { "distance", OPTION_BOOL, OPTION_AT(ProbeSettings, distance), 0, 0, NULL, "false",
+      "|w - w0| from the start values, of which a copy is kept, and the product of gradient and "
+      "w - w0" },
+    { "cosine", OPTION_BOOL, OPTION_AT(ProbeSettings, cosine), 0, 0, NULL, "false",
+      "angles between the updates and between the gradients of a probed step and the one before, "
+      "which is copied" },
+    { "smoothing", OPTION_FLOAT, OPTION_AT(ProbeSettings, smoothing), 0, 0.9999, NULL, "0.9",
+      "of noise_scale: what the means of tr(C) and |G|^2 keep from one probed step to the next" },
+    { "tensors", OPTION_BOOL, OPTION_AT(ProbeSettings, tensors), 0, 0, NULL, "true",
+      "write probes.csv, with a row for each tensor and quantity" },
+    { "scale_invariant", OPTION_NODE, OPTION_AT(ProbeSettings, scale_invariant), 0, 0, NULL, "",
+      "list of the tensors that effective_lr is for; default: those whose products go straight, or "
+      "through relu and pools, into a normalisation" },
+    OPTION_END,
+};
+
 const SettingsSection settings_sections[] = {
     { "", "The top level.", top_options },
     { "train", "How much to train, in which batches.", train_options },
@@ -203,6 +249,7 @@ const SettingsSection settings_sections[] = {
     { "comm.compress", "Compressed gradients: the compressor, options of all, and its own.",
       compression_common_options },
     { "checkpoint", "What a run can go on from (docs/checkpoints.md).", checkpoint_options },
+    { "probes", "What is measured of training steps (docs/probes.md).", probe_options },
     { "data", "The data set: its type, options of all types, and the type's own.",
       loader_common_options },
     { "model", "The network: a list of layers.", model_options },
@@ -216,29 +263,28 @@ const SettingsSection settings_sections[] = {
 };
 
 /* Sections that are read one by one, beside top_options. */
-static const char *const other_sections[] = { "train",      "eval", "log",       "compute",  "comm",
-                                              "checkpoint", "loss", "optimizer", "schedule", NULL };
+static const char *const other_sections[] = { "train",     "eval",       "log",    "compute",
+                                              "comm",      "checkpoint", "probes", "loss",
+                                              "optimizer", "schedule",   NULL };
 
 /* ---- checks that a table cannot say ---- */
 
-/* A name is one folder below `output`. */
-static bool is_name(const char *name)
+bool settings_is_name(const char *name)
 {
     for (const char *c = name; *c; c++)
         if ((unsigned char)*c < 0x21 || *c == 0x7f || *c == '/' || *c == '\\')
             return false;
-    return *name && *name != '.' && *name != '-' && strlen(name) <= NAME_MAX_BYTES;
+    return *name && *name != '.' && *name != '-' && strlen(name) <= SETTINGS_NAME_BYTES;
 }
 
-/* "configs/fashion_cnn.yaml" -> "fashion_cnn"; "run" if that is no name. */
-static void default_name(const char *file, char *name, size_t size)
+void settings_default_name(const char *file, char *name, size_t size)
 {
     const char *slash = strrchr(file, '/');
     snprintf(name, size, "%s", slash ? slash + 1 : file);
     char *dot = strrchr(name, '.');
     if (dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0))
         *dot = '\0';
-    bool plain = is_name(name);
+    bool plain = settings_is_name(name);
     for (const char *c = name; *c; c++)
         plain = plain && (unsigned char)*c < 0x80 && !strchr("[{", *c);
     if (!plain)
@@ -251,15 +297,16 @@ static bool read_top(Settings *settings, Err *err)
     char name[256], quoted[256];
     Option table[sizeof top_options / sizeof *top_options];
     memcpy(table, top_options, sizeof table);
-    default_name(config->file, name, sizeof name);
+    settings_default_name(config->file, name, sizeof name);
     table[TOP_NAME].def = name;
     if (!options_read(config, config->root, table, other_sections, settings, err))
         return false;
-    if (!is_name(settings->name))
+    if (!settings_is_name(settings->name))
         return config_error(config, config_get(config->root, "name"), err,
                             "%s is not a folder name: 1 to %d characters without / or blanks, not "
                             "beginning with . or -",
-                            text_quoted(quoted, sizeof quoted, settings->name), NAME_MAX_BYTES);
+                            text_quoted(quoted, sizeof quoted, settings->name),
+                            SETTINGS_NAME_BYTES);
     return true;
 }
 
@@ -273,20 +320,32 @@ static bool read_section(Settings *settings, const char *name, const Option *tab
     return options_read(&settings->config, node, table, NULL, out, err);
 }
 
-/* Of train.epochs and train.steps the one with precedence stays: `lockstep train a.yaml
+static bool is_given(const ConfigNode *node)
+{
+    return node && node->kind != CONFIG_NULL;
+}
+
+/* Of train.epochs, steps and samples the one with precedence stays: `lockstep train a.yaml
  * train.steps=5` works whatever the file says. */
 static bool choose_length(const Settings *settings, Err *err)
 {
+    static const char *const names[] = { "epochs", "steps", "samples" };
     ConfigNode *train = config_get(settings->config.root, "train");
-    ConfigNode *epochs = config_get(train, "epochs");
-    ConfigNode *steps = config_get(train, "steps");
-    bool has_epochs = epochs && epochs->kind != CONFIG_NULL;
-    bool has_steps = steps && steps->kind != CONFIG_NULL;
-    if (has_epochs && has_steps && epochs->origin == steps->origin)
-        return config_error(&settings->config, steps, err,
-                            "train.epochs is given as well; one of the two says how long to train");
-    if (has_epochs && has_steps)
-        config_remove(epochs->origin > steps->origin ? steps : epochs);
+    const char *first = NULL; /* of those with the highest precedence so far */
+    for (int i = 0; i < 3; i++) {
+        ConfigNode *node = config_get(train, names[i]);
+        ConfigNode *other = first ? config_get(train, first) : NULL;
+        if (!is_given(node))
+            continue;
+        if (other && other->origin == node->origin)
+            return config_error(&settings->config, node, err,
+                                "train.%s is given as well; one of the two says how long to train",
+                                first);
+        if (other)
+            config_remove(other->origin > node->origin ? node : other);
+        if (!other || config_get(train, names[i]))
+            first = names[i];
+    }
     return true;
 }
 
@@ -296,9 +355,9 @@ static bool read_train(Settings *settings, Err *err)
     if (!choose_length(settings, err) ||
         !read_section(settings, "train", train_options, train, err))
         return false;
-    if (train->steps == 0 && train->epochs <= 0.0)
+    if (train->steps == 0 && train->epochs <= 0.0 && train->samples <= 0.0)
         return config_error(&settings->config, config_get(settings->config.root, "train"), err,
-                            "epochs or steps is missing: how long to train");
+                            "epochs, steps or samples is missing: how long to train");
     return true;
 }
 
@@ -361,11 +420,6 @@ static bool check_bf16_kernel(const Settings *settings, Err *err)
                         name);
 }
 
-static bool is_given(const ConfigNode *node)
-{
-    return node && node->kind != CONFIG_NULL;
-}
-
 /* Lanes of their own and error memories are not finite either by the time that a step turns out not
  * to be. Checkpoints by minutes depend on how fast the machine was. */
 static bool check_recovery(const Settings *settings, Err *err)
@@ -419,6 +473,7 @@ bool settings_read(Settings *settings, Err *err)
         !read_section(settings, "compute", compute_options, &settings->compute, err) ||
         !read_section(settings, "comm", comm_options, &settings->comm, err) ||
         !read_section(settings, "checkpoint", checkpoint_options, &settings->checkpoint, err) ||
+        !read_section(settings, "probes", probe_options, &settings->probes, err) ||
         !check_lanes(settings, err) || !check_isa(settings, err) ||
         !check_bf16_kernel(settings, err) || !check_wire_scale(settings, err) ||
         !check_recovery(settings, err) || !check_domain(settings, err))
@@ -440,6 +495,14 @@ bool settings_read_comm(const Config *config, CommSettings *comm, Err *err)
 void settings_free_comm(CommSettings *comm)
 {
     options_free(comm_options, comm);
+}
+
+bool settings_apply_compute(const Settings *settings, Err *err)
+{
+    return cpu_set_isa(settings->compute.isa, err) &&
+           cpu_blas_setup(settings->compute.blas_core, err) &&
+           (settings->compute.precision != PRECISION_BF16 ||
+            bf16_set_kernel(settings_bf16_kernel(settings), err));
 }
 
 const char *settings_bf16_kernel(const Settings *settings)

@@ -6,6 +6,7 @@
 #include "local.h"
 #include "lockstep/clock.h"
 #include "lockstep/memory.h"
+#include "probes.h"
 #include "recovery.h"
 #include "replicas.h"
 #include "statistics.h"
@@ -25,20 +26,30 @@ void trainer_request_stop(int signal_number)
     signal(signal_number, SIG_DFL); /* a second signal ends the process at once */
 }
 
-void trainer_lap(Trainer *t, Phase phase)
+bool trainer_stop_requested(void)
+{
+    return stop_requested;
+}
+
+void trainer_lap_of(Trainer *t, Phase phase, double seconds)
 {
     static const char *const names[PHASE_COUNT] = { "load",     "forward", "backward", "fold",
-                                                    "exchange", "update",  "digest" };
-    double now = clock_seconds();
-    timeline_span(t->timeline, TRACK_STEP, names[phase], t->step, t->lap, now);
-    t->seconds[phase] += now - t->lap;
-    t->lap = now;
+                                                    "exchange", "update",  "digest",   "probe" };
+    timeline_span(t->timeline, TRACK_STEP, names[phase], t->step, t->lap, t->lap + seconds);
+    t->seconds[phase] += seconds;
+    t->lap += seconds;
+}
+
+void trainer_lap(Trainer *t, Phase phase)
+{
+    trainer_lap_of(t, phase, clock_seconds() - t->lap);
 }
 
 void trainer_passed(void *trainer, int node)
 {
     Trainer *t = trainer;
     trainer_lap(t, PHASE_BACKWARD);
+    probes_passed(t, node);
     if (!local_is_on(t)) /* else a lane's gradient is nobody else's */
         reducer_final(t->reducer, node);
     trainer_lap(t, PHASE_FOLD);
@@ -75,13 +86,17 @@ float *trainer_run_lane(Trainer *t, float *w, int64_t step, int lane, bool alone
 {
     float *gradient = reducer_lane(t->reducer);
     watch_note(t->watch, step + 1, WATCH_LANES, lane);
+    probes_lane(t, lane);
     const Batch *batch = loader_lane(&t->loader, step, lane);
     trainer_lap(t, PHASE_LOAD);
-    t->reports[lane] = (LaneReport){
-        .stop = stop_requested, .save = t->save_wanted, .written = t->written, .digest = t->digest
-    };
+    t->reports[lane] = (LaneReport){ .stop = stop_requested,
+                                     .late = clock_seconds() > t->deadline,
+                                     .save = t->save_wanted,
+                                     .written = t->written,
+                                     .digest = t->digest };
     if (batch->count == 0) { /* behind the end of a short batch */
         memset(gradient, 0, t->model.layout.n * sizeof *gradient);
+        probes_lane_ends(t, NULL);
         return gradient;
     }
     Pass pass = lane_pass(t, batch, step, lane, alone);
@@ -90,6 +105,7 @@ float *trainer_run_lane(Trainer *t, float *w, int64_t step, int lane, bool alone
     trainer_lap(t, PHASE_FORWARD);
     model_backward(&t->model, batch, &pass);
     trainer_lap(t, PHASE_BACKWARD);
+    probes_lane_ends(t, gradient);
     return gradient;
 }
 
@@ -109,6 +125,7 @@ static void gather_reports(Trainer *t)
     t->tally.correct = sum_lanes(t, offsetof(LaneReport, tally.correct));
     t->tally.count = sum_lanes(t, offsetof(LaneReport, tally.count));
     t->stop = sum_lanes(t, offsetof(LaneReport, stop)) > 0;
+    t->late = sum_lanes(t, offsetof(LaneReport, late)) > 0;
     t->save = sum_lanes(t, offsetof(LaneReport, save)) > 0;
     t->all_written = (int)sum_lanes(t, offsetof(LaneReport, written)) == t->lanes.count;
 }
@@ -268,6 +285,7 @@ static bool find_curvature(Trainer *t, Gradient *gradient)
 static StepOutcome find_gradient(Trainer *t, Gradient *gradient)
 {
     *gradient = trainer_gradient(t, t->w, t->step); /* mean gradient, my slice */
+    probes_lanes_end(t);
     gather_reports(t);
     trainer_lap(t, PHASE_EXCHANGE);
     t->rates = step_rates(t);
@@ -284,14 +302,17 @@ static StepOutcome step_together(Trainer *t)
 {
     Gradient gradient;
     growth_step(t, t->step); /* more lanes, where the batch grows */
+    probes_begin(t);
     StepOutcome outcome = recovery_passes(t) ? STEP_SKIPPED : find_gradient(t, &gradient);
     if (outcome != STEP_OK)
         return recovery_skip(t, outcome);
     watch_note(t->watch, t->step + 1, WATCH_UPDATE, 0);
+    probes_watch(t, &gradient);
     if (!optimizer_step(&t->optimizer, &t->rates, t->w, gradient, t->exchange))
         return STEP_DIVERGED; /* norms, clip, trust ratios, update of my slice */
     layout_update_statistics(&t->model.layout, t->slice, t->w, gradient);
     compression_end(t);
+    probes_watched(t);
     trainer_lap(t, PHASE_UPDATE);
     return STEP_OK;
 }
@@ -329,5 +350,6 @@ StepOutcome trainer_step(Trainer *t)
     if (!apart)
         trainer_share(t, t->shared, t->w); /* every rank sees the new weights */
     trainer_lap(t, PHASE_EXCHANGE);
+    probes_end(t);
     return STEP_OK;
 }

@@ -1,5 +1,6 @@
 /* Building a trainer: settings -> lanes, data, network, initial weights, optimizer, schedule. */
 #include "compression.h"
+#include "ending.h"
 #include "growth.h"
 #include "local.h"
 #include "lockstep/bf16.h"
@@ -11,6 +12,7 @@
 #include "lockstep/trainer.h"
 #include "lockstep/version.h"
 #include "lockstep/weights.h"
+#include "probes.h"
 #include "replicas.h"
 
 #include <gnu/libc-version.h>
@@ -196,6 +198,8 @@ static int64_t training_steps(const Trainer *t)
     const TrainSettings *train = &t->settings->train;
     if (train->steps > 0)
         return train->steps;
+    if (train->samples > 0)
+        return batch_plan_step(&t->loader.plan, (Span){ train->samples, SPAN_SAMPLES });
     return batch_plan_step(&t->loader.plan, (Span){ train->epochs, SPAN_EPOCHS });
 }
 
@@ -296,14 +300,16 @@ static void allocate_scratch(Trainer *t)
         t->chunk_bounds[rank] = (size_t)(chunks * rank / ranks);
     size_t longest[] = { (size_t)last.count * sizeof *t->reports,
                          (size_t)chunks * sizeof *t->chunk_tallies,
-                         (size_t)t->model.layout.blocks * BLOCK_REPORT };
+                         (size_t)t->model.layout.blocks * BLOCK_REPORT,
+                         probes_board_bytes(t, last.count) };
     size_t most = 0;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         most = longest[i] > most ? longest[i] : most;
     comm_reserve_board(t->host, most);
     if (t->group != t->host)
         comm_reserve_board(t->group, most);
     local_allocate(t);
+    probes_allocate(t, last.count);
     t->checkpointer = checkpointer_new(t);
 }
 
@@ -312,8 +318,8 @@ static bool init_training(Trainer *t, Err *err)
 {
     mem_reserve(t->settings->dry_run);
     find_group(t);
-    bool ok = init_model(t, err) && init_optimizer(t, err) && replicas_init(t, err) &&
-              compression_start(t, err);
+    bool ok = init_model(t, err) && init_optimizer(t, err) && ending_read(t, err) &&
+              replicas_init(t, err) && compression_start(t, err) && probes_read(t, err);
     if (ok)
         allocate_scratch(t);
     mem_reserve(false);
@@ -346,6 +352,7 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
 {
     *t = (Trainer){ .settings = settings,
                     .recovery = { .lr_factor = 1 },
+                    .deadline = (double)INFINITY,
                     .comm = comm,
                     .host = comm,
                     .group = comm,
@@ -364,6 +371,7 @@ bool trainer_init(Trainer *t, Settings *settings, Comm *comm, int *exit_code, Er
     start_timeline(t);
     t->digest = trainer_digest(t);
     t->trajectory = t->digest;
+    probes_start(t);
     return true;
 }
 
@@ -377,6 +385,7 @@ void trainer_free(Trainer *t)
     reducer_free(t->reducer);
     compression_stop(t);
     local_free(t);
+    probes_free(t);
     optimizer_free(&t->optimizer);
     schedule_free(&t->schedule);
     slice_exchange_free(&t->slices);

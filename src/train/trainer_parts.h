@@ -8,6 +8,10 @@
 /* What happened since the last lap was `phase`. */
 void trainer_lap(Trainer *trainer, Phase phase);
 
+/* So many seconds of what happened since the last lap were `phase`; the rest is still to be
+ * said. */
+void trainer_lap_of(Trainer *trainer, Phase phase, double seconds);
+
 /* samples -> loss -> gradient of one lane at weights w, in a buffer of the reducer, which is
  * returned. The gradient is the lane's share of the mean over the global batch; `alone`: the mean
  * over the lane, as if there were no others. */

@@ -1,7 +1,10 @@
 /* The loop around the training step: records, evaluations, checkpoints, the run's summary. */
 #include "compression.h"
+#include "ending.h"
 #include "lockstep/checkpoint.h"
 #include "lockstep/clock.h"
+#include "lockstep/log.h"
+#include "probes.h"
 #include "recovery.h"
 #include "replicas.h"
 #include "trainer_parts.h"
@@ -136,9 +139,24 @@ static bool evaluate_now(Trainer *t, Run *run, Progress *progress, double start)
     EvalRecord eval = eval_record(t, start);
     t->history.evaluating += eval.seconds - now;
     t->history.owes_eval = false;
+    ending_note(t, &eval);
     run_log_eval(run, &eval);
     progress_eval(progress, &eval);
     return note_eval(t, &eval);
+}
+
+/* Writing it down is part of what it costs. */
+static void note_probe(Trainer *t, Run *run, bool skipped)
+{
+    const ProbeRecord *found = skipped ? NULL : probes_record(t);
+    if (!found)
+        return;
+    ProbeRecord record = *found;
+    record.epoch = epochs_done(t);
+    record.samples = t->samples;
+    t->lap = clock_seconds();
+    run_log_probe(run, &record);
+    trainer_lap(t, PHASE_PROBE);
 }
 
 /* Records and evaluation of the step that is done. True: the evaluation was the best so far. */
@@ -150,9 +168,10 @@ static bool note_step(Trainer *t, Run *run, Progress *progress, bool skipped, do
     double now = clock_seconds() - start;
     StepRecord record = step_record(t, skipped, now, now - t->history.evaluating);
     progress_step(progress, &record);
-    if (skipped || is_due(t, t->settings->log.metrics) || t->step == t->steps || t->stop)
+    if (skipped || is_due(t, t->settings->log.metrics) || ending_reached(t))
         run_log_step(run, &record);
-    if (t->step == t->steps || (is_due(t, t->settings->eval.every) && !t->stop))
+    note_probe(t, run, skipped);
+    if (t->step == t->steps || t->late || (is_due(t, t->settings->eval.every) && !t->stop))
         best = evaluate_now(t, run, progress, start);
     else
         t->history.owes_eval = is_due(t, t->settings->eval.every);
@@ -172,9 +191,10 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
 {
     double start = clock_seconds() - t->history.seconds;
     bool diverged = false;
+    ending_begin(t, start);
     if (t->history.owes_eval) /* the last session had no time for it */
         save(t, run, evaluate_now(t, run, progress, start));
-    while (t->step < t->steps && !t->stop) {
+    while (!ending_reached(t)) {
         if (batch_plan_at(&t->loader.plan, t->step).position == 0)
             t->epoch_tally = (Tally){ 0 };
         StepOutcome outcome = trainer_step(t);
@@ -196,7 +216,21 @@ static const char *train_to_the_end(Trainer *t, Run *run, Progress *progress, Su
     if (!diverged)
         replicas_check(t, run);
     checkpointer_end(t, run, diverged);
-    return diverged ? "diverged" : t->step < t->steps ? "interrupted" : "completed";
+    return diverged ? "diverged" : ending_status(t);
+}
+
+static void add_probes(const Trainer *t, Summary *summary)
+{
+    double steps = 0;
+    for (int phase = 0; phase < PHASE_COUNT; phase++)
+        steps += t->seconds[phase];
+    summary->probed_steps = probes_count(t);
+    summary->probe_seconds = t->seconds[PHASE_PROBE];
+    summary->probe_share = t->seconds[PHASE_PROBE] / steps;
+    if (summary->probed_steps > 0)
+        log_info("probes     of %lld steps: %.3g s, %.2f %% of the steps' time",
+                 (long long)summary->probed_steps, summary->probe_seconds,
+                 100 * summary->probe_share);
 }
 
 /* The values of an interrupted or diverged run's last evaluation stay; the rest is filled in
@@ -208,12 +242,19 @@ static void finish_summary(const Trainer *t, Summary *result, const char *status
     final.test_accuracy = t->history.test_accuracy;
     final.best_accuracy = t->history.best_accuracy;
     final.best_loss = t->history.best_loss;
+    final.at_stop = ending_is_stop(t);
+    final.target_accuracy = t->history.target_accuracy;
+    final.target_loss = t->history.target_loss;
+    final.target_step = t->history.target_step;
+    final.target_samples = t->history.target_samples;
+    final.target_seconds = t->history.target_seconds;
     final.seconds = result->seconds;
     final.samples_per_second = result->samples_per_second;
     final.tokens_per_second = result->samples_per_second * sample_tokens(t);
     final.train_loss = t->epoch_tally.loss / t->epoch_tally.count;
     if (strcmp(status, "diverged") == 0)
         final.diverged_step = t->step + 1;
+    add_probes(t, &final);
     *result = final;
 }
 

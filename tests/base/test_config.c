@@ -28,6 +28,11 @@ static const char *parse_error(const char *text, size_t length)
     return ok ? "" : err.text;
 }
 
+static void check_error(const char *text, const char *wanted)
+{
+    ck_assert_str_eq(parse_error(text, strlen(text)), wanted);
+}
+
 static char *printed(const Config *config, bool origins)
 {
     char *text = NULL;
@@ -164,6 +169,10 @@ START_TEST(test_bytes)
                                  "a: b\r\nc: d\r\n",
                                  15),
                      "");
+    check_error("a: 'it''s'", "");
+    check_error("a: 'it'''", "");
+    check_error("a: 'b''''c'", "a.yaml:1:4: doubled quotes in a row in '...'; write it as \"...\"");
+    check_error("'b''''c': 1", "a.yaml:1:1: doubled quotes in a row in '...'; write it as \"...\"");
     ck_assert_str_eq(parse_error("", 0),
                      "a.yaml:1:1: a map of options is wanted (train: ...), found nothing");
 }

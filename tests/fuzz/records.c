@@ -42,7 +42,7 @@ static void resume(int64_t step)
     Metrics metrics;
     Err err = { .text = "" };
     struct stat status;
-    expect(fuzz_told(metrics_resume(&metrics, fuzz_folder(), step, 0, &err), &err));
+    expect(fuzz_told(metrics_resume(&metrics, fuzz_folder(), false, step, 0, &err), &err));
     expect(output_close(&metrics.jsonl, &err) && output_close(&metrics.csv, &err));
     expect(fstat(csv.fd, &status) == 0 && status.st_size > 0);
     compare_records();

@@ -188,7 +188,8 @@ static void run_family(Totals *totals, const char *root, const char *family)
              is_folder(path)) { /* a case of its own, or a folder of them */
         char own[GOLDEN_PATH];
         if (join(own, path, "case.json") && is_file(own))
-            run_folder(totals, root, "", family, NULL);
+            run_folder(totals, root, "", family,
+                       strcmp(family, "diagnostics") == 0 ? golden_diagnostics : NULL);
         else
             run_folders(totals, root, family, NULL);
     }
@@ -217,6 +218,7 @@ int main(int argc, char **argv)
         Case c = { .worst = 0 };
         record(&totals, case_fails(&c, "no golden cases found"), root, &c);
     }
+    golden_end();
     printf("%d passed, %d failed, %d skipped\n", totals.count[PASSED], totals.count[FAILED],
            totals.count[SKIPPED]);
     return totals.count[FAILED] > 0;

@@ -95,5 +95,7 @@ Verdict golden_layer(Case *c);
 Verdict golden_recurrent(Case *c, const char *type);
 Verdict golden_model(Case *c);
 Verdict golden_init_row(Case *c, const char *header, const char *row);
+Verdict golden_diagnostics(Case *c);
+void golden_end(void); /* after the last case */
 
 #endif

@@ -42,7 +42,7 @@ static void copy(const char *from, const char *to)
 static void make_cases(char root[TEST_PATH])
 {
     static const char *const cases[] = { "optimizers/lamb", "optimizers/inputs", "layers/linear",
-                                         "models/mlp_sgd" };
+                                         "models/mlp_sgd", "diagnostics" };
     temp_create(root);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char from[TEST_PATH], to[TEST_PATH];
@@ -121,6 +121,11 @@ static const struct {
     { "layers/linear/case.json", REPLACE, "\"bias\": true", "\"bias\": null",
       "FAIL layers/linear: this layer has no d_bias" },
     { "layers/linear/weight.npy", REMOVE, NULL, NULL, "weight.npy: cannot be opened" },
+    { "diagnostics/hessian_f64.npy", FLIP, NULL, NULL,
+      "FAIL diagnostics/: Hessian: element 0: got " },
+    { "diagnostics/lca_losses_f64.npy", TRUNCATE, NULL, NULL, "lca_losses_f64.npy: " },
+    { "diagnostics/case.json", REPLACE, "\"n_params\": 43", "\"n_params\": 44",
+      "n_params or n_examples: not those of this model" },
     { "models/mlp_sgd/x.npy", TRUNCATE, NULL, NULL, "x.npy: " },
     { "models/mlp_sgd/losses_f64.npy", FLIP, NULL, NULL, "loss by step: element 0: got " },
     { "models/mlp_sgd/final_params_f64.npy", FLIP, NULL, NULL,

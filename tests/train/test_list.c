@@ -79,12 +79,12 @@ START_TEST(test_unknown)
     ck_assert(!list_print("layrs", NULL, &err));
     ck_assert_str_eq(err.text, "unknown list \"layrs\"; did you mean \"layers\"? (layers, losses, "
                                "initializers, optimizers, groups, wrappers, schedules, datasets, "
-                               "augmentations, collectives, compressors, config)");
+                               "augmentations, collectives, compressors, probes, config)");
     ck_assert(!list_print("config", "nothing", &err));
     ck_assert_str_eq(
         err.text,
         "unknown config section \"nothing\" (train, eval, log, compute, comm, comm.compress, "
-        "checkpoint, data, model, loss, optimizer, schedule)");
+        "checkpoint, probes, data, model, loss, optimizer, schedule)");
 }
 END_TEST
 

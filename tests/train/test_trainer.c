@@ -23,7 +23,15 @@ static Comm *world;
 /* What the C library is asked for, by whomever. */
 static size_t malloc_calls;
 
-#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+#ifdef __clang__
+#define OWN_MALLOC !(__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#elif defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define OWN_MALLOC 0
+#else
+#define OWN_MALLOC 1
+#endif
+
+#if OWN_MALLOC /* a sanitizer brings its own */
 extern void *__libc_malloc(size_t bytes);
 void *malloc(size_t bytes)
 {

@@ -126,4 +126,5 @@ const LayerType ISA_NAME(layer_adanorm) = {
     .forward = forward,
     .backward = backward,
     .keep_x = true,
+    .normalizes = NORMALIZES_SAMPLES,
 };

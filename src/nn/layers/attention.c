@@ -212,7 +212,7 @@ static AttentionDropout dropout_of(const Layer *layer, const Pass *pass, int sam
     const AttentionOptions *options = layer->options;
     uint64_t number = (uint64_t)(pass->first_sample + sample) * (uint64_t)options->heads;
     return (AttentionDropout){
-        .p = pass->train ? options->dropout : 0,
+        .p = pass_drops(pass) ? options->dropout : 0,
         .key = random_key(pass->seed, RANDOM_DROPOUT, (uint64_t)pass->step, (uint64_t)layer->index),
         .first_word = (number + (uint64_t)head) * attention_words(layer->in.dim[0]),
     };

@@ -119,4 +119,5 @@ const LayerType ISA_NAME(layer_avgpool) = {
     .plan = plan,
     .forward = forward,
     .backward = backward,
+    .homogeneous = true,
 };

@@ -169,7 +169,7 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
 {
     const BatchNormOptions *options = layer->options;
     double keep = 1 - options->momentum;
-    if (global_batch == 0)
+    if (global_batch <= 0)
         keep = 1;
     else if (options->running == RUNNING_SEQUENTIAL)
         keep = vmath_power(keep, ghost_count(layer, global_batch));
@@ -453,4 +453,5 @@ const LayerType ISA_NAME(layer_batchnorm) = {
     .fuses_relu = true,
     .fuses_dy2 = true,
     .fuses_pool = true,
+    .normalizes = NORMALIZES_CHANNELS,
 };

@@ -153,7 +153,7 @@ static void begin_step(Layer *layer, Layout *layout, int global_batch)
 {
     (void)layout;
     const Conv2dState *state = layer->state;
-    state->method->pack(state->kernels, layer->tensors[0].w, global_batch > 0 && !layer->first);
+    state->method->pack(state->kernels, layer->tensors[0].w, global_batch != 0 && !layer->first);
     if (state->bias)
         memcpy(state->bias, layer->tensors[1].w, (size_t)layer->out.dim[0] * sizeof(float));
 }
@@ -211,4 +211,5 @@ const LayerType ISA_NAME(layer_conv2d) = {
     .forward = forward,
     .backward = backward,
     .keep_x = true,
+    .linear = true,
 };

@@ -113,4 +113,5 @@ const LayerType ISA_NAME(layer_dense) = {
     .backward = backward,
     .keep_x = true,
     .shares = true,
+    .linear = true,
 };

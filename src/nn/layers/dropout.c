@@ -104,7 +104,7 @@ static void apply(const Layer *layer, const Pass *pass, const float *x, float *y
 
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
-    if (pass->train) {
+    if (pass_drops(pass)) {
         draw_batch(layer, pass);
         apply(layer, pass, x, y);
     } else if (y != x)
@@ -116,8 +116,10 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
 {
     (void)x;
     (void)y;
-    if (dx)
+    if (dx && pass_drops(pass))
         apply(layer, pass, dy, dx);
+    else if (dx && dx != dy)
+        memcpy(dx, dy, elementwise_floats(layer, pass) * sizeof *dx);
 }
 
 extern const LayerType ISA_NAME(layer_dropout);
@@ -134,4 +136,5 @@ const LayerType ISA_NAME(layer_dropout) = {
     .forward = forward,
     .backward = backward,
     .in_place = true,
+    .homogeneous = true,
 };

@@ -37,4 +37,5 @@ const LayerType ISA_NAME(layer_flatten) = {
     .plan = plan,
     .forward = forward,
     .backward = backward,
+    .homogeneous = true,
 };

@@ -68,7 +68,7 @@ static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
     const GeluState *state = layer->state;
     bool tanh = gelu->approximate == APPROXIMATE_TANH;
     size_t n = elementwise_floats(layer, pass);
-    if (pass->train)
+    if (pass_keeps(pass))
         train(tanh, x, n, y, state->slope);
     else
         evaluate(tanh, x, n, y);

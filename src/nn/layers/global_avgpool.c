@@ -74,4 +74,5 @@ const LayerType ISA_NAME(layer_global_avgpool) = {
     .plan = plan,
     .forward = forward,
     .backward = backward,
+    .homogeneous = true,
 };

@@ -45,4 +45,5 @@ const LayerType ISA_NAME(layer_groupnorm) = {
     .forward = groupnorm_forward,
     .backward = groupnorm_backward,
     .keep_x = true,
+    .normalizes = NORMALIZES_SAMPLES,
 };

@@ -44,4 +44,5 @@ const LayerType ISA_NAME(layer_instancenorm) = {
     .forward = groupnorm_forward,
     .backward = groupnorm_backward,
     .keep_x = true,
+    .normalizes = NORMALIZES_CHANNELS,
 };

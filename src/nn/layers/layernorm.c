@@ -342,4 +342,5 @@ const LayerType ISA_NAME(layer_layernorm) = {
     .forward = forward,
     .backward = backward,
     .keep_x = true,
+    .normalizes = NORMALIZES_SAMPLES,
 };

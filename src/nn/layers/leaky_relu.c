@@ -54,4 +54,5 @@ const LayerType ISA_NAME(layer_leaky_relu) = {
     .backward = backward,
     .in_place = true,
     .keep_y = true,
+    .homogeneous = true,
 };

@@ -190,4 +190,5 @@ const LayerType ISA_NAME(layer_maxpool) = {
     .backward_plane = backward_plane,
     .fuses_relu = true,
     .relu_commutes = true,
+    .homogeneous = true,
 };

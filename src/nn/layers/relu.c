@@ -35,4 +35,5 @@ const LayerType ISA_NAME(layer_relu) = {
     .in_place = true,
     .keep_y = true,
     .is_relu = true,
+    .homogeneous = true,
 };

@@ -139,4 +139,5 @@ const LayerType ISA_NAME(layer_rmsnorm) = {
     .forward = forward,
     .backward = backward,
     .keep_x = true,
+    .normalizes = NORMALIZES_SAMPLES,
 };

@@ -92,20 +92,25 @@ static double direction(const void *options_pointer, const TensorStep *step,
     return vmath_fold(sums);
 }
 
-static double trust_ratio(const void *options_pointer, const TensorStep *step)
+static double trust_ratio(const void *options_pointer, const TensorStep *step, bool *clamped)
 {
     const LambOptions *o = options_pointer;
     double norm = step->norm_w; /* decoupled decay comes before the norm */
     if (o->decay == LAMB_DECOUPLED)
         norm *= fabs(1 - step->lr * step->weight_decay);
-    if (o->norm_clamp > 0 && norm > o->norm_clamp)
+    bool capped = o->norm_clamp > 0 && norm > o->norm_clamp;
+    if (capped)
         norm = o->norm_clamp;
-    double ratio = norm > 0 && step->norm_u > 0 ? norm / (step->norm_u + o->ratio_eps) : 1;
+    double free = norm > 0 && step->norm_u > 0 ? norm / (step->norm_u + o->ratio_eps) : 1;
+    double ratio = free;
     if (ratio < o->ratio_min)
         ratio = o->ratio_min;
     if (o->ratio_max > 0 && ratio > o->ratio_max)
         ratio = o->ratio_max;
-    return o->trust_clip && ratio > 1 ? 1 : ratio;
+    if (o->trust_clip && ratio > 1)
+        ratio = 1;
+    *clamped = capped || ratio < free || ratio > free;
+    return ratio;
 }
 
 static void update(const void *options_pointer, const TensorStep *step, const OptimizerRange *range)

@@ -87,7 +87,7 @@ static bool zero_norm(const LarsOptions *o, const TensorStep *step)
     return step->norm_w == 0 || (decay_in_norm(o) ? step->norm_u : step->norm_g) == 0;
 }
 
-static double trust_ratio(const void *options_pointer, const TensorStep *step)
+static double trust_ratio(const void *options_pointer, const TensorStep *step, bool *clamped)
 {
     const LarsOptions *o = options_pointer;
     double ratio = 1;
@@ -98,9 +98,10 @@ static double trust_ratio(const void *options_pointer, const TensorStep *step)
     } else if (o->variant == LARS_LARC)
         return 1;
     bool clip = o->trust_clip == CLIP_ON || (o->trust_clip == CLIP_AUTO && o->variant == LARS_LARC);
-    if (clip) /* min(ratio / lr, 1), without dividing by an lr of 0 */
-        ratio = ratio < step->lr ? ratio / step->lr : 1;
-    return ratio;
+    if (!clip)
+        return ratio;
+    *clamped = !(ratio < step->lr); /* min(ratio / lr, 1), without dividing by an lr of 0 */
+    return *clamped ? 1 : ratio / step->lr;
 }
 
 static void update(const void *options_pointer, const TensorStep *step, const OptimizerRange *range)

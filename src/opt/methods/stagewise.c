@@ -65,8 +65,10 @@ static void update(const void *options_pointer, const TensorStep *step, const Op
     const float lr = (float)(step->lr * s[LR]), pull = (float)(1 / o->gamma);
     const float take = (float)(1 / s[COUNT]);
     for (size_t i = 0; i < range->n; i++) {
-        w[i] = w[i] - lr * (scale * g[i] + decay * w[i] + pull * (w[i] - anchor[i]));
-        average[i] = average[i] + take * (w[i] - average[i]);
+        float a = average[i];
+        float x = w[i] - lr * (scale * g[i] + decay * w[i] + pull * (w[i] - anchor[i]));
+        average[i] = a + take * (x - a);
+        w[i] = x;
     }
     if (s[END] <= 0)
         return;

@@ -13,7 +13,7 @@
 static const char *const phase_names[PHASE_COUNT] = {
     [PHASE_LOAD] = "load",       [PHASE_FORWARD] = "forward",   [PHASE_BACKWARD] = "backward",
     [PHASE_FOLD] = "fold lanes", [PHASE_EXCHANGE] = "exchange", [PHASE_UPDATE] = "update",
-    [PHASE_DIGEST] = "digest",
+    [PHASE_DIGEST] = "digest",   [PHASE_PROBE] = "probe",
 };
 
 /* ---- what a node does for a sample ---- */
