@@ -133,6 +133,26 @@ if [ $pictures -eq 1 ]; then
 fi
 says 'no slowdown seen' "$lockstep" report study/trials.csv --against study --out same.html
 
+# What `lockstep study` answers at its end, and its report.
+cat > small.yaml <<'YAML'
+base: net.yaml
+set: {train.target_accuracy: 0.5, eval.every: 1st}
+grid: {train.batch: [16, 32, 64], optimizer.lr: [0.02, 0.1, 0.5]}
+seeds: 2
+expect:
+  - claim: a larger batch needs fewer steps
+    value: {metric: target_step, train.batch: 64}
+    below: {metric: target_step, train.batch: 16}
+YAML
+says 'To accuracy 0.5: ' mpi 2 "$lockstep" study small.yaml
+has studies/small/summary.json '"goal": "steps"' '"target": "accuracy 0.5"' '"b_crit"' \
+    '"claim": "a larger batch needs fewer steps"'
+cp studies/small/summary.json first.json
+says 'expected' "$lockstep" study small.yaml -q
+cmp first.json studies/small/summary.json || fail "another answer from the same trials"
+says 'To accuracy 0.5: ' "$lockstep" report studies/small -q
+has studies/small/report.html '<h2>What was expected</h2>' 'batch 64' 'base: '
+
 # ---- without gnuplot ----
 
 mkdir empty
