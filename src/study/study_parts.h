@@ -42,6 +42,9 @@ char *node_text(const ConfigNode *node, bool plain);
 /* Is it the path of an option that a study may set? Otherwise one message with the nearest. */
 bool key_check(const Config *config, const ConfigNode *node, const char *key, Err *err);
 
+/* Is it a map of options with paths of their own, "train: {batch: ...}"? */
+bool key_is_group(const ConfigNode *node, const char *key);
+
 /* ---- arms.c ---- */
 
 typedef struct StudyArm {
