@@ -22,7 +22,7 @@ typedef enum Goal { GOAL_STEPS, GOAL_LOSS, GOAL_ACCURACY } Goal; /* steps to tar
 
 #define ARM_KEYS 16
 typedef struct Question {
-    const char *arms_by[ARM_KEYS]; /* dotted names; a key that does not vary is passed over */
+    char arms_by[ARM_KEYS][128]; /* dotted names; a key that does not vary is passed over */
     int arm_keys;
     Goal goal;
     char target[64];   /* "accuracy 0.9", for people; "" without a target */
@@ -30,9 +30,14 @@ typedef struct Question {
     double base_batch; /* schedule.base_batch; 0: no scaling */
 } Question;
 
-/* arms_by train.batch; the goal that the table's columns allow: steps to target if a trial has
- * reached one, else accuracy if there is any, else loss. */
+/* arms_by arm and train.batch; the goal that the table's columns allow: steps to target if a trial
+ * has reached one, else accuracy if there is any, else loss. */
 Question question_default(const Table *table);
+
+/* The question of a study's folder: arms_by of study.yaml; target (train.target_accuracy or
+ * train.target_loss) and lr_scaling of its first trial that has a config.yaml; defaults for what is
+ * not there. */
+bool question_read(Question *question, const Table *table, const char *folder, Err *err);
 
 typedef struct Setting {
     int first, count;   /* of Analysis.order */
@@ -104,6 +109,13 @@ char *curve_name(const Analysis *analysis, const Curve *curve, char *buffer, siz
 char *arm_name(const Analysis *analysis, const Arm *arm, char *buffer, size_t size);
 char *setting_name(const Analysis *analysis, const Setting *setting, char *buffer, size_t size);
 
+/* "12,345", "0.0123", "never": three or four digits, for people; into buffer; returns buffer. */
+#define SHORT_SIZE 32
+char *short_text(char buffer[SHORT_SIZE], double value);
+
+/* "812 steps", "accuracy 0.912", "loss 0.31", "never": a score as people read it. */
+char *score_text(const Analysis *analysis, char buffer[SHORT_SIZE], double score);
+
 /* Scores of an arm's settings, ascending; owned by the caller. *count: how many. */
 double *arm_scores(const Analysis *analysis, const Arm *arm, int *count);
 
@@ -115,13 +127,17 @@ double batch_of_efficiency(const Curve *curve, double efficiency);
 
 /* ---- the answer in words and as JSON ---- */
 
-/* The verdict, one sentence or two; into buffer; returns buffer. */
+/* The verdict, one sentence or two; a curve's own; into buffer; returns buffer. */
 char *analysis_verdict(const Analysis *analysis, char *buffer, size_t size);
+char *curve_text(const Analysis *analysis, const Curve *curve, char *buffer, size_t size);
+
+/* The batch at which most curves have a result, the largest such; NAN: no two have one. */
+double common_batch(const Analysis *analysis);
 
 /* Verdict, a line for each arm, warnings: on the standard output of rank 0. */
 void analysis_print(const Analysis *analysis);
 
-/* summary.json of the study, whole or not at all. */
-bool analysis_write(const Analysis *analysis, const char *path, Err *err);
+/* The same for programs; numbers that do not exist are null. Owned by the caller. */
+struct json_t *analysis_json(const Analysis *analysis);
 
 #endif

@@ -99,7 +99,7 @@ typedef struct Trainer {
     size_t *lane_bounds, *chunk_bounds; /* ranks + 1 each: which lanes and chunks a rank owns */
 
     int64_t step, steps, samples; /* done; wanted; seen */
-    int64_t stop_step;            /* train.stop_at, at most `steps` */
+    int64_t stop_step;            /* train.stop_at; 0: none */
     double deadline;              /* train.seconds, as a time of the clock */
     Rates rates;                  /* of the last step */
     Tally tally;                  /* of the last step's global batch */

@@ -68,10 +68,9 @@ static bool add_options(Study *study, StudyArm *arm, const ConfigNode *map, cons
         snprintf(key, sizeof key, "%s%s%s", prefix, *prefix ? "." : "", node->key);
         if (varied && !*prefix && is_arms_own(node->key))
             continue;
-        bool parts = node->kind == CONFIG_MAP && !config_get(node, "type");
-        bool ok = parts && settings_path_is_section(key)
-                      ? add_options(study, arm, node, key, varied, err)
-                      : add_option(study, arm, node, key, varied, err);
+        bool parts = key_is_group(node, key) && !config_get(node, "type");
+        bool ok = parts ? add_options(study, arm, node, key, varied, err)
+                        : add_option(study, arm, node, key, varied, err);
         if (!ok)
             return false;
     }
@@ -86,6 +85,15 @@ static bool is_map(const Config *config, const ConfigNode *node, const char *exa
 
 /* ---- what varies ---- */
 
+static int count_axes(const Axes *axes, const char *key)
+{
+    int count = 0;
+    for (int i = 0; i < axes->count; i++)
+        for (int k = 0; k < axes->axis[i].key_count; k++)
+            count += strcmp(axes->axis[i].keys[k], key) == 0;
+    return count;
+}
+
 /* The keys of the axes become columns; what makes the arm cannot vary within it. */
 static bool add_axis_keys(Study *study, const StudyArm *arm, const ConfigNode *node, Err *err)
 {
@@ -96,6 +104,8 @@ static bool add_axis_keys(Study *study, const StudyArm *arm, const ConfigNode *n
             if (found >= 0 && study->of_arm[found])
                 return config_error(&study->config, node, err,
                                     "%s makes the arms and varies within them as well", key);
+            if (count_axes(&arm->axes, key) > 1)
+                return err_set(err, "%s: %s varies in two places", study->config.file, key);
             if (!add_key(study, key, false, err))
                 return false;
         }

@@ -40,6 +40,16 @@ bool key_check(const Config *config, const ConfigNode *node, const char *key, Er
     return false;
 }
 
+bool key_is_group(const ConfigNode *node, const char *key)
+{
+    char *nearest = NULL;
+    if (node->kind != CONFIG_MAP || node->count == 0)
+        return false;
+    bool known = !settings_path_is_section(key) && settings_path_known(key, &nearest);
+    mem_free(nearest);
+    return !known;
+}
+
 /* ---- axes ---- */
 
 static void free_axis(Axis *axis)
@@ -132,14 +142,15 @@ static Axis *place_axis(Axes *axes, const char *key, int key_count, int rows)
     return axis;
 }
 
-static bool add_entry(Axes *axes, const Config *config, const ConfigNode *node, Err *err)
+static bool add_entry(Axes *axes, const Config *config, const ConfigNode *node, const char *path,
+                      Err *err)
 {
     char *keys[STUDY_MAX_KEYS];
     if (node->kind != CONFIG_LIST || node->count == 0)
         return config_error(config, node, err, "a list of values is wanted, such as [64, 128]");
     if (!room_for(axes, config, node, err))
         return false;
-    int count = split_keys(node->key, keys);
+    int count = split_keys(path, keys);
     bool ok = true;
     for (int k = 0; k < count; k++)
         ok = ok && key_check(config, node, keys[k], err);
@@ -157,6 +168,22 @@ static bool add_entry(Axes *axes, const Config *config, const ConfigNode *node, 
     return ok;
 }
 
+/* "train.batch: [64]" or "train: {batch: [64]}", as `grid.train.batch=[64]` makes it. */
+static bool add_entries(Axes *axes, const Config *config, const ConfigNode *map, const char *prefix,
+                        Err *err)
+{
+    for (size_t i = 0; i < map->count; i++) {
+        const ConfigNode *node = map->children[i];
+        char path[256];
+        snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", node->key);
+        bool ok = key_is_group(node, path) ? add_entries(axes, config, node, path, err)
+                                           : add_entry(axes, config, node, path, err);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
 bool axes_add_grid(Axes *axes, const Config *config, const ConfigNode *grid, Err *err)
 {
     if (!grid || grid->kind == CONFIG_NULL)
@@ -164,10 +191,7 @@ bool axes_add_grid(Axes *axes, const Config *config, const ConfigNode *grid, Err
     if (grid->kind != CONFIG_MAP)
         return config_error(config, grid, err,
                             "a map of lists is wanted, such as {train.batch: [64, 128]}");
-    for (size_t i = 0; i < grid->count; i++)
-        if (!add_entry(axes, config, grid->children[i], err))
-            return false;
-    return true;
+    return add_entries(axes, config, grid, "", err);
 }
 
 /* ---- seeds ---- */

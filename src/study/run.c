@@ -176,25 +176,33 @@ static int work(Group *g, Err *err)
     return EXIT_OK;
 }
 
-/* The study's folder and what describes it there. */
-static bool make_folder(const Study *study, Err *err)
+/* study.yaml, as this job has it. */
+static bool write_study(const Study *study, Err *err)
 {
-    static const char *const parts[] = { "trials", "locks" };
     char *text = NULL, *path = path_join(study->folder, "study.yaml");
     size_t bytes = 0;
-    bool ok = true;
-    for (int i = 0; ok && i < 2; i++) {
-        char *folder = path_join(study->folder, parts[i]);
-        ok = folder_make(folder, err);
-        mem_free(folder);
-    }
     FILE *memory = open_memstream(&text, &bytes);
     expect(memory);
     config_print(&study->config, memory, false);
     expect(fclose(memory) == 0);
-    ok = ok && file_replace(path, text, bytes, err);
+    bool ok = file_replace(path, text, bytes, err);
     free(text);
     mem_free(path);
+    return ok;
+}
+
+/* The study's folder and what describes it there; other jobs may be at it as well. */
+static bool make_folder(const Study *study, Err *err)
+{
+    char *trials = path_join(study->folder, "trials"), *locks = path_join(study->folder, "locks");
+    int lock;
+    bool ok = folder_make(trials, err) && folder_make(locks, err) && claim_table(study, &lock, err);
+    if (ok) {
+        ok = write_study(study, err);
+        claim_release(lock);
+    }
+    mem_free(trials);
+    mem_free(locks);
     return ok;
 }
 
@@ -226,8 +234,8 @@ int study_run(Study *study, Comm *job, int argc, char *const *argv, Err *err)
         code = run_groups(study, job, argc, argv, &problem);
         ok = comm_all_ok(job, code == EXIT_OK, &problem);
     }
-    if (ok && comm_rank(job) == 0)
-        say_end(study);
+    if (ok)
+        ok = comm_all_ok(job, comm_rank(job) != 0 || say_end(study, &problem), &problem);
     *err = problem;
     return ok ? EXIT_OK : code != EXIT_OK ? code : EXIT_CHECKPOINT;
 }

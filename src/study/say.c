@@ -2,6 +2,7 @@
  * rung or is pruned, one at the end. */
 #include "study_parts.h"
 
+#include "lockstep/answer.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
 #include "lockstep/trainer.h"
@@ -97,16 +98,32 @@ void say_begin(const Study *study, int groups)
                  most);
 }
 
-void say_end(const Study *study)
+/* ", 12 completed, 2 pruned" into buffer; returns buffer. */
+static char *count_endings(const Study *study, const Claims *claims, char *buffer, size_t size)
 {
+    int counts[TRIAL_PRUNED + 1] = { 0 };
+    buffer[0] = '\0';
+    for (int i = 0; i < study->count; i++)
+        counts[is_pruned(claims, i) ? TRIAL_PRUNED : claims->states[i].status]++;
+    for (int i = TRIAL_COMPLETED; i <= TRIAL_PRUNED; i++)
+        if (counts[i] > 0)
+            text_append(buffer, size, ", %d %s", counts[i], trial_status_names[i]);
+    return buffer;
+}
+
+bool say_end(const Study *study, Err *err)
+{
+    char text[128];
     Claims claims;
     claims_init(study, &claims);
     int done = claims_look(study, &claims), count = study->count;
     if (done == count)
-        log_info("%s/trials.csv: %d trials", study->folder, count);
+        log_info("%s/trials.csv: %d trials%s", study->folder, count,
+                 count_endings(study, &claims, text, sizeof text));
     else if (trainer_stop_requested())
         log_info("interrupted: %d of %d trials are done; the same command goes on", done, count);
     else
         log_info("%d of %d trials are done, others work on the rest", done, count);
     claims_free(study, &claims);
+    return done < count || answer_give(study->folder, err);
 }

@@ -58,14 +58,66 @@ static bool check_range(const Config *config, const ConfigNode *node, const Rang
     return true;
 }
 
-static bool read_range(const Config *config, ConfigNode *node, int type, Range *range, Err *err)
+/* The ranges of a search, those of an arm in their places. */
+typedef struct Ranges {
+    int count;
+    char *key[STUDY_MAX_DIMENSIONS]; /* owned */
+    ConfigNode *node[STUDY_MAX_DIMENSIONS];
+    Range range[STUDY_MAX_DIMENSIONS];
+} Ranges;
+
+/* An arm's range has to be one of the study's with other numbers. */
+static bool put_range(Ranges *ranges, const Config *config, ConfigNode *node, const char *key,
+                      bool own, Err *err)
 {
+    int i = 0;
+    while (i < ranges->count && strcmp(ranges->key[i], key) != 0)
+        i++;
     if (node->kind != CONFIG_MAP)
         return config_error(config, node, err,
                             "a range is wanted, such as {from: 0.01, to: 1, scale: log}");
-    return key_check(config, node, node->key, err) &&
-           options_read(config, node, range_options, NULL, range, err) &&
-           check_range(config, node, range, type, err);
+    if (i == ranges->count && own)
+        return config_unknown(config, node, true, "range", "ranges of the search",
+                              (const char *const *)ranges->key, (size_t)ranges->count, err);
+    if (i == STUDY_MAX_DIMENSIONS)
+        return config_error(config, node, err, "at most %d ranges wanted", STUDY_MAX_DIMENSIONS);
+    if (i == ranges->count) {
+        if (!key_check(config, node, key, err))
+            return false;
+        ranges->key[ranges->count++] = mem_string(key);
+    }
+    ranges->node[i] = node;
+    return true;
+}
+
+/* "optimizer.lr: {from: ...}" or "optimizer: {lr: {from: ...}}". */
+static bool collect(Ranges *ranges, const Config *config, const ConfigNode *map, const char *prefix,
+                    bool own, Err *err)
+{
+    if (map->kind != CONFIG_MAP || map->count == 0)
+        return config_error(config, map, err,
+                            "a map of ranges is wanted, such as "
+                            "{optimizer.lr: {from: 0.01, to: 1, scale: log}}");
+    for (size_t i = 0; i < map->count; i++) {
+        ConfigNode *node = map->children[i];
+        char key[256];
+        snprintf(key, sizeof key, "%s%s%s", prefix, *prefix ? "." : "", node->key);
+        bool ok = key_is_group(node, key) && !config_get(node, "from")
+                      ? collect(ranges, config, node, key, own, err)
+                      : put_range(ranges, config, node, key, own, err);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+static bool read_ranges(Ranges *ranges, const Config *config, int type, Err *err)
+{
+    for (int i = 0; i < ranges->count; i++)
+        if (!options_read(config, ranges->node[i], range_options, NULL, &ranges->range[i], err) ||
+            !check_range(config, ranges->node[i], &ranges->range[i], type, err))
+            return false;
+    return true;
 }
 
 /* The value at u of [0, 1], four digits of it: enough for a search, and short in tables. */
@@ -98,49 +150,33 @@ static void add_grid_axis(Axes *axes, const char *key, const Range *range)
 }
 
 /* The sequences' first points are the corner of all lower ends: they begin with the second. */
-static void add_sequence_axis(Axes *axes, const SearchOptions *o, const Range *ranges)
+static void add_sequence_axis(Axes *axes, const SearchOptions *o, const Ranges *ranges)
 {
-    int count = (int)o->ranges->count;
+    int count = ranges->count;
     Axis *axis = axes_new(axes, count, (int)o->trials);
     for (int k = 0; k < count; k++)
-        axis->keys[k] = mem_string(o->ranges->children[k]->key);
+        axis->keys[k] = mem_string(ranges->key[k]);
     for (int row = 0; row < axis->rows; row++)
         for (int k = 0; k < count; k++)
             axis->cells[row * count + k] =
-                value_at(&ranges[k], o->type == SEARCH_HALTON ? study_halton(row + 1, k)
-                                                              : study_sobol(row + 1, k));
+                value_at(&ranges->range[k], o->type == SEARCH_HALTON ? study_halton(row + 1, k)
+                                                                     : study_sobol(row + 1, k));
 }
 
-static bool check_search(const Axes *axes, const Config *config, const ConfigNode *search,
-                         const SearchOptions *o, Err *err)
+static bool add_axes(Axes *axes, const Config *config, const ConfigNode *search,
+                     const SearchOptions *o, const Ranges *ranges, Err *err)
 {
-    const ConfigNode *ranges = o->ranges;
-    if (ranges->kind != CONFIG_MAP || ranges->count == 0)
-        return config_error(config, ranges, err,
-                            "a map of ranges is wanted, such as "
-                            "{optimizer.lr: {from: 0.01, to: 1, scale: log}}");
-    if (ranges->count > STUDY_MAX_DIMENSIONS || axes->count + (int)ranges->count > AXES_MAX)
-        return config_error(config, ranges, err, "at most %d ranges wanted", STUDY_MAX_DIMENSIONS);
-    if ((o->type == SEARCH_GRID) == (o->trials > 0))
+    bool grid = o->type == SEARCH_GRID;
+    if (grid == (o->trials > 0))
         return config_error(config, search, err, "trials %s",
-                            o->trials > 0 ? "are for sequences; a grid has points in each range"
-                                          : "is missing: how many points");
-    return true;
-}
-
-/* An arm's ranges have to be those of the study with other numbers. */
-static bool check_own(const Config *config, const ConfigNode *own, const ConfigNode *ranges,
-                      Err *err)
-{
-    const char *names[STUDY_MAX_DIMENSIONS];
-    for (size_t i = 0; i < ranges->count; i++)
-        names[i] = ranges->children[i]->key;
-    if (own && own->kind != CONFIG_MAP)
-        return config_error(config, own, err, "a map of ranges is wanted");
-    for (size_t i = 0; own && i < own->count; i++)
-        if (!config_get(ranges, own->children[i]->key))
-            return config_unknown(config, own->children[i], true, "range", "ranges of the search",
-                                  names, ranges->count, err);
+                            grid ? "are for sequences; a grid has points in each range"
+                                 : "is missing: how many points");
+    if (axes->count + ranges->count > AXES_MAX)
+        return config_error(config, search, err, "at most %d things that vary wanted", AXES_MAX);
+    for (int i = 0; grid && i < ranges->count; i++)
+        add_grid_axis(axes, ranges->key[i], &ranges->range[i]);
+    if (!grid)
+        add_sequence_axis(axes, o, ranges);
     return true;
 }
 
@@ -148,24 +184,19 @@ bool axes_add_search(Axes *axes, const Config *config, ConfigNode *search, Confi
                      Err *err)
 {
     SearchOptions o;
-    Range ranges[STUDY_MAX_DIMENSIONS];
+    Ranges ranges = { .count = 0 };
     if (!search && own)
         return config_error(config, own, err, "the study has no search");
     if (!search)
         return true;
     if (search->kind != CONFIG_MAP)
         return config_error(config, search, err, "a map is wanted (type: halton, ...)");
-    if (!options_read(config, search, search_options, NULL, &o, err) ||
-        !check_search(axes, config, search, &o, err) || !check_own(config, own, o.ranges, err))
-        return false;
-    for (size_t i = 0; i < o.ranges->count; i++) {
-        ConfigNode *node = config_get(own, o.ranges->children[i]->key);
-        if (!read_range(config, node ? node : o.ranges->children[i], o.type, &ranges[i], err))
-            return false;
-        if (o.type == SEARCH_GRID)
-            add_grid_axis(axes, o.ranges->children[i]->key, &ranges[i]);
-    }
-    if (o.type != SEARCH_GRID)
-        add_sequence_axis(axes, &o, ranges);
-    return true;
+    bool ok = options_read(config, search, search_options, NULL, &o, err) &&
+              collect(&ranges, config, o.ranges, "", false, err) &&
+              (!own || collect(&ranges, config, own, "", true, err)) &&
+              read_ranges(&ranges, config, o.type, err) &&
+              add_axes(axes, config, search, &o, &ranges, err);
+    for (int i = 0; i < ranges.count; i++)
+        mem_free(ranges.key[i]);
+    return ok;
 }

@@ -194,6 +194,9 @@ void trial_state_free(TrialState *state)
 
 bool trial_fail(const Study *study, const Trial *trial, int code, const char *message, Err *err)
 {
+    static const char from[] = "command line: "; /* where overrides seem to come from */
+    if (strncmp(message, from, sizeof from - 1) == 0)
+        message += sizeof from - 1;
     char *folder = trial_folder(study, trial), *path = path_join(folder, "failed.json");
     json_t *object =
         json_pack("{s:s, s:i, s:s}", "status", "failed", "exit_code", code, "message", message);

@@ -42,6 +42,9 @@ char *node_text(const ConfigNode *node, bool plain);
 /* Is it the path of an option that a study may set? Otherwise one message with the nearest. */
 bool key_check(const Config *config, const ConfigNode *node, const char *key, Err *err);
 
+/* Is it a map of options with paths of their own, "train: {batch: ...}"? */
+bool key_is_group(const ConfigNode *node, const char *key);
+
 /* ---- arms.c ---- */
 
 typedef struct StudyArm {
@@ -168,7 +171,7 @@ char *trial_results(const TrialState *state, char *buffer, size_t size);
 void say_left_over(const Study *study);
 
 void say_begin(const Study *study, int groups);
-void say_end(const Study *study);
+bool say_end(const Study *study, Err *err); /* and the answer, if all trials are done */
 
 /* What has become of the trial, and of those that end because it has come to its rung; looks. */
 void say_news(const Study *study, Claims *claims, const Claim *claim, bool at_rung);

@@ -33,11 +33,7 @@ static bool check(const Trainer *t, Err *err)
 bool ending_read(Trainer *t, Err *err)
 {
     const TrainSettings *train = &t->settings->train;
-    t->stop_step = t->steps;
-    if (train->stop_at.value > 0)
-        t->stop_step = batch_plan_step(&t->loader.plan, train->stop_at);
-    if (t->stop_step > t->steps)
-        t->stop_step = t->steps;
+    t->stop_step = batch_plan_step(&t->loader.plan, train->stop_at);
     return check(t, err);
 }
 
@@ -76,6 +72,11 @@ void ending_note(Trainer *t, const EvalRecord *eval)
     t->history.target_seconds = eval->seconds;
 }
 
+bool ending_is_stop(const Trainer *t)
+{
+    return t->stop_step > 0 && t->step >= t->stop_step;
+}
+
 bool ending_met(const Trainer *t)
 {
     return t->settings->train.stop_at_target && t->history.target_step > 0;
@@ -83,7 +84,7 @@ bool ending_met(const Trainer *t)
 
 bool ending_reached(const Trainer *t)
 {
-    return t->step >= t->stop_step || t->stop || t->late || ending_met(t);
+    return t->step >= t->steps || ending_is_stop(t) || t->stop || t->late || ending_met(t);
 }
 
 const char *ending_status(const Trainer *t)

@@ -17,6 +17,9 @@ void ending_note(Trainer *trainer, const EvalRecord *eval);
 /* No further step, for whatever reason. */
 bool ending_reached(const Trainer *trainer);
 
+/* train.stop_at is reached. */
+bool ending_is_stop(const Trainer *trainer);
+
 /* The target is met and ends the run: nothing is left to go on with. */
 bool ending_met(const Trainer *trainer);
 

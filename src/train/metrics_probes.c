@@ -25,31 +25,15 @@ static void write_event(Metrics *metrics, const ProbeRecord *record)
     output_write(&metrics->jsonl, json.text, json.used, 1);
 }
 
-/* A field of a CSV file (RFC 4180). */
-static const char *csv_field(const char *text, char *buffer, size_t size)
-{
-    size_t used = 0;
-    if (!strpbrk(text, ",\"\r\n"))
-        return text;
-    buffer[used++] = '"';
-    for (; *text && used + 3 < size; text++) {
-        if (*text == '"')
-            buffer[used++] = '"';
-        buffer[used++] = *text;
-    }
-    buffer[used++] = '"';
-    buffer[used] = '\0';
-    return buffer;
-}
-
-/* Nine digits are more than a float has; what is not known is empty. */
+/* Nine digits are more than a float has; what is not known is empty. Names of tensors hold nothing
+ * that a table would take for its own. */
 static int row_text(char row[ROW_SIZE], int64_t step, const ProbeRow *found)
 {
-    char name[256], value[NUMBER_SIZE] = "";
+    char value[NUMBER_SIZE] = "";
     if (isfinite(found->value))
         snprintf(value, sizeof value, "%.9g", found->value);
-    int length = snprintf(row, ROW_SIZE, "%lld,%s,%s,%s\n", (long long)step,
-                          csv_field(found->tensor, name, sizeof name), found->quantity, value);
+    int length = snprintf(row, ROW_SIZE, "%lld,%s,%s,%s\n", (long long)step, found->tensor,
+                          found->quantity, value);
     expect(length > 0 && length < ROW_SIZE);
     return length;
 }

@@ -242,7 +242,7 @@ static void finish_summary(const Trainer *t, Summary *result, const char *status
     final.test_accuracy = t->history.test_accuracy;
     final.best_accuracy = t->history.best_accuracy;
     final.best_loss = t->history.best_loss;
-    final.at_stop = t->step == t->stop_step;
+    final.at_stop = ending_is_stop(t);
     final.target_accuracy = t->history.target_accuracy;
     final.target_loss = t->history.target_loss;
     final.target_step = t->history.target_step;

@@ -20,6 +20,7 @@ data: {type: idx, folder: missing}
 model: {layers: [flatten, dense: 10]}
 train: {batch: 32, lanes: 4, epochs: 1}
 YAML
+printf 'base: c.yaml\ngrid: {train.batch: [32]}\n' >study.yaml
 mkdir -p plain/x
 echo text >plain/x/file
 "$lockstep" train c.yaml name=old -q || fail "a good run"

@@ -6,6 +6,7 @@
 #include "lockstep/memory.h"
 #include "lockstep/text.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,8 +156,8 @@ START_TEST(test_best_setting)
     const Arm *arm = &analysis.arms[4];
     const Setting *best = &analysis.settings[arm->best];
     char text[128];
-    ck_assert_str_eq(setting_name(&analysis, best, text, sizeof text), "optimizer.lr 0.4");
-    ck_assert_str_eq(arm_name(&analysis, arm, text, sizeof text), "train.batch 512");
+    ck_assert_str_eq(setting_name(&analysis, best, text, sizeof text), "lr 0.4");
+    ck_assert_str_eq(arm_name(&analysis, arm, text, sizeof text), "batch 512");
     ck_assert_int_eq(best->count, 3);
     assert_close(best->of[RESULT_TARGET_STEP].min, 115, 0);
     assert_close(best->of[RESULT_TARGET_STEP].high, 121, 0);
@@ -214,7 +215,7 @@ START_TEST(test_accuracy)
     assert_close(best->of[RESULT_TEST_ACCURACY].min, 0.90, 1e-14);
     ck_assert_int_eq(analysis.curves[0].fit.points, 0);
     ck_assert(isnan(analysis.arms[1].efficiency));
-    assert_verdict("accuracy 0.9100 at batch 64, accuracy 0.8900 at batch 1,024.");
+    assert_verdict("Accuracy 0.9100 at batch 64, accuracy 0.8900 at batch 1,024.");
     finish();
 }
 END_TEST
@@ -276,9 +277,9 @@ START_TEST(test_nothing_reached)
     const Setting *best = &analysis.settings[analysis.arms[0].best];
     ck_assert(isinf(best->score));
     assert_close(best->of[RESULT_TEST_LOSS].median, 0.4, 0); /* that did not diverge */
-    assert_warned("train.batch 64: no setting reached the target (accuracy 0.9) with most of its "
+    assert_warned("batch 64: no setting reached the target (accuracy 0.9) with most of its "
                   "seeds (3 trials, 2 diverged)");
-    assert_warned("train.batch 128: all 2 trials diverged");
+    assert_warned("batch 128: all 2 trials diverged");
     assert_verdict("To accuracy 0.9: no setting reached the target.");
     finish();
 }
@@ -313,11 +314,10 @@ START_TEST(test_edges)
                 add_steps(256, atof(lrs[lr]), seed, 30 + lr); /* two values: a choice */
         }
     analyse(NULL);
-    assert_warned("train.batch 64: the best optimizer.lr, 0.4, is the largest of 3 tried: the "
-                  "optimum may lie beyond, so widen the grid");
-    assert_warned(
-        "unequal tuning: 2 settings for train.batch 256, 3 for train.batch 64; compare at "
-        "equal budgets only");
+    assert_warned("the best optimizer.lr is the largest of 3 tried at batch 64 (0.4): the optimum "
+                  "may lie beyond, so widen the grid");
+    assert_warned("unequal tuning: 2 settings for batch 256, 3 for batch 64; compare at "
+                  "equal budgets only");
     ck_assert_uint_eq(analysis.warning_count, 2);
     finish();
 }
@@ -360,31 +360,36 @@ START_TEST(test_optimizers)
     assert_close(analysis.curves[0].s_min.value, 100, 1e-6);
     assert_close(analysis.curves[0].b_crit.value, 256, 1e-6);
     ck_assert(isinf(analysis.curves[1].b_crit.value));
-    assert_verdict("To loss 1: optimizer.type sgd: 500 steps at batch 64, 150 steps at batch 512; "
-                   "critical batch about 260 (95 %: 256 to 256): diminishing returns from batch "
-                   "64, a plateau near 100 steps from 1,000. optimizer.type lars: 400 steps at "
-                   "batch 64, 50 steps at batch 512; perfect scaling as far as it was tried.");
+    char text[512];
+    assert_verdict("To loss 1: critical batch about 260 for optimizer.type sgd, beyond what was "
+                   "tried for optimizer.type lars; at batch 512: optimizer.type lars 50 steps, "
+                   "optimizer.type sgd 150 steps.");
+    ck_assert_str_eq(curve_text(&analysis, &analysis.curves[0], text, sizeof text),
+                     "optimizer.type sgd: 500 steps at batch 64, 150 steps at batch 512; critical "
+                     "batch about 260 (95 %: 256 to 256): diminishing returns from batch 64, a "
+                     "plateau near 100 steps from 1,000");
+    ck_assert_str_eq(curve_text(&analysis, &analysis.curves[1], text, sizeof text),
+                     "optimizer.type lars: 400 steps at batch 64, 50 steps at batch 512; perfect "
+                     "scaling as far as it was tried");
     finish();
 }
 END_TEST
 
-/* ---- summary.json ---- */
+/* ---- for programs ---- */
 
-START_TEST(test_summary)
+START_TEST(test_json)
 {
-    char folder[TEST_PATH], path[TEST_PATH];
-    Err err;
-    temp_create(folder);
     write_formula();
     analyse(NULL);
-    ck_assert(analysis_write(&analysis, join_path(path, folder, "summary.json"), &err));
-    char *text = read_text(path);
-    ck_assert(strstr(text, "\"goal\": \"steps\""));
-    ck_assert(strstr(text, "\"optimizer.lr\": \"0.4\""));
-    ck_assert(strstr(text, "\"b_crit\": {\n          \"value\": 499.5332"));
+    json_t *value = analysis_json(&analysis);
+    char *text = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    ck_assert(strstr(text, "\"goal\":\"steps\""));
+    ck_assert(strstr(text, "\"setting\":{\"optimizer.lr\":\"0.4\"}"));
+    ck_assert(strstr(text, "\"b_crit\":{\"value\":499.533,"));
+    ck_assert(strstr(text, "\"slope\":null")); /* of the first arm */
     free(text);
+    json_decref(value);
     finish();
-    temp_remove(folder);
 }
 END_TEST
 
@@ -405,6 +410,6 @@ int main(void)
     add_test(suite, test_edges);
     add_test(suite, test_zero_is_no_edge);
     add_test(suite, test_optimizers);
-    add_test(suite, test_summary);
+    add_test(suite, test_json);
     return run_suite(suite);
 }

@@ -132,6 +132,7 @@ static const Summary summary = { .status = "completed",
                                  .test_loss = 0.2,
                                  .test_accuracy = 0.5,
                                  .best_accuracy = 0.625,
+                                 .best_loss = 0.125,
                                  .train_loss = 0.1,
                                  .steps = 7,
                                  .samples = 896,
@@ -195,6 +196,7 @@ static bool summary_is_right(void)
                                    "  \"test_loss\": 0.2,\n"
                                    "  \"test_accuracy\": 0.5,\n"
                                    "  \"best_accuracy\": 0.625,\n"
+                                   "  \"best_loss\": 0.125,\n"
                                    "  \"train_loss\": 0.1,\n"
                                    "  \"steps\": 7,\n"
                                    "  \"epochs\": 0.5,\n"
@@ -336,6 +338,7 @@ START_TEST(test_numbers_that_are_none)
     diverged.status = "diverged";
     diverged.diverged_step = 8;
     diverged.test_accuracy = -1;
+    diverged.target_loss = 0.5;
     diverged.test_loss = (double)NAN;
     run_write_summary(run, &diverged);
     assert_all(run_close(run, &err));
@@ -345,7 +348,12 @@ START_TEST(test_numbers_that_are_none)
                                                         "  \"status\": \"diverged\",\n"
                                                         "  \"diverged_step\": 8,\n"
                                                         "  \"test_loss\": null,\n"
-                                                        "  \"train_loss\": 0.1,\n"));
+                                                        "  \"best_loss\": 0.125,\n"
+                                                        "  \"train_loss\": 0.1,\n"
+                                                        "  \"target_loss\": 0.5,\n"
+                                                        "  \"target_step\": null,\n"
+                                                        "  \"target_samples\": null,\n"
+                                                        "  \"target_seconds\": null,\n"));
     teardown();
 }
 END_TEST
@@ -375,6 +383,10 @@ START_TEST(test_tokens)
     evaluation.loss = 0;
     language.tokens_per_second = 64 * 600;
     language.test_loss = 2;
+    language.target_accuracy = 0.25;
+    language.target_step = 4;
+    language.target_samples = 512;
+    language.target_seconds = 0.5;
     language.best_loss = 1.5;
     run_log_step(run, &record);
     run_log_eval(run, &evaluation);
@@ -392,7 +404,11 @@ START_TEST(test_tokens)
                                            "  \"perplexity\": 7.38905609893065,\n"
                                            "  \"bits_per_token\": 2.8853900817779268,\n"
                                            "  \"best_loss\": 1.5,\n"
-                                           "  \"train_loss\": 0.1,\n"));
+                                           "  \"train_loss\": 0.1,\n"
+                                           "  \"target_accuracy\": 0.25,\n"
+                                           "  \"target_step\": 4,\n"
+                                           "  \"target_samples\": 512,\n"
+                                           "  \"target_seconds\": 0.500000,\n"));
     assert_all(rank != 0 || file_contains("summary.json", "\"tokens_per_second\": 38400.0,\n"));
     teardown();
 }

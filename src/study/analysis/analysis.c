@@ -9,7 +9,7 @@
 
 Question question_default(const Table *table)
 {
-    Question question = { .arms_by = { BATCH_KEY }, .arm_keys = 1, .goal = GOAL_LOSS };
+    Question question = { .arms_by = { "arm", BATCH_KEY }, .arm_keys = 2, .goal = GOAL_LOSS };
     bool accuracy = false, target = false;
     for (int i = 0; i < table->count; i++) {
         accuracy = accuracy || !isnan(table->trials[i].result[RESULT_TEST_ACCURACY]);

@@ -17,6 +17,16 @@ const TrialRow *arm_trial(const Analysis *analysis, const Arm *arm)
     return setting_trial(analysis, &analysis->settings[arm->first]);
 }
 
+/* ", key value". Arms are known by their values, batch and learning rate by short names. */
+static void put_value(char *buffer, size_t size, const char *key, const char *value)
+{
+    const char *name = strcmp(key, "arm") == 0       ? ""
+                       : strcmp(key, BATCH_KEY) == 0 ? "batch"
+                       : strcmp(key, LR_KEY) == 0    ? "lr"
+                                                     : key;
+    text_append(buffer, size, "%s%s%s%s", buffer[0] ? ", " : "", name, name[0] ? " " : "", value);
+}
+
 /* "key value, key value" of the trial's keys in the mask but one (-1: of all). */
 static char *values_text(const Analysis *analysis, const TrialRow *trial, const bool *mask, int but,
                          char *buffer, size_t size)
@@ -24,8 +34,7 @@ static char *values_text(const Analysis *analysis, const TrialRow *trial, const 
     buffer[0] = '\0';
     for (int key = 0; key < analysis->table->key_count; key++)
         if (mask[key] && key != but && trial->values[key][0])
-            text_append(buffer, size, "%s%s %s", buffer[0] ? ", " : "", analysis->table->keys[key],
-                        trial->values[key]);
+            put_value(buffer, size, analysis->table->keys[key], trial->values[key]);
     return buffer;
 }
 
@@ -52,7 +61,9 @@ char *short_text(char buffer[SHORT_SIZE], double value)
         snprintf(buffer, SHORT_SIZE, "-");
     else if (isinf(value))
         snprintf(buffer, SHORT_SIZE, "never");
-    else if (fabs(value) >= 999.5 && fabs(value) < 1e15)
+    else if (fabs(value) >= 1e15)
+        snprintf(buffer, SHORT_SIZE, "%.3g", value);
+    else if (fabs(value) >= 999.5)
         text_count(buffer, SHORT_SIZE, (int64_t)llround(value));
     else if (fabs(value) >= 99.95)
         snprintf(buffer, SHORT_SIZE, "%.0f", value);

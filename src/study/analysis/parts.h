@@ -18,13 +18,4 @@ void curves_fit(Analysis *analysis);
 
 void warnings_find(Analysis *analysis);
 
-/* ---- names.c ---- */
-
-/* "12,345", "0.0123", "never": three or four digits, for people; into buffer; returns buffer. */
-#define SHORT_SIZE 32
-char *short_text(char buffer[SHORT_SIZE], double value);
-
-/* "812 steps", "accuracy 0.912", "loss 0.31", "never": a score as people read it. */
-char *score_text(const Analysis *analysis, char buffer[SHORT_SIZE], double score);
-
 #endif

@@ -1,12 +1,10 @@
-/* summary.json of a study: the answer for programs. Numbers that do not exist are null. */
+/* The answer for programs, of which summary.json is made. */
 #include "parts.h"
 
 #include "../../train/run_parts.h"
-#include "lockstep/memory.h"
 
 #include <jansson.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static json_t *number(double value)
@@ -128,7 +126,7 @@ static json_t *counts_value(const Table *table)
     return counts;
 }
 
-static json_t *analysis_value(const Analysis *analysis)
+json_t *analysis_json(const Analysis *analysis)
 {
     static const char *const goals[] = { "steps", "loss", "accuracy" };
     char verdict[2048];
@@ -145,16 +143,4 @@ static json_t *analysis_value(const Analysis *analysis)
         json_array_append_new(warnings, text(analysis->warnings[i]));
     json_object_set_new(value, "warnings", warnings);
     return value;
-}
-
-bool analysis_write(const Analysis *analysis, const char *path, Err *err)
-{
-    json_t *value = analysis_value(analysis);
-    char *dump = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    size_t length = strlen(dump);
-    dump[length] = '\n'; /* in the place of the byte 0 */
-    bool ok = file_replace(path, dump, length + 1, err);
-    free(dump);
-    json_decref(value);
-    return ok;
 }

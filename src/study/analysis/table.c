@@ -3,7 +3,7 @@
 #include "lockstep/memory.h"
 #include "lockstep/text.h"
 
-#include "../../train/run_parts.h"
+#include "lockstep/files.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -4,11 +4,12 @@
 #include "lockstep/log.h"
 #include "lockstep/text.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { SENTENCES = 4 }; /* curves that the verdict tells of */
+enum { SENTENCES = 4 }; /* curves that a verdict on several names */
 
 /* " (95 %: 610 to 980)", or "" without an interval. */
 static char *interval_text(char *buffer, size_t size, const Estimate *estimate)
@@ -28,8 +29,10 @@ static char *interval_text(char *buffer, size_t size, const Estimate *estimate)
 /* To two digits: a fit knows no more. */
 static double about(double value)
 {
-    double unit = value > 0 && isfinite(value) ? pow(10, floor(log10(value)) - 1) : 1;
-    return unit >= 1 ? unit * round(value / unit) : value;
+    if (!(value > 0) || isinf(value))
+        return value;
+    double unit = pow(10, floor(log10(value)) - 1);
+    return unit * round(value / unit);
 }
 
 static void say_fit(const Curve *curve, char *buffer, size_t size)
@@ -52,7 +55,7 @@ static void say_fit(const Curve *curve, char *buffer, size_t size)
         short_text(b_crit, about(curve->b_crit.value)),
         interval_text(interval, sizeof interval, &curve->b_crit),
         short_text(from, about(batch_of_efficiency(curve, EFFICIENCY_DIMINISHING))),
-        short_text(floor, curve->fit.s_min),
+        short_text(floor, about(curve->fit.s_min)),
         short_text(upto, about(batch_of_efficiency(curve, EFFICIENCY_PLATEAU))));
 }
 
@@ -112,23 +115,117 @@ static void say_curve(const Analysis *analysis, const Curve *curve, char *buffer
     say_fit(curve, buffer, size);
 }
 
-char *analysis_verdict(const Analysis *analysis, char *buffer, size_t size)
+char *curve_text(const Analysis *analysis, const Curve *curve, char *buffer, size_t size)
 {
     char name[256];
+    buffer[0] = '\0';
+    curve_name(analysis, curve, name, sizeof name);
+    if (name[0])
+        text_append(buffer, size, "%s: ", name);
+    say_curve(analysis, curve, buffer, size);
+    return buffer;
+}
+
+/* ---- several curves in one sentence ---- */
+
+double common_batch(const Analysis *analysis)
+{
+    double best = (double)NAN;
+    int most = 1;
+    for (int i = 0; i < analysis->arm_count; i++) {
+        int curves = 0;
+        double batch = analysis->arms[i].batch;
+        for (int j = 0; j < analysis->arm_count; j++)
+            curves += analysis->arms[j].found && analysis->arms[j].batch == batch;
+        if (curves > most || (curves == most && most > 1 && batch > best)) {
+            most = curves;
+            best = batch;
+        }
+    }
+    return best;
+}
+
+/* "Critical batch about 610 for momentum, about 1,500 for lars." */
+static void say_critical(const Analysis *analysis, char *buffer, size_t size)
+{
+    int said = 0;
+    for (int i = 0; i < analysis->curve_count && said < SENTENCES; i++) {
+        const Curve *curve = &analysis->curves[i];
+        char name[256], number[SHORT_SIZE], value[64];
+        if (curve->fit.points == 0)
+            continue;
+        snprintf(value, sizeof value, "about %s", short_text(number, about(curve->b_crit.value)));
+        text_append(buffer, size, "%s%s for %s", said++ ? ", " : "critical batch ",
+                    isinf(curve->fit.b_crit) ? "beyond what was tried"
+                    : curve->fit.b_crit == 0 ? "below what was tried"
+                                             : value,
+                    curve_name(analysis, curve, name, sizeof name));
+    }
+    text_append(buffer, size, "%s", said ? "; " : "");
+}
+
+/* The arm of a curve with this batch; NAN: any. */
+static const Arm *arm_at(const Analysis *analysis, const Curve *curve, double batch)
+{
+    const Arm *found = NULL;
+    for (int i = curve->first; i < curve->first + curve->count; i++)
+        if (analysis->arms[i].batch == batch || (isnan(batch) && isnan(analysis->arms[i].batch)))
+            found = &analysis->arms[i];
+    return found;
+}
+
+/* Is a arm better than b, which may be NULL? */
+static bool leads(const Analysis *analysis, const Arm *a, const Arm *b)
+{
+    return a && a->found &&
+           (!b || analysis->settings[a->best].score < analysis->settings[b->best].score);
+}
+
+/* "At batch 8,192: lars 72 steps, momentum 75 steps.", the best first. */
+static void say_contest(const Analysis *analysis, char *buffer, size_t size)
+{
+    double batch = common_batch(analysis), before = -(double)INFINITY;
+    char number[SHORT_SIZE], name[256];
+    int said = 0;
+    if (isnan(batch))
+        text_append(buffer, size, "best first: ");
+    else
+        text_append(buffer, size, "at batch %s: ", short_text(number, batch));
+    for (int turn = 0; turn < analysis->curve_count && said < SENTENCES; turn++) {
+        const Arm *best = NULL;
+        const Curve *of = NULL;
+        for (int i = 0; i < analysis->curve_count; i++) {
+            const Arm *arm = arm_at(analysis, &analysis->curves[i], batch);
+            if (leads(analysis, arm, best) && analysis->settings[arm->best].score > before) {
+                best = arm;
+                of = &analysis->curves[i];
+            }
+        }
+        if (!best)
+            break;
+        before = analysis->settings[best->best].score;
+        text_append(buffer, size, "%s%s %s", said++ ? ", " : "",
+                    curve_name(analysis, of, name, sizeof name),
+                    score_text(analysis, number, before));
+    }
+    text_append(buffer, size, "%s.", said ? "" : "no result");
+}
+
+char *analysis_verdict(const Analysis *analysis, char *buffer, size_t size)
+{
     buffer[0] = '\0';
     if (analysis->curve_count == 0)
         text_append(buffer, size, "No trial has ended yet.");
     if (analysis->curve_count > 0 && analysis->question.target[0])
         text_append(buffer, size, "To %s: ", analysis->question.target);
-    for (int i = 0; i < analysis->curve_count && i < SENTENCES; i++) {
-        const Curve *curve = &analysis->curves[i];
-        curve_name(analysis, curve, name, sizeof name);
-        text_append(buffer, size, "%s%s%s", i ? " " : "", name, name[0] ? ": " : "");
-        say_curve(analysis, curve, buffer, size);
+    if (analysis->curve_count == 1) {
+        say_curve(analysis, analysis->curves, buffer, size);
         text_append(buffer, size, ".");
+    } else if (analysis->curve_count > 1) {
+        say_critical(analysis, buffer, size);
+        say_contest(analysis, buffer, size);
     }
-    if (analysis->curve_count > SENTENCES)
-        text_append(buffer, size, " And %d more curves.", analysis->curve_count - SENTENCES);
+    buffer[0] = (char)toupper((unsigned char)buffer[0]);
     return buffer;
 }
 
@@ -151,6 +248,8 @@ void analysis_print(const Analysis *analysis)
 {
     char text[2048];
     log_out("%s", analysis_verdict(analysis, text, sizeof text));
+    for (int i = 0; analysis->curve_count > 1 && i < analysis->curve_count; i++)
+        log_out("%s", curve_text(analysis, &analysis->curves[i], text, sizeof text));
     if (analysis->arm_count > 0)
         log_out("\n  %-28s %-18s %-14s %12s %10s %9s  %s", "arm", "best median", "reached target",
                 "samples", "seconds", "efficiency", "best setting");

@@ -68,22 +68,44 @@ static Grid grid_of(const Analysis *analysis, const Arm *arm, int key)
     return grid;
 }
 
-/* One or two values are a choice, not a grid; at 0 there is nothing beyond. */
-static void check_edge(Analysis *analysis, const Arm *arm, int key)
+/* -1: the best value of the key is the smallest that the arm tried, 1: the largest, 0: neither. One
+ * or two values are a choice, not a grid; at 0 there is nothing beyond. */
+static int edge_of(const Analysis *analysis, const Arm *arm, int key, Grid *grid)
 {
-    char place[NAME_SIZE];
-    Grid grid = grid_of(analysis, arm, key);
-    const char *unit, *text = setting_trial(analysis, &analysis->settings[arm->best])->values[key];
+    const char *unit;
+    const Setting *setting = &analysis->settings[arm->best];
     double best;
-    if (!grid.numbers || grid.values < 3 || !value_number(text, &best, &unit))
+    *grid = grid_of(analysis, arm, key);
+    if (!arm->found || !grid->numbers || grid->values < 3 ||
+        !value_number(setting_trial(analysis, setting)->values[key], &best, &unit))
+        return 0;
+    return best >= grid->max ? 1 : best <= grid->min && best != 0 ? -1 : 0;
+}
+
+/* One warning for all arms of a curve whose best value is at the same end. */
+static void check_edge(Analysis *analysis, const Curve *curve, int key, int side)
+{
+    char name[NAME_SIZE], places[NAME_SIZE] = "", value[64] = "";
+    int fewest = 0;
+    for (int i = curve->first; i < curve->first + curve->count; i++) {
+        const Arm *arm = &analysis->arms[i];
+        char number[SHORT_SIZE];
+        Grid grid;
+        if (edge_of(analysis, arm, key, &grid) != side)
+            continue;
+        text_append(places, sizeof places, "%s%s", places[0] ? ", " : " at batch ",
+                    short_text(number, arm->batch));
+        snprintf(value, sizeof value, "%g", side > 0 ? grid.max : grid.min);
+        fewest = fewest == 0 || grid.values < fewest ? grid.values : fewest;
+    }
+    if (fewest == 0)
         return;
-    bool low = best <= grid.min && best != 0, high = best >= grid.max;
-    if (low || high)
-        warn(analysis,
-             "%sthe best %s, %s, is the %s of %d tried: the optimum may lie beyond, so widen "
-             "the grid",
-             place_of(analysis, arm, place, sizeof place), analysis->table->keys[key], text,
-             low ? "smallest" : "largest", grid.values);
+    curve_name(analysis, curve, name, sizeof name);
+    warn(analysis,
+         "%s%sthe best %s is the %s of %d tried%s (%s): the optimum may lie beyond, so widen the "
+         "grid",
+         name, name[0] ? ": " : "", analysis->table->keys[key], side > 0 ? "largest" : "smallest",
+         fewest, isnan(analysis->arms[curve->first].batch) ? "" : places, value);
 }
 
 /* ---- arms ---- */
@@ -176,10 +198,10 @@ void warnings_find(Analysis *analysis)
 {
     for (int i = 0; i < analysis->arm_count; i++)
         check_result(analysis, &analysis->arms[i]);
-    for (int i = 0; i < analysis->arm_count; i++)
+    for (int i = 0; i < analysis->curve_count; i++)
         for (int key = 0; key < analysis->table->key_count; key++)
-            if (analysis->in_setting[key] && analysis->arms[i].found)
-                check_edge(analysis, &analysis->arms[i], key);
+            for (int side = -1; side <= 1 && analysis->in_setting[key]; side += 2)
+                check_edge(analysis, &analysis->curves[i], key, side);
     check_fits(analysis);
     check_budgets(analysis);
     check_seeds(analysis);
