@@ -28,6 +28,10 @@ Comm *comm_split(Comm *comm, int group);
  * comm_split otherwise. */
 Comm *comm_split_domain(Comm *host, int pretended);
 
+/* Whether parts made by comm_split go different ways: a part that leaves the program (die_all) then
+ * ends the whole job, as the others would wait for it. */
+void comm_set_apart(bool apart);
+
 int comm_rank(const Comm *comm);
 int comm_size(const Comm *comm);
 const char *comm_host(const Comm *comm); /* of this rank */

@@ -59,7 +59,8 @@ bool expectations_read(Expectations *expectations, const Config *config, const C
                        const ExpectationNames *names, Err *err);
 void expectations_free(Expectations *expectations);
 
-/* Fills in what was found. A trial that diverged or failed has accuracy 0 and an infinite loss. */
+/* Fills in what was found. A trial that diverged or failed has accuracy 0 and an infinite loss; one
+ * that never reached the target took infinitely many steps. */
 void expectations_check(Expectations *expectations, const Analysis *analysis);
 
 /* "test_accuracy 0.9051 (arm gradual, train.batch 1024)", into buffer; returns buffer. */

@@ -85,7 +85,8 @@ typedef struct SampleList {
 } SampleList;
 
 typedef struct LandscapeWish {
-    Model *model; /* borrowed, allocated for max_batch samples */
+    Model *model; /* borrowed, allocated for lane_size samples; one that keeps sides, if it has
+                     kinks */
     Comm *comm;   /* borrowed */
     SampleList list;
     int least_lanes; /* at least so many chunks, a power of two; not less than ranks */
@@ -96,19 +97,21 @@ typedef struct LandscapeWish {
     double step;     /* factor of its step; 0: 1 */
 } LandscapeWish;
 
+#define LANDSCAPE_POINTS 4
+
 typedef struct Landscape {
     LandscapeWish wish;
     Space space;
     Lanes lanes;
     Reducer *reducer;
-    size_t *lane_bounds;  /* (ranks + 1) */
-    Tally *tallies;       /* (lanes) */
-    double *values;       /* (lanes) scratch */
-    int64_t targets;      /* of all samples (batch.h) */
-    float *w;             /* whole: where the probe stands; borrowed */
-    float *point;         /* whole scratch: weights nearby */
-    float *difference[2]; /* whole scratch: gradients nearby */
-    int64_t passes;       /* samples whose gradient this rank has computed */
+    size_t *lane_bounds; /* (ranks + 1) */
+    Tally *tallies;      /* (lanes) */
+    double *values;      /* (lanes) scratch */
+    int64_t targets;     /* of all samples (batch.h) */
+    float *w;            /* whole: where the probe stands; borrowed */
+    float *point;        /* whole scratch: weights nearby */
+    float *near[LANDSCAPE_POINTS],
+        *near_g[2]; /* whole, of differences: weights, gradients; or NULL */
 } Landscape;
 
 /* Looks at all samples once, to count their targets. w (whole) is borrowed and may be another one
@@ -131,6 +134,13 @@ void landscape_stand(Landscape *landscape, float *w);
 void landscape_part(Landscape *landscape, float *w, int64_t first, int count, const int32_t *labels,
                     float *g);
 const float *landscape_output(Landscape *landscape, int64_t sample);
+
+/* The same samples at weights near one another, as a smooth function: landscape_keep passes them
+ * through the network at w and keeps the sides of its kinks (layer.h), landscape_kept gives the
+ * gradient at other weights on those sides, of their part of the loss, into the whole g. By this
+ * rank alone. */
+void landscape_keep(Landscape *landscape, float *w, int64_t first, int count);
+void landscape_kept(Landscape *landscape, float *w, int64_t first, int count, float *g);
 
 /* Sums over samples that are not the gradient: `fill` writes the sum of samples first .. first +
  * count - 1 to x (whole, zeros at first), on whichever rank; the sum over all goes over the tree
@@ -191,7 +201,7 @@ typedef struct Rows {
     float *data;
 } Rows;
 
-#define ROWS_MAX_BYTES ((double)((size_t)4 << 30))
+#define ROWS_MAX_BYTES ((double)((size_t)2 << 30))
 
 bool rows_init(Rows *rows, Space *space, int count, Err *err); /* collective, as the next two */
 void rows_free(Rows *rows);
@@ -211,10 +221,10 @@ void gram_center(double *gram, int n);
  * trace of the covariance C of one sample's gradient, and noise scales (McCandlish et al. 2018):
  * simple = tr C / |g|^2; unbiased: with |g|^2 - tr C / n instead, which estimates the gradient of
  * many more samples. `group` divides the samples. Collective. */
-typedef struct Noise {
+typedef struct SampleNoise {
     double gradient_squares, trace, simple, unbiased;
-} Noise;
-Noise landscape_noise(Landscape *landscape, int group);
+} SampleNoise;
+SampleNoise landscape_noise(Landscape *landscape, int group);
 
 /* Fills rows from the samples. Collective.
  *   sample_rows   g_i / sqrt(n): sum of outer products: the empirical Fisher matrix; of groups of

@@ -22,6 +22,12 @@
 
 #define LAYER_MAX_TENSORS 6
 
+/* relu, leaky_relu and maxpool are linear on either side of a kink. KEEP: they remember for every
+ * value which side it is on; KEPT: they take those sides, whatever the values are now. So the
+ * network is a smooth function around the weights of the pass that kept them, with the derivatives
+ * that it has there. Only in networks that keep sides (ModelWish). */
+typedef enum Sides { SIDES_OWN, SIDES_KEEP, SIDES_KEPT } Sides;
+
 /* One lane's pass. */
 typedef struct Pass {
     bool train;
@@ -29,7 +35,8 @@ typedef struct Pass {
         backward; /* an evaluation (not train) that a backward follows: layers keep what that needs,
                       statistics are the running ones and are taken as constants */
     bool steady;  /* a training pass that drops nothing at random */
-    int batch;    /* B: samples of this micro-batch, >= 1 */
+    Sides sides;
+    int batch;             /* B: samples of this micro-batch, >= 1 */
     uint64_t seed;         /* of the run */
     int64_t step;          /* 0-based optimizer step */
     int first_sample;      /* position of the lane's first sample in the global batch */
@@ -178,6 +185,7 @@ struct Layer {
     double flops; /* forward, per sample, 2 per multiply-add */
     int max_batch;
     bool first;          /* no data gradient will be asked for */
+    bool keeps_sides;    /* Pass.sides may be other than SIDES_OWN */
     Precision precision; /* of its matrix products; types without such products ignore it */
     LayerEpilogue epilogue;
     int tokens;       /* T of pass->tokens; 0: the network's input is not token ids */

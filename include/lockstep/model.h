@@ -113,7 +113,8 @@ typedef struct ModelWish {
     Shape input;
     Shape output; /* ndim 0: any */
     Precision precision;
-    bool apart; /* nothing is fused: every node is a pass of its own; for tests */
+    bool apart; /* nothing is fused: every node is a pass of its own */
+    bool sides; /* apart, and layers can keep sides (Pass.sides) */
 } ModelWish;
 
 /* Builds from the map `model: {layers: [...], init: ..., zero_gamma: ...}` and `loss`. Infers and

@@ -45,11 +45,13 @@ typedef struct Probe {
     const char *folder, *checkpoint; /* of the run; which weights */
     ProbeCommon common;
     void *options;
+    Model model;         /* the trainer's, in fp32, that keeps sides (layer.h) */
     Landscape landscape; /* of the samples asked for, at the weights asked for */
     float *initial;      /* whole: where training begins */
     Tally tally;         /* at the weights */
     Findings *findings;
-    int code; /* what an error would deserve */
+    int64_t step; /* of the checkpoint: steps done */
+    int code;     /* what an error would deserve */
 } Probe;
 
 struct ProbeType {

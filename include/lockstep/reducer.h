@@ -79,6 +79,11 @@ bool reducer_state(Reducer *reducer, int index, ReducerState *state);
 /* Shall error memories take part? If not, until it is said again, only sums of running statistics
  * mean anything, and memories stay as they are. All ranks alike. */
 void reducer_set_learning(Reducer *reducer, bool learns);
+
+/* Seconds so far in which this rank had nothing to do but wait for the host's ranks to have their
+ * sums, where they share memory and there is one host: how much later the last one was. */
+double reducer_waited(const Reducer *reducer);
+
 #define REDUCER_NAP 5e-4 /* seconds between two looks of the thread */
 
 /* What travels between hosts at once: from the end of the arena, statistics apart. */

@@ -100,6 +100,20 @@ Comm *comm_init(int *argc, char ***argv)
     return comm;
 }
 
+/* The rank that speaks has a moment to do so. */
+static void abort_for_part(int code)
+{
+    const struct timespec moment = { .tv_sec = 1 };
+    if (log_get_rank() != 0)
+        nanosleep(&moment, NULL);
+    abort_job(code);
+}
+
+void comm_set_apart(bool apart)
+{
+    error_set_exits(apart ? abort_for_part : finalize, abort_job);
+}
+
 Comm *comm_split(Comm *comm, int group)
 {
     MPI_Comm part;

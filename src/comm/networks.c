@@ -1,5 +1,6 @@
-/* Networks by name. Latency and overhead are what MPI messages of a few bytes see between two hosts
- * under one or two switches, not what a card's data sheet says; docs/scaling.md has the sources. */
+/* Networks by name. Latency and overhead are typical of what MPI messages of a few bytes see
+ * between two hosts under one or two switches, to the order of magnitude: nobody has measured them
+ * for this, and `bench comm` tells those of a real network (docs/scaling.md). */
 #include "lockstep/simulate.h"
 
 #include "lockstep/text.h"

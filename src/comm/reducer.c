@@ -23,6 +23,7 @@
  * the least possible, when P is a power of two. */
 #include "reducer_parts.h"
 
+#include "lockstep/clock.h"
 #include "lockstep/kernels.h"
 
 #include <string.h>
@@ -271,6 +272,19 @@ void reducer_final(Reducer *reducer, int stage)
         cluster_final(reducer->cluster, stage);
 }
 
+/* Until everybody's subtree sums are there. */
+static void await_host(Reducer *reducer)
+{
+    double start = clock_seconds();
+    comm_barrier(reducer->host);
+    reducer->waited += clock_seconds() - start;
+}
+
+double reducer_waited(const Reducer *reducer)
+{
+    return reducer->waited;
+}
+
 static Gradient cluster_gradient(Reducer *reducer)
 {
     float *whole = cluster_finish(reducer->cluster);
@@ -296,7 +310,7 @@ Gradient reducer_reduce(Reducer *reducer)
     if (reducer->feedback)
         feedback_exchange(reducer->feedback);
     if (reducer->shared)
-        comm_barrier(reducer->host); /* everybody's subtree sums are there */
+        await_host(reducer);
     else if (reducer->host->size > 1)
         exchange_subtrees(reducer);
     if (reducer->order == REDUCER_ORDER_ADASUM) {

@@ -57,6 +57,7 @@ struct Reducer {
     Source *sources; /* the subtrees of all ranks, left to right */
     int source_count, source_capacity;
     Source combined[MAX_DEPTH]; /* the stack of Adasum across ranks */
+    double waited;              /* see reducer_waited */
     SharedMemory *domain;       /* the domain's complete gradient, or NULL */
     float *kept;                /* where it is; NULL: it goes to the place of a sum */
     const float *whole;         /* what the other hosts have sent, the host's one copy */

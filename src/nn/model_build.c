@@ -429,7 +429,10 @@ static bool build(const Builder *b, ConfigNode *node, ConfigNode *loss_node)
     if (!share_tensors(b) || !check_output(b) ||
         !loss_init(&model->loss, b->config, loss_node, model->output, b->err))
         return false;
-    if (!b->wish->apart)
+    for (int i = 0; i < model->count; i++)
+        if (model->nodes[i].layer)
+            model->nodes[i].layer->keeps_sides = b->wish->sides;
+    if (!b->wish->apart && !b->wish->sides)
         model_fuse(model);
     model_plan(model);
     return true;

@@ -131,48 +131,65 @@ static bool is_initial(const char *which)
     return strcmp(which, "init") == 0;
 }
 
-static bool load(Probe *probe, const char *which, Err *err)
+/* The whole state of a checkpoint, for training to go on. */
+static bool restore(Probe *probe, const char *name, Err *err)
+{
+    Trainer *t = probe->trainer;
+    bool ok = checkpoint_restore(t, probe->folder, name, err);
+    probe->step = t->step;
+    return ok;
+}
+
+/* Sets *w to weights (borrowed), and probe->step. Only a checkpoint brings the trainer's step with
+ * it and an average of the optimizer to be made; a file's weights are taken as they are. */
+static bool load(Probe *probe, const char *which, float **w, Err *err)
 {
     Trainer *t = probe->trainer;
     char text[32];
-    int64_t step = 0;
+    const char *name = checkpoint_name(which, text);
+    *w = t->w;
+    probe->step = 0;
     if (is_initial(which))
         return true;
-    const char *name = checkpoint_name(which, text);
     if (probe->type->resumes && strcmp(which, "final") != 0)
-        return checkpoint_restore(t, probe->folder, name, err);
-    if (!checkpoint_weights(t, probe->folder, name, &step, err))
+        return restore(probe, name, err);
+    t->step = 0;
+    t->average_is_final = false;
+    if (!checkpoint_weights(t, probe->folder, name, &probe->step, err))
         return false;
-    t->step = step < 0 ? t->steps : step;
+    if (t->step > 0)
+        *w = trainer_final_weights(t);
+    if (probe->step < 0) /* not recorded */
+        probe->step = t->steps;
     return true;
 }
 
 bool probe_weights(Probe *probe, const char *which, float *w, Err *err)
 {
+    int64_t step = probe->step;
+    size_t bytes = probe->landscape.space.layout->n * sizeof *w;
+    float *loaded = probe->initial;
     probe->code = EXIT_CHECKPOINT;
-    if (is_initial(which))
-        memcpy(w, probe->initial, probe->landscape.space.layout->n * sizeof *w);
-    else if (load(probe, which, err))
-        memcpy(w, trainer_final_weights(probe->trainer),
-               probe->landscape.space.layout->n * sizeof *w);
-    else
+    if (!is_initial(which) && !load(probe, which, &loaded, err))
         return false;
+    memcpy(w, loaded, bytes);
     comm_barrier(probe->trainer->comm); /* everybody has them before they are overwritten */
     probe->code = EXIT_USAGE;
+    probe->step = step;
     return true;
 }
 
 double probe_lr(const Probe *probe)
 {
     const Trainer *t = probe->trainer;
-    int64_t step = t->step < t->steps ? t->step : t->steps - 1;
+    int64_t step = probe->step < t->steps ? probe->step : t->steps - 1;
     return schedule_lr(&t->schedule, step) * t->recovery.lr_factor;
 }
 
 int probe_batch(const Probe *probe)
 {
     const Trainer *t = probe->trainer;
-    int64_t step = t->step < t->steps ? t->step : t->steps - 1;
+    int64_t step = probe->step < t->steps ? probe->step : t->steps - 1;
     return batch_plan_at(&t->loader.plan, step).batch;
 }
 
@@ -190,6 +207,21 @@ static int64_t set_size(const Probe *probe)
     return probe->common.set == PROBE_TEST ? loader->test.count : loader->train.count;
 }
 
+/* The trainer's network once more, with a memory for sides; in fp32, whatever training computes in,
+ * as differences of rounder gradients would be noise. */
+static bool make_model(Probe *probe, Err *err)
+{
+    const Trainer *t = probe->trainer;
+    const Settings *s = t->settings;
+    ModelWish wish = { .input = t->loader.shape, .output = t->model.output, .sides = true };
+    if (!model_build(&probe->model, &s->config, s->model, s->loss, &wish, err) ||
+        !model_check_lanes(&probe->model, t->lanes.size, err))
+        return false;
+    expect(probe->model.layout.n == t->model.layout.n);
+    model_allocate(&probe->model, t->lanes.size);
+    return true;
+}
+
 /* Gradients are added as they are, whatever training does to them on the way. */
 static bool make_landscape(Probe *probe, float *w, Err *err)
 {
@@ -200,7 +232,7 @@ static bool make_landscape(Probe *probe, float *w, Err *err)
         common->samples = probe->type->samples;
     if (common->samples > all)
         common->samples = all;
-    LandscapeWish wish = { .model = &t->model,
+    LandscapeWish wish = { .model = &probe->model,
                            .comm = t->comm,
                            .list = { read_samples, probe, common->samples },
                            .least_lanes = t->settings->train.lanes,
@@ -266,7 +298,7 @@ static void say_head(const Probe *probe)
         text_append(text, sizeof text, ", accuracy %.4f",
                     probe->tally.correct / probe->tally.count);
     log_out("%s of %s, %s (step %lld): %s over %lld of %lld %s samples, %s", probe->type->name,
-            probe->folder, probe->checkpoint, (long long)probe->trainer->step, text,
+            probe->folder, probe->checkpoint, (long long)probe->step, text,
             (long long)common->samples, (long long)set_size(probe),
             common->set == PROBE_TEST ? "test" : "training", norm_words(probe));
 }
@@ -284,7 +316,7 @@ static void note_origin(const Probe *probe, const ProbeRequest *request)
     found_text(f, "probe", probe->type->name);
     found_text(f, "run", probe->folder);
     found_text(f, "checkpoint", probe->checkpoint);
-    found_integer(f, "at_step", t->step);
+    found_integer(f, "at_step", probe->step);
     found_text(f, "weights", digest);
     found_text(f, "command", request->command);
     found_text(f, "version", version);
@@ -316,12 +348,12 @@ static int write_findings(const Probe *probe, const ProbeRequest *request, Err *
 static int run(Probe *probe, const ProbeRequest *request, Err *err)
 {
     Trainer *t = probe->trainer;
-    if (!load(probe, request->checkpoint, err))
+    float *w;
+    if (!load(probe, request->checkpoint, &w, err))
         return EXIT_CHECKPOINT;
-    float *w = probe->type->resumes ? t->w : trainer_final_weights(t);
     size_t bytes = t->model.layout.n * sizeof *w;
     float *copy = memcpy(mem_alloc(bytes), w, bytes); /* a probe may load others */
-    bool ok = make_landscape(probe, copy, err);
+    bool ok = make_model(probe, err) && make_landscape(probe, copy, err);
     if (ok) {
         probe->tally = landscape_loss(&probe->landscape, copy);
         if (!request->quiet)
@@ -331,6 +363,7 @@ static int run(Probe *probe, const ProbeRequest *request, Err *err)
         ok = probe->type->run(probe, err);
     }
     landscape_free(&probe->landscape);
+    model_free(&probe->model);
     mem_free(copy);
     return ok ? write_findings(probe, request, err) : probe->code;
 }

@@ -204,6 +204,8 @@ static double trial_value(const Analysis *analysis, const char *metric, const Tr
     for (int i = 0; i < RESULTS; i++)
         if (strcmp(result_name((TrialResult)i), metric) == 0)
             value = trial->result[i];
+    if (isnan(value) && strncmp(metric, "target_", 7) == 0)
+        return (double)INFINITY; /* it never got there */
     if (isnan(value) && lost)
         return strstr(metric, "accuracy") ? 0 : (double)INFINITY;
     return value;

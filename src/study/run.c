@@ -2,11 +2,13 @@
  * communicator of its own and takes the next. */
 #include "study_parts.h"
 
+#include "lockstep/cpu.h"
 #include "lockstep/files.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
 #include "lockstep/session.h"
 #include "lockstep/trainer.h"
+#include "lockstep/version.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +16,6 @@
 #include <time.h>
 
 #define PATIENCE 20 /* seconds for ranks of a killed job to let go of what they had */
-#define NAP 0.1     /* seconds between looks at what others do */
 
 typedef struct Group {
     Study *study;
@@ -156,9 +157,17 @@ static bool is_over(const Group *g, double idle)
     return g->claims.waiting == 0 && (g->claims.taken == 0 || idle > PATIENCE);
 }
 
+/* A while between looks at what others do, longer after a few; returns its seconds. */
+static double nap(double idle)
+{
+    bool brief = idle < 2;
+    const struct timespec pause = { .tv_sec = brief ? 0 : 1, .tv_nsec = brief ? 100000000 : 0 };
+    nanosleep(&pause, NULL);
+    return brief ? 0.1 : 1;
+}
+
 static int work(Group *g, Err *err)
 {
-    const struct timespec nap = { .tv_nsec = (long)(NAP * 1e9) };
     int code = EXIT_OK;
     double idle = 0;
     while (!comm_any(g->comm, trainer_stop_requested())) {
@@ -167,10 +176,10 @@ static int work(Group *g, Err *err)
             return EXIT_CHECKPOINT;
         if (claim.trial < 0 && is_over(g, idle))
             break;
-        idle = claim.trial < 0 ? idle + NAP : 0;
+        idle = claim.trial < 0 ? idle + nap(idle) : 0;
         if (claim.trial < 0)
-            nanosleep(&nap, NULL);
-        else if (!run_trial(g, &claim, &code, err))
+            continue;
+        if (!run_trial(g, &claim, &code, err))
             return code;
     }
     return EXIT_OK;
@@ -215,20 +224,43 @@ static int run_groups(Study *study, Comm *job, int argc, char *const *argv, Err 
     g.leads = comm_rank(g.comm) == 0;
     claims_init(study, &g.claims);
     log_set_rank(comm_rank(g.comm), comm_size(g.comm)); /* leaders speak for their groups */
+    comm_set_apart(true);
     int code = work(&g, err);
+    if (code != EXIT_OK)
+        log_warn("a group ends here, others go on with what they have: %s", err->text);
     comm_wait(job);
+    comm_set_apart(false);
     log_set_rank(rank, comm_size(job));
     claims_free(study, &g.claims);
     comm_free(g.comm);
     return code;
 }
 
+/* A trial has to have the same bits in every group, so all ranks need the kernels of the first. */
+static bool same_kernels(const Study *study, Comm *job, Err *err)
+{
+    Settings settings;
+    Err ignored; /* the trial's own */
+    char text[512];
+    if (study_settings(study, &study->trials[0], -1, &settings, &ignored))
+        settings_apply_compute(&settings, &ignored);
+    settings_free(&settings);
+    snprintf(text, sizeof text, "version: %s\nrevision: %s\nISA level: %s\nOpenBLAS core: %s\n",
+             version_string(), version_git(), cpu_isa_name(cpu_isa()), cpu_blas_core());
+    return comm_same(job, text, err);
+}
+
 int study_run(Study *study, Comm *job, int argc, char *const *argv, Err *err)
 {
     Err problem = { .text = "" };
-    bool ok = comm_rank(job) != 0 || make_folder(study, &problem);
-    int code = EXIT_CHECKPOINT;
-    if (comm_all_ok(job, ok, &problem)) {
+    int code = EXIT_REPLICAS;
+    bool ok = same_kernels(study, job, &problem);
+    if (ok) {
+        code = EXIT_CHECKPOINT;
+        ok = comm_rank(job) != 0 || make_folder(study, &problem);
+        ok = comm_all_ok(job, ok, &problem);
+    }
+    if (ok) {
         if (comm_rank(job) == 0)
             say_begin(study, (int)((comm_size(job) - 1) / study->ranks) + 1);
         code = run_groups(study, job, argc, argv, &problem);

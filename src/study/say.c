@@ -114,6 +114,7 @@ static char *count_endings(const Study *study, const Claims *claims, char *buffe
 bool say_end(const Study *study, Err *err)
 {
     char text[128];
+    int lock;
     Claims claims;
     claims_init(study, &claims);
     int done = claims_look(study, &claims), count = study->count;
@@ -125,5 +126,11 @@ bool say_end(const Study *study, Err *err)
     else
         log_info("%d of %d trials are done, others work on the rest", done, count);
     claims_free(study, &claims);
-    return done < count || answer_give(study->folder, err);
+    if (done < count)
+        return true;
+    if (!claim_table(study, &lock, err)) /* another job may end as well */
+        return false;
+    bool ok = answer_give(study->folder, err);
+    claim_release(lock);
+    return ok;
 }

@@ -192,14 +192,17 @@ void trial_state_free(TrialState *state)
     *state = (TrialState){ .status = TRIAL_OPEN };
 }
 
+const char *trial_message(const char *message)
+{
+    static const char from[] = "command line: ";
+    return message + (strncmp(message, from, sizeof from - 1) == 0 ? sizeof from - 1 : 0);
+}
+
 bool trial_fail(const Study *study, const Trial *trial, int code, const char *message, Err *err)
 {
-    static const char from[] = "command line: "; /* where overrides seem to come from */
-    if (strncmp(message, from, sizeof from - 1) == 0)
-        message += sizeof from - 1;
     char *folder = trial_folder(study, trial), *path = path_join(folder, "failed.json");
-    json_t *object =
-        json_pack("{s:s, s:i, s:s}", "status", "failed", "exit_code", code, "message", message);
+    json_t *object = json_pack("{s:s, s:i, s:s}", "status", "failed", "exit_code", code, "message",
+                               trial_message(message));
     expect(object); /* messages are UTF-8: err_set */
     char *text = json_dumps(object, JSON_INDENT(2));
     bool ok = folder_make(folder, err) && file_replace(path, text, strlen(text), err);

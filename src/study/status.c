@@ -139,7 +139,7 @@ static void print_setting(const Study *study, const Trial *trial, Comm *comm, Co
                 text_si(samples, sizeof samples, cost.samples),
                 text_si(flop, sizeof flop, cost.flop));
     else
-        log_out("%-60s %2d x %s", text, seeds, err.text);
+        log_out("%-60s %2d x %s", text, seeds, trial_message(err.text));
     sum->samples += seeds * cost.samples;
     sum->flop += seeds * cost.flop;
 }

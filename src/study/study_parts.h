@@ -93,6 +93,9 @@ typedef struct TrialState {
 void trial_state(const Study *study, const Trial *trial, TrialState *state);
 void trial_state_free(TrialState *state);
 
+/* A message without the "command line: " where overrides seem to come from. */
+const char *trial_message(const char *message);
+
 /* Notes in its folder that a trial could not be trained. */
 bool trial_fail(const Study *study, const Trial *trial, int code, const char *message, Err *err);
 

@@ -1,4 +1,5 @@
-/* What the files of the probes share: probes.c measures, probes_record.c makes numbers of it. */
+/* What the files of the probes share: probes.c has the memory, probes_step.c
+ * measures, probes_record.c makes numbers of it. */
 #ifndef LOCKSTEP_TRAIN_PROBES_PARTS_H
 #define LOCKSTEP_TRAIN_PROBES_PARTS_H
 

@@ -20,6 +20,7 @@ done
 [ "$(field json ranks)" = 1 ] || fail "JSON: ranks"
 for key in backward_ms backward_gflops forward_peak_percent forward_gb_per_second \
     backward_bandwidth_percent exposed_reduction_ms exposed_reduction_percent activations \
+    waiting_ms \
     optimizer_state process_peak loss_and_packing_ms peak_gflops triad_gb_per_second; do
     grep -q "\"$key\": [0-9]" json || { cat json; fail "JSON: $key"; }
 done

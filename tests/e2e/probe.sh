@@ -80,6 +80,18 @@ cp net.yaml none.yaml
 [ ! -e runs/none ] || fail "a folder is made"
 grep -q '^noise of runs/none, init (step 0)' out || fail "head: $(head -1 out)"
 
+# The weights are those that eval tests: an average, where the optimizer keeps one.
+"$lockstep" train net.yaml name=ema 'optimizer={type: adamw, lr: 0.02, wrap: [ema: {decay: 0.8}]}' \
+    -q || fail "train with ema"
+for which in final step-6 step-9; do
+    "$lockstep" eval runs/ema --checkpoint $which >told || fail "eval of $which"
+    "$lockstep" probe runs/ema --checkpoint $which noise group=4 set=test --out empty >out ||
+        fail "probe of $which"
+    [ "$(sed 's/.*(step [0-9]*): loss \([^,]*\),.*/\1/;q' out | xargs printf '%.6f')" = \
+        "$(sed 's/test loss \([^,]*\),.*/\1/' told)" ] ||
+        fail "$which: $(head -1 out), but $(cat told)"
+done
+
 # Gradients of the probe are exact, whatever training does to its own.
 "$lockstep" probe runs/a hessian iterations=4 --out empty >plain || fail "probe"
 for change in comm.wire=bf16 'comm.compress={type: topk, ratio: 0.1}'; do

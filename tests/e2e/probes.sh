@@ -53,7 +53,7 @@ same()
 
 ways='1|3 comm.memory=private comm.update=replicated
 4 comm.virtual_hosts=2 comm.bucket=0.005 comm.overlap=polling
-5 comm.virtual_hosts=1+3+1 comm.bucket=0.002'
+5 comm.virtual_hosts=1+3+1 comm.bucket=0.002|4 comm.domain=numa comm.virtual_domains=2'
 
 # everywhere OPTION...: the same rows in every way, and the steps of a run that is not probed.
 everywhere()
@@ -127,3 +127,21 @@ refused 'probes.noise: compressed' comm.compress=sign
 refused 'probes.every: with train.local' "train.local={steps: 2}"
 refused 'there is no trained tensor "1.batchnorm.running_mean"' \
     "probes.scale_invariant=[1.batchnorm.running_mean]"
+
+# A run that goes back to a checkpoint has one row of each step that it has kept.
+cat >net.yaml <<'YAML'
+data: {type: synthetic, shape: [24], classes: 7, train: 256, test: 64, outlier: 1, normalize: none}
+model: {layers: [dense: 33, relu, dense: 7]}
+train: {batch: 32, lanes: 8, steps: 20, on_diverged: rollback}
+optimizer: {type: adamw, lr: 0.01}
+checkpoint: {every: 3st, minutes: 0, keep: 100}
+probes: {every: 1st, distance: true, cosine: true}
+YAML
+for ranks in 1 3; do
+    train back $ranks
+    [ "$(field runs/back/summary.json rollbacks)" -gt 0 ] || fail "it has not gone back"
+    [ $ranks -eq 1 ] && found back >first
+    same back "rollbacks on $ranks ranks"
+done
+tail -n +2 runs/back/probes.csv | cut -d , -f 1-3 | sort | uniq -d | grep . && fail "rows twice"
+tail -n +2 runs/back/probes.csv | cut -d , -f 1 | sort -cn || fail "steps out of order"

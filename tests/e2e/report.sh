@@ -59,6 +59,21 @@ says '6 runs: best is fast-' "$lockstep" report fast slow --out all.html
 has all.html '<td>slow-3</td>' 'fast-2: the command'
 [ "$(wc -l <all.csv)" -eq 7 ] || fail "all.csv: $(cat all.csv)"
 
+# What probes saw.
+"$lockstep" train net.yaml -q name=probed probes.every=4st optimizer.type=lars || fail "probes"
+"$lockstep" report runs/probed -q >/dev/null || fail "report of probes"
+[ $pictures -eq 0 ] ||
+    has runs/probed/report.html '<h3>Noise scale</h3>' '<h3>Trust ratio by tensor</h3>'
+
+# Names are text, never markup.
+mkdir odd
+cp -r fast/fast-1 'odd/<b>&"a"'
+says '1 rank.' "$lockstep" report 'odd/<b>&"a"'
+cp -r fast/fast-2 odd/b
+says '<b>&"a" with' "$lockstep" report odd
+has odd/report.html '&lt;b&gt;&amp;&quot;a&quot;'
+! grep -q '<b>&' odd/report.html || fail "a name is markup"
+
 # ---- against a reference ----
 
 # Three seeds can be dealt in twenty ways: 1 of 20 is not below 0.05. Six can.
@@ -118,6 +133,26 @@ if [ $pictures -eq 1 ]; then
 fi
 says 'no slowdown seen' "$lockstep" report study/trials.csv --against study --out same.html
 
+# What `lockstep study` answers at its end, and its report.
+cat > small.yaml <<'YAML'
+base: net.yaml
+set: {train.target_accuracy: 0.5, eval.every: 1st}
+grid: {train.batch: [16, 32, 64], optimizer.lr: [0.02, 0.1, 0.5]}
+seeds: 2
+expect:
+  - claim: a larger batch needs fewer steps
+    value: {metric: target_step, train.batch: 64}
+    below: {metric: target_step, train.batch: 16}
+YAML
+says 'To accuracy 0.5: ' mpi 2 "$lockstep" study small.yaml
+has studies/small/summary.json '"goal": "steps"' '"target": "accuracy 0.5"' '"b_crit"' \
+    '"claim": "a larger batch needs fewer steps"'
+cp studies/small/summary.json first.json
+says 'expected' "$lockstep" study small.yaml -q
+cmp first.json studies/small/summary.json || fail "another answer from the same trials"
+says 'To accuracy 0.5: ' "$lockstep" report studies/small -q
+has studies/small/report.html '<h2>What was expected</h2>' 'batch 64' 'base: '
+
 # ---- without gnuplot ----
 
 mkdir empty
@@ -174,5 +209,5 @@ if [ $pictures -eq 0 ] || [ -z "$browser" ] || [ -z "$python" ]; then
 fi
 mkdir shots many
 "$lockstep" report fast slow -q --out many/report.html >/dev/null || fail "many runs"
-"$python" -B "$here/../interop/pages.py" "$browser" shots fast/fast-1/report.html \
+"$python" -B "$here/../interop/pages.py" "$browser" shots runs/probed/report.html \
     study/report.html many/report.html damaged/report.html || fail "pages.py"

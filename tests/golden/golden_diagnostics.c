@@ -199,7 +199,7 @@ static void compare_gradients(Diagnosis *d)
 
 static void compare_noise(const Diagnosis *d, Landscape *l)
 {
-    Noise noise = landscape_noise(l, 1);
+    SampleNoise noise = landscape_noise(l, 1);
     double g = key_number(d->c->json, "grad_norm_sq", 0);
     double trace = key_number(d->c->json, "grad_cov_trace", 0);
     double trace_error = ROUNDING * UNIT * (trace + g),
@@ -342,7 +342,7 @@ static bool compare_allocation(Diagnosis *d)
 {
     Landscape *l = &d->landscape;
     const json_t *json = json_object_get(d->c->json, "lca");
-    double lr = key_number(json, "lr", 0), longest = 0;
+    double lr = key_number(json, "lr", 0);
     int steps = (int)key_number(json, "steps", 0);
     if (d->losses.count != (size_t)steps + 1)
         return err_set(&d->c->why, "lca_losses: %d expected", steps + 1);
@@ -352,10 +352,8 @@ static bool compare_allocation(Diagnosis *d)
     allocation_init(&a, l, w);
     case_compare(d->c, "loss on the path", 0, a.start, d->losses.values[0], 16 * UNIT);
     for (int step = 1; step <= steps; step++) {
-        for (size_t i = 0; i < d->count; i++) {
-            longest += fabs(lr * (double)a.g[2][d->place[i]]) / (double)d->count;
+        for (size_t i = 0; i < d->count; i++)
             w[d->place[i]] -= (float)lr * a.g[2][d->place[i]];
-        }
         allocation_extend(&a, w);
         case_compare(d->c, "loss on the path", (size_t)step, a.loss, d->losses.values[step],
                      ROUNDING * UNIT * d->losses.values[0]);

@@ -46,8 +46,8 @@ static void build(Rig *rig, const char *layers, const char *loss, Shape input, i
     snprintf(text, sizeof text, "model: {layers: %s}\nloss: %s\n", layers, loss);
     ck_assert(config_parse(&rig->config, "test", text, strlen(text), &err));
     ck_assert_msg(model_build(&rig->model, &rig->config, config_get(rig->config.root, "model"),
-                              config_get(rig->config.root, "loss"), &(ModelWish){ .input = input },
-                              &err),
+                              config_get(rig->config.root, "loss"),
+                              &(ModelWish){ .input = input, .sides = true }, &err),
                   "%s", err.text);
     ck_assert(model_check_lanes(&rig->model, 4, &err));
     model_allocate(&rig->model, 4);
@@ -184,13 +184,13 @@ START_TEST(test_quadratic_noise)
         all += n * n * g * g;
     }
     double trace = (all - n * mean) / (n - 1);
-    Noise noise = landscape_noise(&rig.landscape, 1);
+    SampleNoise noise = landscape_noise(&rig.landscape, 1);
     assert_all(near(noise.gradient_squares, mean, 1e-6));
     assert_all(near(noise.trace, trace, 1e-6));
     assert_all(near(noise.simple, trace / mean, 1e-6));
 
     /* The covariance of means of two estimates the same: here only nearly. */
-    Noise pairs = landscape_noise(&rig.landscape, 2);
+    SampleNoise pairs = landscape_noise(&rig.landscape, 2);
     double groups = 0;
     for (int i = 0; i < DIMENSIONS; i++)
         groups += n * n / 4 * lambda[i] * lambda[i] * (double)rig.w[i] * (double)rig.w[i];
@@ -399,6 +399,46 @@ START_TEST(test_gradients)
 }
 END_TEST
 
+/* Where a network has kinks its Hessian is that of the piece it is on: products neither depend on
+ * the step, which differences across kinks do, nor on the order of two vectors. */
+START_TEST(test_kinks)
+{
+    static const char *const layers[] = {
+        "[conv2d: {channels: 5, kernel: 3}, batchnorm, relu, maxpool: 2, flatten, dense: 20, "
+        "leaky_relu: 0.4, dense: 3]",
+        "[conv2d: {channels: 4, kernel: 3, padding: 1}, relu, residual: {body: [conv2d: {channels: "
+        "4, kernel: 3, padding: 1}, batchnorm, relu]}, maxpool: {kernel: 3, stride: 2, padding: "
+        "1}, flatten, dense: 3]",
+    };
+    for (int i = 0; i < 4; i++) {
+        Rig rig;
+        build(&rig, layers[i / 2], "softmax_cross_entropy", networks[0].shape, 29);
+        look(&rig, world, i % 2, 4);
+        Landscape *l = &rig.landscape;
+        Space *space = &l->space;
+        float *u = space_vector(space), *v = space_vector(space);
+        float *hu = space_vector(space), *hv = space_vector(space), *far = space_vector(space);
+        space_random_normal(space, 1, 0, u);
+        space_random_normal(space, 1, 1, v);
+        landscape_product(l, u, hu);
+        landscape_product(l, v, hv);
+        l->wish.step = 3;
+        landscape_product(l, v, far);
+        double size = sqrt(space_dot(space, hv, hv) * space_dot(space, u, u));
+        assert_all(fabs(space_dot(space, u, hv) - space_dot(space, v, hu)) < 1e-3 * size);
+        double squares = space_dot(space, hv, hv);
+        space_add(space, far, -1, hv);
+        assert_all(space_dot(space, far, far) < 1e-4 * squares);
+        mem_free(u);
+        mem_free(v);
+        mem_free(hu);
+        mem_free(hv);
+        mem_free(far);
+        finish(&rig);
+    }
+}
+END_TEST
+
 /* Without batch norm the two modes are the same function, so nothing is dropped in either. */
 START_TEST(test_nothing_is_dropped)
 {
@@ -564,6 +604,7 @@ int main(void)
     add_test(suite, test_hill);
     add_test(suite, test_quadratic_allocation);
     add_test(suite, test_gradients);
+    add_test(suite, test_kinks);
     add_test(suite, test_nothing_is_dropped);
     add_test(suite, test_samples);
     add_test(suite, test_class_rows);

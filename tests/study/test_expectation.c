@@ -49,6 +49,11 @@ static void refuse(const char *text, const char *message)
     finish();
 }
 
+static bool same_number(double found, double wanted)
+{
+    return isnan(wanted) ? isnan(found) : found == wanted || fabs(found - wanted) < 1e-12;
+}
+
 /* One expectation, checked against the table. */
 static void check(const char *text, Outcome outcome, double value, double other)
 {
@@ -63,8 +68,8 @@ static void check(const char *text, Outcome outcome, double value, double other)
     expectations_check(&expectations, &analysis);
     const Expectation *e = &expectations.list[0];
     ck_assert_int_eq(e->outcome, outcome);
-    ck_assert(isnan(value) ? isnan(e->found[0]) : fabs(e->found[0] - value) < 1e-12);
-    ck_assert(isnan(other) ? isnan(e->found[1]) : fabs(e->found[1] - other) < 1e-12);
+    ck_assert(same_number(e->found[0], value));
+    ck_assert(same_number(e->found[1], other));
     analysis_free(&analysis);
     table_free(&table);
     finish();
@@ -93,6 +98,8 @@ START_TEST(test_checks)
           OUTCOME_YES, 0, 0.2);
     check("value: {metric: test_accuracy, train.batch: 2048}, below: 0.2", OUTCOME_OPEN,
           (double)NAN, 0.2);
+    check("value: {metric: target_step, train.batch: 64}, below: 100", OUTCOME_NO, (double)INFINITY,
+          100); /* nobody got there */
     check("value: {metric: b_crit}, above: 100", OUTCOME_OPEN, (double)NAN, 100);
 }
 END_TEST

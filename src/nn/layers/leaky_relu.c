@@ -1,5 +1,5 @@
 /* Leaky rectified linear unit: what is negative keeps a small slope, so no unit is ever cut off. */
-#include "../elementwise.h"
+#include "../sides.h"
 #include "lockstep/cpu.h"
 
 typedef struct LeakyReluOptions {
@@ -22,6 +22,12 @@ static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     float a = negative_slope(layer);
     size_t n = elementwise_floats(layer, pass);
+    if (pass->sides == SIDES_KEPT) {
+        sides_take(layer, pass, a, x, y);
+        return;
+    }
+    if (pass->sides == SIDES_KEEP)
+        sides_keep(layer, pass, x);
     for (size_t i = 0; i < n; i++) {
         float small = a * x[i];
         y[i] = x[i] > 0 ? x[i] : small;
@@ -35,6 +41,10 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
     (void)x;
     float a = negative_slope(layer);
     size_t n = dx ? elementwise_floats(layer, pass) : 0;
+    if (dx && pass->sides == SIDES_KEPT) {
+        sides_take(layer, pass, a, dy, dx);
+        return;
+    }
     for (size_t i = 0; i < n; i++) {
         float passed = dy[i], small = a * passed;
         dx[i] = y[i] > 0 ? passed : small;
@@ -50,6 +60,8 @@ const LayerType ISA_NAME(layer_leaky_relu) = {
     .options = options,
     .options_bytes = sizeof(LeakyReluOptions),
     .plan = elementwise_plan,
+    .allocate = sides_allocate,
+    .release = sides_release,
     .forward = forward,
     .backward = backward,
     .in_place = true,

@@ -155,12 +155,34 @@ static void backward_plane(const Layer *layer, size_t plane, const float *dy, fl
         }
 }
 
+/* The values at the places that won in an earlier pass. */
+static void take_plane(const Layer *layer, size_t plane, const float *x, float *y)
+{
+    const MaxpoolState *state = layer->state;
+    const uint16_t *winners = state->winners + plane * plane_floats(layer->out);
+    Window window = layer_window(layer);
+    for (int oh = 0; oh < layer->out.dim[1]; oh++)
+        for (int ow = 0; ow < layer->out.dim[2]; ow++) {
+            Spot spot = spot_at(layer, &window, oh, ow);
+            for (int c = 0; c < CHANNEL_BLOCK; c++) {
+                int place = *winners++ - 1;
+                ptrdiff_t row = place / window.KW, column = place % window.KW;
+                ptrdiff_t pixel = spot.corner + row * layer->in.dim[2] + column;
+                *y++ = x[pixel * CHANNEL_BLOCK + c];
+            }
+        }
+}
+
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     size_t planes = (size_t)pass->batch * (size_t)shape_blocks(layer->in);
     size_t in = plane_floats(layer->in), out = plane_floats(layer->out);
-    for (size_t p = 0; p < planes; p++)
-        forward_plane(layer, p, x + p * in, y + p * out);
+    for (size_t p = 0; p < planes; p++) {
+        if (pass->sides == SIDES_KEPT)
+            take_plane(layer, p, x + p * in, y + p * out);
+        else
+            forward_plane(layer, p, x + p * in, y + p * out);
+    }
 }
 
 static void backward(Layer *layer, const Pass *pass, const float *x, const float *y,

@@ -1,11 +1,17 @@
 /* Rectified linear unit. NaN stays NaN, so that a network that diverges is seen to; -0 becomes +0,
  * so that it does not matter whether a maximum is taken before or after. */
-#include "../elementwise.h"
+#include "../sides.h"
 #include "lockstep/cpu.h"
 
 static void forward(Layer *layer, const Pass *pass, const float *x, float *y)
 {
     size_t n = elementwise_floats(layer, pass);
+    if (pass->sides == SIDES_KEPT) {
+        sides_take(layer, pass, 0, x, y);
+        return;
+    }
+    if (pass->sides == SIDES_KEEP)
+        sides_keep(layer, pass, x);
     for (size_t i = 0; i < n; i++)
         y[i] = x[i] <= 0 ? 0 : x[i];
 }
@@ -15,6 +21,10 @@ static void backward(Layer *layer, const Pass *pass, const float *x, const float
 {
     (void)x;
     size_t n = elementwise_floats(layer, pass);
+    if (dx && pass->sides == SIDES_KEPT) {
+        sides_take(layer, pass, 0, dy, dx);
+        return;
+    }
     for (size_t i = 0; dx && i < n; i++) {
         float passed =
             dy[i]; /* read in any case: a load under a condition would not be vectorised */
@@ -30,6 +40,8 @@ const LayerType ISA_NAME(layer_relu) = {
     .source = "Nair and Hinton 2010",
     .options = layer_no_options,
     .plan = elementwise_plan,
+    .allocate = sides_allocate,
+    .release = sides_release,
     .forward = forward,
     .backward = backward,
     .in_place = true,

@@ -54,8 +54,6 @@ bool landscape_init(Landscape *l, const LandscapeWish *wish, float *w, Err *err)
     l->tallies = mem_array(Tally, l->lanes.count);
     l->values = mem_array(double, l->lanes.count);
     l->point = space_vector(&l->space);
-    l->difference[0] = space_vector(&l->space);
-    l->difference[1] = space_vector(&l->space);
     find_bounds(l);
     count_targets(l);
     return true;
@@ -69,19 +67,23 @@ void landscape_free(Landscape *l)
     mem_free(l->tallies);
     mem_free(l->values);
     mem_free(l->point);
-    mem_free(l->difference[0]);
-    mem_free(l->difference[1]);
+    for (int i = 0; i < LANDSCAPE_POINTS; i++)
+        mem_free(l->near[i]);
+    mem_free(l->near_g[0]);
+    mem_free(l->near_g[1]);
     *l = (Landscape){ 0 };
 }
 
 /* ---- passes ---- */
 
-static Pass pass_of(const Landscape *l, const Batch *batch, int64_t first, bool backward)
+static Pass pass_of(const Landscape *l, const Batch *batch, int64_t first, bool backward,
+                    Sides sides)
 {
     bool statistics = l->wish.statistics;
     return (Pass){ .train = statistics,
                    .backward = backward && !statistics,
                    .steady = true,
+                   .sides = sides,
                    .batch = batch->count,
                    .first_sample = (int)first,
                    .global_batch = (int)l->wish.list.count,
@@ -90,21 +92,22 @@ static Pass pass_of(const Landscape *l, const Batch *batch, int64_t first, bool 
                    .tokens = batch->tokens };
 }
 
-/* Forward, and backward into dw if that is not NULL. Nobody else is told of the layers. */
-static Tally run(Landscape *l, float *w, const Batch *batch, int64_t first, float *dw)
+/* Forward, and backward into dw if that is not NULL. */
+static Tally run_sides(Landscape *l, float *w, int64_t first, const Batch *batch, float *dw,
+                       Sides sides)
 {
     Model *model = l->wish.model;
-    ModelWatcher watcher = model->watcher;
-    Pass pass = pass_of(l, batch, first, dw != NULL);
-    model->watcher = (ModelWatcher){ 0 };
+    Pass pass = pass_of(l, batch, first, dw != NULL, sides);
     model_bind(model, w, dw);
     Tally tally = model_forward(model, batch, &pass);
-    if (dw) {
+    if (dw)
         model_backward(model, batch, &pass);
-        l->passes += batch->count;
-    }
-    model->watcher = watcher;
     return tally;
+}
+
+static Tally run(Landscape *l, float *w, const Batch *batch, int64_t first, float *dw)
+{
+    return run_sides(l, w, first, batch, dw, SIDES_OWN);
 }
 
 void landscape_stand(Landscape *l, float *w)
@@ -224,6 +227,22 @@ void landscape_part(Landscape *l, float *w, int64_t first, int count, const int3
         batch.labels = labels;
     run(l, w, &batch, first, g);
     kernels()->scale(g, (float)((double)l->wish.list.count / count), l->space.layout->n);
+}
+
+static void run_near(Landscape *l, float *w, int64_t first, int count, float *g, Sides sides)
+{
+    landscape_stand(l, w);
+    run_sides(l, w, first, l->wish.list.read(l->wish.list.context, first, count), g, sides);
+}
+
+void landscape_keep(Landscape *l, float *w, int64_t first, int count)
+{
+    run_near(l, w, first, count, NULL, SIDES_KEEP);
+}
+
+void landscape_kept(Landscape *l, float *w, int64_t first, int count, float *g)
+{
+    run_near(l, w, first, count, g, SIDES_KEPT);
 }
 
 const float *landscape_output(Landscape *l, int64_t sample)

@@ -1,4 +1,6 @@
-/* Products with the Hessian by central differences of gradients that are exact but for rounding:
+/* Products with the Hessian by central differences of gradients that are exact but for rounding, at
+ * weights nearby where the network is on the same side of every kink as at w, because it is made to
+ * be (landscape_keep): what is differentiated is smooth, and has the Hessian of the loss at w.
  *
  *   2 points   H v = (g(w + h v) - g(w - h v)) / 2h                                error O(h^2)
  *   4 points   H v = (8 (g(w + h v) - g(w - h v)) - (g(w + 2h v) - g(w - 2h v))) / 12h    O(h^4)
@@ -46,64 +48,83 @@ double landscape_step(const Landscape *l, double norm_w, double norm_v)
     return l->wish.step * relative * (norm_w > 0 ? norm_w : sqrt(n)) / norm_v;
 }
 
-/* point = w + factor v: all of the arena, as running statistics belong to the weights. */
-static void go_to(Landscape *l, double factor, const float *v)
-{
-    kernels()->blend(l->point, 1, l->w, (float)factor, v, l->space.layout->n);
-}
-
 static double own_norm(const Landscape *l, const float *x)
 {
     return sqrt(space_own_dot(&l->space, x, x));
 }
 
-/* The gradient at `point`, of all samples into a slice or of one sample and whole. */
-typedef void GradientAt(Landscape *l, int64_t sample, float *g);
-
-static void gradient_of_all(Landscape *l, int64_t sample, float *g)
-{
-    (void)sample;
-    landscape_gradient(l, l->point, g);
-}
-
-static void gradient_of_one(Landscape *l, int64_t sample, float *g)
-{
-    landscape_stand(l, l->point);
-    landscape_part(l, l->point, sample, 1, NULL, g);
-}
-
-/* Floats [lo, hi) of out. */
-static void difference(Landscape *l, GradientAt *gradient, int64_t sample, const float *v,
-                       float *out, size_t lo, size_t hi)
-{
+/* One product: what its parts on all chunks share. */
+typedef struct Product {
+    Landscape *landscape;
+    const StencilPair *pair;
     int pairs;
-    const StencilPair *pair = stencil(l, &pairs);
+    double step[2]; /* k h as it is, of each pair */
+} Product;
+
+static float *take(const Landscape *l, float **vector)
+{
+    if (!*vector)
+        *vector = space_vector(&l->space);
+    return *vector;
+}
+
+/* near[2 i], near[2 i + 1] = w -+ k h v: all of the arena, as running statistics belong to the
+ * weights. False: v is 0. */
+static bool begin_product(Landscape *l, const float *v, Product *product)
+{
     double norm_v = own_norm(l, v);
-    memset(out + lo, 0, (hi - lo) * sizeof *out);
+    *product = (Product){ .landscape = l };
+    product->pair = stencil(l, &product->pairs);
     if (!(norm_v > 0))
-        return;
+        return false;
     double h = landscape_step(l, own_norm(l, l->w), norm_v);
-    for (int i = 0; i < pairs; i++) {
-        double to = (double)(float)(h * pair[i].k);
-        float *left = l->difference[0], *right = l->difference[1];
-        go_to(l, -to, v);
-        gradient(l, sample, left);
-        go_to(l, to, v);
-        gradient(l, sample, right);
-        kernels()->blend(right + lo, 1, right + lo, -1, left + lo, hi - lo);
-        kernels()->blend(out + lo, 1, out + lo, (float)(pair[i].weight * pair[i].k / to),
-                         right + lo, hi - lo);
+    for (int i = 0; i < product->pairs; i++) {
+        float to = (float)(h * product->pair[i].k);
+        product->step[i] = (double)to;
+        for (int side = 0; side < 2; side++)
+            kernels()->blend(take(l, &l->near[2 * i + side]), 1, l->w, side ? to : -to, v,
+                             l->space.layout->n);
+    }
+    take(l, &l->near_g[0]);
+    take(l, &l->near_g[1]);
+    return true;
+}
+
+/* x += these samples' part of the product. */
+static void add_part(void *context, int64_t first, int count, float *x)
+{
+    const Product *product = context;
+    Landscape *l = product->landscape;
+    size_t n = l->space.layout->n;
+    landscape_keep(l, l->w, first, count);
+    for (int i = 0; i < product->pairs; i++) {
+        const StencilPair *pair = &product->pair[i];
+        for (int side = 0; side < 2; side++)
+            landscape_kept(l, l->near[2 * i + side], first, count, l->near_g[side]);
+        kernels()->blend(l->near_g[1], 1, l->near_g[1], -1, l->near_g[0], n);
+        kernels()->blend(x, 1, x, (float)(pair->weight * pair->k / product->step[i]), l->near_g[1],
+                         n);
     }
 }
 
 void landscape_product(Landscape *l, const float *v, float *out)
 {
-    difference(l, gradient_of_all, 0, v, out, l->space.slice.lo, l->space.slice.hi);
+    Product product;
+    Slice slice = l->space.slice;
+    if (begin_product(l, v, &product))
+        landscape_sum(l, add_part, &product, out);
+    else
+        memset(out + slice.lo, 0, (slice.hi - slice.lo) * sizeof *out);
 }
 
 void landscape_sample_product(Landscape *l, int64_t sample, const float *v, float *out)
 {
-    difference(l, gradient_of_one, sample, v, out, 0, l->space.layout->n);
+    Product product;
+    size_t n = l->space.layout->n;
+    memset(out, 0, n * sizeof *out);
+    if (begin_product(l, v, &product))
+        add_part(&product, sample, 1, out);
+    kernels()->scale(out, (float)l->wish.list.count, n);
 }
 
 static void apply_hessian(void *context, const float *v, float *out)

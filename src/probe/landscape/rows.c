@@ -64,7 +64,7 @@ void rows_complete(Rows *rows)
     mem_free(bounds);
 }
 
-/* Rows [first, last) of `a` with all of `b`, block after block. */
+/* Rows [first, last) of `a` with all of `b`, block after block; of the same rows only one half. */
 static void gram_part(const Rows *a, const Rows *b, int first, int last, double *gram)
 {
     const Space *space = a->space;
@@ -72,9 +72,9 @@ static void gram_part(const Rows *a, const Rows *b, int first, int last, double 
         LayoutBlock block = layout_block(space->layout, number);
         if (!space_trains(space, block.tensor))
             continue;
-        for (int j = 0; j < b->count; j++) {
+        for (int j = a == b ? first : 0; j < b->count; j++) {
             const float *row = rows_row(b, j) + block.offset;
-            for (int i = first; i < last; i++)
+            for (int i = first; i < last && (a != b || i <= j); i++)
                 gram[(size_t)i * (size_t)b->count + (size_t)j] +=
                     kernels()->dot(rows_row(a, i) + block.offset, row, block.n);
         }
@@ -88,9 +88,12 @@ void rows_gram(const Rows *a, const Rows *b, double *gram)
     memset(gram, 0, (size_t)a->count * (size_t)b->count * sizeof *gram);
     for (int i = first; i < last; i += TOGETHER)
         gram_part(a, b, i, i + TOGETHER < last ? i + TOGETHER : last, gram);
-    size_t *bounds = row_bounds(a);
-    comm_allgather(comm, gram, bounds, (size_t)b->count * sizeof *gram);
+    size_t *bounds = row_bounds(a), n = (size_t)b->count;
+    comm_allgather(comm, gram, bounds, n * sizeof *gram);
     mem_free(bounds);
+    for (size_t i = 0; a == b && i < n; i++)
+        for (size_t j = 0; j < i; j++)
+            gram[i * n + j] = gram[j * n + i];
 }
 
 void gram_center(double *gram, int n)

@@ -33,13 +33,13 @@ static double all_squares(Landscape *l, int groups, int group)
     return total;
 }
 
-Noise landscape_noise(Landscape *l, int group)
+SampleNoise landscape_noise(Landscape *l, int group)
 {
     int groups = (int)(l->wish.list.count / group);
     double m = groups, n = (double)l->wish.list.count;
     float *g = space_vector(&l->space);
     landscape_gradient(l, l->w, g);
-    Noise noise = { .gradient_squares = space_dot(&l->space, g, g) };
+    SampleNoise noise = { .gradient_squares = space_dot(&l->space, g, g) };
     mem_free(g);
     noise.trace = group * (all_squares(l, groups, group) - m * noise.gradient_squares) / (m - 1);
     noise.simple = noise.trace / noise.gradient_squares;

@@ -145,7 +145,7 @@ const ProbeType probe_fisher = {
     .source = "Kunstner et al. 2019",
     .options = options,
     .options_bytes = sizeof(FisherOptions),
-    .samples = 64,
+    .samples = 24,
     .single = true,
     .run = run,
 };

@@ -27,7 +27,7 @@ static void report(Probe *probe, const Spectrum *s, int top)
         bool large = i < top;
         int at = large ? s->count - 1 - i : i - top;
         snprintf(key, sizeof key, "%s_%d", large ? "largest" : "smallest", large ? i + 1 : at + 1);
-        snprintf(help, sizeof help, "+- %.2g", s->residuals[at]);
+        snprintf(help, sizeof help, "residual %.2g", s->residuals[at]);
         found(probe->findings, key, s->values[at], help);
     }
     found(probe->findings, "iterations", s->count, "products with the Hessian");

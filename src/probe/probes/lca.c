@@ -46,11 +46,11 @@ static bool walk_run(Probe *probe, Allocation *a, Err *err)
 {
     const LcaOptions *o = probe->options;
     Trainer *t = probe->trainer;
-    if (t->step + o->steps > t->steps)
+    if (probe->step + o->steps > t->steps)
         return err_set(err,
                        "probe lca: %s is at step %lld of %lld, there are no %lld steps behind it: "
                        "give an earlier --checkpoint, or fewer steps",
-                       probe->checkpoint, (long long)t->step, (long long)t->steps,
+                       probe->checkpoint, (long long)probe->step, (long long)t->steps,
                        (long long)o->steps);
     for (int64_t i = 0; i < o->steps; i++) {
         StepOutcome outcome = trainer_step(t);

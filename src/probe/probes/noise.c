@@ -18,7 +18,7 @@ static bool run(Probe *probe, Err *err)
     const NoiseOptions *o = probe->options;
     if (!probe_check_group(probe, o->group, err))
         return false;
-    Noise noise = landscape_noise(&probe->landscape, (int)o->group);
+    SampleNoise noise = landscape_noise(&probe->landscape, (int)o->group);
     Findings *f = probe->findings;
     found(f, "gradient_squares", noise.gradient_squares, "|g|^2");
     found(f, "trace", noise.trace, "of the covariance of a sample's gradient");

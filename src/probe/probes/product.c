@@ -71,8 +71,9 @@ static void check_symmetry(Probe *probe, const float *v, const float *hv, float 
     space_random_normal(&l->space, (uint64_t)probe->common.seed + 1, 0, u);
     landscape_product(l, u, out);
     double left = space_dot(&l->space, u, hv), right = space_dot(&l->space, v, out);
-    found(probe->findings, "asymmetry", fabs(left - right) / (norm(l, u) * norm(l, hv)),
-          "|u H v - v H u| / |u| |H v|");
+    double chance = norm(l, u) * norm(l, hv) / sqrt((double)l->space.layout->trained);
+    found(probe->findings, "asymmetry", fabs(left - right) / chance,
+          "|u H v - v H u|, in parts of |u| |H v| / sqrt(parameters)");
 }
 
 static bool run(Probe *probe, Err *err)

@@ -31,21 +31,43 @@ double trial_score(const Analysis *analysis, const TrialRow *trial)
 
 /* ---- groups ---- */
 
-static bool same_values(const Table *table, int a, int b, const bool *mask)
+/* Which keys count, of which table. */
+typedef struct Sorting {
+    const Table *table;
+    const bool *mask;
+} Sorting;
+
+static int compare_values(const Sorting *sorting, int a, int b)
 {
-    const TrialRow *trials = table->trials;
-    for (int key = 0; key < table->key_count; key++)
-        if (mask[key] && strcmp(trials[a].values[key], trials[b].values[key]) != 0)
-            return false;
-    return true;
+    const TrialRow *trials = sorting->table->trials;
+    int order = 0;
+    for (int key = 0; key < sorting->table->key_count && order == 0; key++)
+        if (sorting->mask[key])
+            order = strcmp(trials[a].values[key], trials[b].values[key]);
+    return order;
+}
+
+static int by_values(const void *left, const void *right, void *context)
+{
+    int a = *(const int *)left, b = *(const int *)right;
+    int order = compare_values(context, a, b);
+    return order != 0 ? order : (a > b) - (a < b);
 }
 
 /* group[i]: number of the first trial with the same values of the keys in the mask. */
 static void group_trials(const Table *table, const bool *mask, int *group)
 {
+    Sorting sorting = { table, mask };
+    int *sorted = mem_array(int, table->count), first = 0;
     for (int i = 0; i < table->count; i++)
-        for (group[i] = 0; group[i] < i && !same_values(table, group[i], i, mask);)
-            group[i]++;
+        sorted[i] = i;
+    qsort_r(sorted, (size_t)table->count, sizeof *sorted, by_values, &sorting);
+    for (int i = 0; i < table->count; i++) {
+        if (i == 0 || compare_values(&sorting, sorted[i - 1], sorted[i]) != 0)
+            first = sorted[i];
+        group[sorted[i]] = first;
+    }
+    mem_free(sorted);
 }
 
 static void find_keys(Analysis *analysis)

@@ -209,8 +209,7 @@ void album_put(const Album *album, Page *page)
         page_add(page, picture->wide ? "<figure class=\"wide\"><h3>" : "<figure><h3>");
         page_text(page, picture->title);
         page_add(page, "</h3>\n");
-        if (picture->keys.used > 0)
-            page_add(page, "<div class=\"keys\">%s</div>\n", picture->keys.text);
+        keys_put(picture, page);
         page_add(page, "%s", picture->svg);
         if (picture->caption[0]) {
             page_add(page, "<figcaption>");
@@ -237,25 +236,35 @@ static void file_name(const char *title, char *name, size_t size)
     snprintf(name + used, size - used, ".svg");
 }
 
+/* The picture with its title and keys above it, and with the colours that a page would give it. */
+static void stand_alone(const Picture *picture, Page *svg)
+{
+    Page keys = { 0 };
+    int width = picture->wide ? WIDE_WIDTH : WIDTH, height = picture->wide ? WIDE_HEIGHT : HEIGHT;
+    int above = keys_svg(picture, &keys, width);
+    page_add(svg,
+             "<svg xmlns=\"http://www.w3.org/2000/svg\" "
+             "xmlns:xlink=\"http://www.w3.org/1999/xlink\" viewBox=\"0 %d %d %d\">\n"
+             "<style>%ssvg{background:var(--paper);font-family:sans-serif}</style>\n%s%s",
+             -above, width, height + above, page_colors, keys.text,
+             strstr(picture->svg, ">\n") + 2);
+    page_free(&keys);
+}
+
 bool album_save(const Album *album, const char *folder, Err *err)
 {
-    for (size_t i = 0; i < album->count; i++) {
-        const Picture *picture = album->pictures[i];
-        if (!picture->svg)
-            continue;
+    bool ok = true;
+    for (size_t i = 0; ok && i < album->count; i++) {
         char name[128];
         Page svg = { 0 };
-        const char *body = strstr(picture->svg, ">\n") + 2;
-        page_add(&svg,
-                 "%.*s<style>%ssvg{background:var(--paper);font-family:sans-serif}</style>\n%s",
-                 (int)(body - picture->svg), picture->svg, page_colors, body);
-        file_name(picture->title, name, sizeof name);
+        if (!album->pictures[i]->svg)
+            continue;
+        stand_alone(album->pictures[i], &svg);
+        file_name(album->pictures[i]->title, name, sizeof name);
         char *path = path_join(folder, name);
-        bool ok = file_replace(path, svg.text, svg.used, err);
+        ok = file_replace(path, svg.text, svg.used, err);
         mem_free(path);
         page_free(&svg);
-        if (!ok)
-            return false;
     }
-    return true;
+    return ok;
 }

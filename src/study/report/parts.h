@@ -27,7 +27,7 @@ void source_free(Source *source);
 /* ---- run_pictures.c, run_page.c ---- */
 
 void run_pictures(Album *album, const RunData *runs, size_t count);
-void run_verdict(Page *page, const RunData *runs, size_t count);
+void run_verdict(Page *text, const RunData *runs, size_t count);  /* plain text */
 void run_warnings(Page *page, const RunData *runs, size_t count); /* <li> elements */
 void run_tables(Page *page, const RunData *runs, size_t count);
 void run_details(Page *page, const RunData *runs, size_t count);
@@ -64,6 +64,7 @@ void draw_lines(Album *album, const Scene *scene, const char *title, const char 
 
 bool diverged(const RunData *run);
 void draw_probes(Album *album, const Scene *scene);
+void draw_tensors(Album *album, const Scene *scene); /* run_tensors.c */
 
 /* ---- study_pictures.c ---- */
 

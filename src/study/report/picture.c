@@ -42,7 +42,9 @@ void album_free(Album *album)
         page_free(&picture->settings);
         page_free(&picture->data);
         page_free(&picture->plot);
-        page_free(&picture->keys);
+        for (size_t j = 0; j < picture->key_count; j++)
+            mem_free(picture->keys[j].text);
+        mem_free(picture->keys);
         mem_free(picture);
     }
     mem_free(album->pictures);
@@ -204,33 +206,6 @@ void picture_draw(Picture *picture, int block, Mark mark, int color, double widt
 
 void picture_key(Picture *picture, Mark mark, int color, const char *text)
 {
-    char name[16];
-    if (color >= COLOR_RAMP)
-        snprintf(name, sizeof name, "--r%d", color - COLOR_RAMP);
-    else if (color < COLOR_AXIS)
-        snprintf(name, sizeof name, "--c%d", color);
-    else
-        snprintf(name, sizeof name, "--muted");
-    page_add(&picture->keys, "<span><svg viewBox=\"0 0 26 12\" aria-hidden=\"true\">");
-    if (mark == MARK_CROSSES)
-        page_add(&picture->keys,
-                 "<path d=\"M9 2l8 8M17 2l-8 8\" stroke=\"var(%s)\" stroke-width=\"2\"/>", name);
-    else if (mark != MARK_DOTS)
-        page_add(&picture->keys, "<path d=\"M1 6H25\" stroke=\"var(%s)\" stroke-width=\"2\"%s/>",
-                 name,
-                 mark == MARK_DASHES   ? " stroke-dasharray=\"6 4\""
-                 : mark == MARK_DOTTED ? " stroke-dasharray=\"2 3\""
-                                       : "");
-    if (mark == MARK_DOTS || mark == MARK_POINTS || mark == MARK_BARS)
-        page_add(&picture->keys, "<circle cx=\"13\" cy=\"6\" r=\"4\" fill=\"var(%s)\"/>", name);
-    page_add(&picture->keys, "</svg>");
-    page_text(&picture->keys, text);
-    page_add(&picture->keys, "</span>\n");
-}
-
-void picture_note(Picture *picture, const char *text)
-{
-    page_add(&picture->keys, "<span>");
-    page_text(&picture->keys, text);
-    page_add(&picture->keys, "</span>\n");
+    mem_grow(&picture->keys, picture->key_count, &picture->key_capacity, sizeof *picture->keys);
+    picture->keys[picture->key_count++] = (Key){ mark, color, mem_string(text) };
 }

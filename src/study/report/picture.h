@@ -18,9 +18,30 @@ typedef enum Color {
 int color_series(int index);
 int color_ramp(int index, int count);
 
+typedef enum Mark {
+    MARK_LINE,
+    MARK_DASHES,
+    MARK_DOTTED,
+    MARK_DOTS,
+    MARK_POINTS,
+    MARK_BARS,
+    MARK_STEPS,
+    MARK_CROSSES,
+    MARK_NONE /* of a key: words only */
+} Mark;
+
+/* A sample of a mark, and what it means. */
+typedef struct Key {
+    Mark mark;
+    int color;
+    char *text; /* owned */
+} Key;
+
 typedef struct Picture {
     char *title, *caption; /* owned; the caption may be "" */
-    Page settings, data, plot, keys;
+    Page settings, data, plot;
+    Key *keys;
+    size_t key_count, key_capacity;
     char *svg; /* owned; NULL: not drawn */
     int blocks;
     bool wide;
@@ -61,22 +82,15 @@ void picture_names(Picture *picture, const char *const *names, const double *pla
 int picture_block(Picture *picture);
 void picture_row(Picture *picture, int count, const double *values);
 
-typedef enum Mark {
-    MARK_LINE,
-    MARK_DASHES,
-    MARK_DOTTED,
-    MARK_DOTS,
-    MARK_POINTS,
-    MARK_BARS,
-    MARK_STEPS,
-    MARK_CROSSES
-} Mark;
-
 /* Draws a block: x:y, or x:y:low:high for bars. width in pixels, or size of the points. */
 void picture_draw(Picture *picture, int block, Mark mark, int color, double width);
 
-/* A sample and its meaning above the picture. */
 void picture_key(Picture *picture, Mark mark, int color, const char *text);
-void picture_note(Picture *picture, const char *text); /* words among the keys */
+
+/* keys.c: the keys as a line of a page; title and keys as SVG in `width` pixels above y = 0, which
+ * returns the height they take. */
+void keys_put(const Picture *picture, Page *page);
+int keys_svg(const Picture *picture, Page *svg, int width);
+void color_name(int color, char *buffer, size_t size); /* "--c1" */
 
 #endif

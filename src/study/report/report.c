@@ -104,6 +104,14 @@ static void put_study_verdict(const Answer *study, Page *page)
         page_add(page, " %s.", outcome);
 }
 
+static void put_run_verdict(const Source *source, Page *page)
+{
+    Page text = { 0 };
+    run_verdict(&text, source->runs, source->run_count);
+    page_text(page, text.text);
+    page_free(&text);
+}
+
 static void put_verdict(const Report *report, Page *page)
 {
     char text[2048];
@@ -115,7 +123,7 @@ static void put_verdict(const Report *report, Page *page)
     if (report->source.study)
         put_study_verdict(report->source.study, page);
     else
-        run_verdict(page, report->source.runs, report->source.run_count);
+        put_run_verdict(&report->source, page);
     page_add(page, "</p>\n");
     if (report->source.study)
         put_curves(&report->source.study->analysis, page);

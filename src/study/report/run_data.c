@@ -60,13 +60,21 @@ static void add_record(Frame *frame, json_t *record)
     frame->rows++;
 }
 
-static void free_frame(Frame *frame)
+void frame_add(Frame *frame, double step, const char *name, double value)
+{
+    json_t *record = json_pack("{s:f, s:f}", "step", step, name, value);
+    add_record(frame, record);
+    json_decref(record);
+}
+
+void frame_free(Frame *frame)
 {
     for (size_t i = 0; i < frame->count; i++) {
         mem_free(frame->columns[i].name);
         mem_free(frame->columns[i].values);
     }
     mem_free(frame->columns);
+    *frame = (Frame){ 0 };
 }
 
 /* ---- metrics.jsonl ---- */
@@ -188,9 +196,9 @@ void run_data_free(RunData *run)
     mem_free(run->config);
     json_decref(run->summary);
     json_decref(run->meta);
-    free_frame(&run->steps);
-    free_frame(&run->evals);
-    free_frame(&run->probes);
+    frame_free(&run->steps);
+    frame_free(&run->evals);
+    frame_free(&run->probes);
     *run = (RunData){ 0 };
 }
 

@@ -24,6 +24,10 @@ typedef struct Frame {
 /* The values under a name, frame->rows of them, or NULL. */
 const double *frame_column(const Frame *frame, const char *name);
 
+/* A record of two numbers; both must be finite. */
+void frame_add(Frame *frame, double step, const char *name, double value);
+void frame_free(Frame *frame);
+
 typedef struct RunData {
     char *folder, *name;    /* as given; the folder's last part */
     json_t *summary, *meta; /* NULL: not there */

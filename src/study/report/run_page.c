@@ -68,36 +68,36 @@ static char *result_text(const RunData *run, char *buffer, size_t size)
 
 /* ---- the verdict ---- */
 
-static void say_length(Page *page, const RunData *run)
+static void say_length(Page *text, const RunData *run)
 {
     char steps[SHORT_SIZE], seconds[32], batch[SHORT_SIZE];
     double epochs = first_of(run_number(run, "epochs"), last_of(&run->steps, "epoch"));
     double time = first_of(run_number(run, "seconds"), last_of(&run->steps, "time_s"));
-    page_add(page, "%s steps", short_text(steps, steps_of(run)));
+    page_add(text, "%s steps", short_text(steps, steps_of(run)));
     if (!isnan(run_batch(run)))
-        page_add(page, " at batch %s", short_text(batch, run_batch(run)));
+        page_add(text, " at batch %s", short_text(batch, run_batch(run)));
     if (!isnan(epochs))
-        page_add(page, ", %.4g epochs", epochs);
+        page_add(text, ", %.4g epochs", epochs);
     if (!isnan(time))
-        page_add(page, ", %s", text_seconds(seconds, sizeof seconds, time));
+        page_add(text, ", %s", text_seconds(seconds, sizeof seconds, time));
     if (!isnan(run_number(run, "ranks")))
-        page_add(page, " on %.0f rank%s", run_number(run, "ranks"),
+        page_add(text, " on %.0f rank%s", run_number(run, "ranks"),
                  run_number(run, "ranks") == 1 ? "" : "s");
 }
 
-static void one_verdict(Page *page, const RunData *run)
+static void one_verdict(Page *text, const RunData *run)
 {
     char result[128];
     result_text(run, result, sizeof result);
     if (is_status(run, "diverged"))
-        page_add(page, "Diverged after ");
+        page_add(text, "Diverged after ");
     else if (is_status(run, "not ended"))
-        page_add(page, result[0] ? "Not ended; so far test %s after " : "Not ended; so far%s ",
+        page_add(text, result[0] ? "Not ended; so far test %s after " : "Not ended; so far%s ",
                  result);
     else if (result[0])
-        page_add(page, "Test %s after ", result);
-    say_length(page, run);
-    page_add(page, ".");
+        page_add(text, "Test %s after ", result);
+    say_length(text, run);
+    page_add(text, ".");
 }
 
 /* Is a better than b? By accuracy if both have one, else by loss. */
@@ -108,11 +108,11 @@ static bool is_better(const RunData *a, const RunData *b)
     return loss_of(a) < loss_of(b) || (isnan(loss_of(b)) && !isnan(loss_of(a)));
 }
 
-void run_verdict(Page *page, const RunData *runs, size_t count)
+void run_verdict(Page *text, const RunData *runs, size_t count)
 {
     char best_text[128], worst_text[128];
     if (count == 1) {
-        one_verdict(page, runs);
+        one_verdict(text, runs);
         return;
     }
     const RunData *best = NULL, *worst = NULL;
@@ -125,19 +125,17 @@ void run_verdict(Page *page, const RunData *runs, size_t count)
         best = !best || is_better(&runs[i], best) ? &runs[i] : best;
         worst = !worst || is_better(worst, &runs[i]) ? &runs[i] : worst;
     }
-    page_add(page, "%zu runs", count);
+    page_add(text, "%zu runs", count);
     if (best && best == worst)
-        page_add(page, ": test %s", result_text(best, best_text, sizeof best_text));
+        page_add(text, ": test %s", result_text(best, best_text, sizeof best_text));
     else if (best) {
-        page_add(page, ": best is ");
-        page_text(page, best->name);
-        page_add(page, " with test %s, last ", result_text(best, best_text, sizeof best_text));
-        page_text(page, worst->name);
-        page_add(page, " with %s", result_text(worst, worst_text, sizeof worst_text));
+        page_add(text, ": best is %s with test %s, last %s with %s", best->name,
+                 result_text(best, best_text, sizeof best_text), worst->name,
+                 result_text(worst, worst_text, sizeof worst_text));
     }
     if (diverged > 0)
-        page_add(page, "; %zu diverged", diverged);
-    page_add(page, ".");
+        page_add(text, "; %zu diverged", diverged);
+    page_add(text, ".");
 }
 
 /* ---- warnings ---- */

@@ -178,4 +178,5 @@ void run_pictures(Album *album, const RunData *runs, size_t count)
     draw_column(album, &scene, "Exposed communication", "% of training time", false, "comm", 100,
                 SCALE_ZERO);
     draw_probes(album, &scene);
+    draw_tensors(album, &scene);
 }

@@ -153,7 +153,7 @@ static void curve_trials(Album *album, const Analysis *analysis, const Curve *cu
                      : analysis->question.goal == GOAL_LOSS ? e.y_high + room
                                                             : e.y_low - room;
     if (!isnan(analysis->arms[curve->first].batch))
-        picture_note(picture, "batch size:");
+        picture_key(picture, MARK_NONE, COLOR_AXIS, "batch size:");
     picture_axis(picture, 'x', "learning rate", e.x_low, e.x_high, true);
     for (int i = 0; i < curve->count; i++)
         draw_arm(picture, analysis, &analysis->arms[curve->first + i], color_ramp(i, curve->count),

@@ -28,15 +28,9 @@ static size_t read_color(const char *text, int *number)
 
 static void put_color(Page *svg, int color)
 {
-    if (color >= COLOR_RAMP)
-        page_add(svg, "var(--r%d)", color - COLOR_RAMP);
-    else if (color < COLOR_AXIS)
-        page_add(svg, "var(--c%d)", color);
-    else
-        page_add(svg, "var(--%s)",
-                 color == COLOR_AXIS   ? "ink"
-                 : color == COLOR_GRID ? "grid"
-                                       : "muted");
+    char name[16];
+    color_name(color, name, sizeof name);
+    page_add(svg, "var(%s)", name);
 }
 
 /* "<g ...>" and "</g>" with nothing between them: their characters, or 0. */

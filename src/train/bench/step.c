@@ -5,6 +5,7 @@
 #include "lockstep/clock.h"
 #include "lockstep/memory.h"
 
+#include <math.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -29,7 +30,7 @@ bool step_run(Trainer *t, double seconds, StepBench *result)
     t->model.times = result->times;
     memset(t->seconds, 0, sizeof t->seconds);
     int64_t samples = t->samples;
-    double start = clock_seconds();
+    double start = clock_seconds(), waited = reducer_waited(t->reducer);
     bool more = true;
     while (more && !t->stop) {
         result->rank_samples += rank_samples(t, t->step);
@@ -43,6 +44,7 @@ bool step_run(Trainer *t, double seconds, StepBench *result)
     t->model.times = NULL;
     result->samples = t->samples - samples;
     memcpy(result->phases, t->seconds, sizeof t->seconds);
+    result->waited = fmax(reducer_waited(t->reducer) - waited, 0); /* a new one if lanes grow */
     return true;
 }
 

@@ -17,6 +17,7 @@ typedef struct StepBench {
     int64_t steps, samples; /* of the whole job */
     double seconds;         /* of the steps together */
     double phases[PHASE_COUNT];
+    double waited;       /* of the exchange: reducer_waited */
     ModelTimes *times;   /* per node */
     double rank_samples; /* trained on by this rank */
     StepMemory memory;

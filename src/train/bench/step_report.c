@@ -168,8 +168,11 @@ void step_print(const Trainer *t, const StepBench *r)
     log_out("%lld steps of %.3f ms, %.*f samples/s on %d rank(s); times are rank 0's, a step",
             (long long)r->steps, 1e3 * r->seconds / (double)r->steps, rate < 1000 ? 1 : 0, rate,
             comm_size(t->comm));
-    log_out("exposed reduction: %.3f ms a step (%.1f %%), waiting for other ranks included",
-            1e3 * exposed / (double)r->steps, 100 * exposed / r->seconds);
+    log_out(
+        "exposed reduction: %.3f ms a step (%.1f %%), waiting for other ranks included: %.3f ms "
+        "for their backward",
+        1e3 * exposed / (double)r->steps, 100 * exposed / r->seconds,
+        1e3 * r->waited / (double)r->steps);
     print_memory(&r->memory);
     log_out("limits of one core: %.0f GFLOP/s (multiply-adds in registers), %.1f GB/s (passes over "
             "%s; more than 100 %% came from a cache)",
@@ -244,6 +247,7 @@ void step_print_json(const Trainer *t, const StepBench *r)
         "samples_per_second", (double)r->samples / r->seconds);
     json_object_set_new(all, "exposed_reduction_ms", json_real(1e3 * exposed / (double)r->steps));
     json_object_set_new(all, "exposed_reduction_percent", json_real(100 * exposed / r->seconds));
+    json_object_set_new(all, "waiting_ms", json_real(1e3 * r->waited / (double)r->steps));
     json_object_set_new(all, "phases_ms", phases_json(r));
     json_object_set_new(all, "loss_and_packing_ms",
                         json_real(1e3 * loss_seconds(t, r) / (double)r->steps));

@@ -1,12 +1,14 @@
 /* `lockstep plan`: the request, and a forecast for every rank count that it asks for. */
 #include "parts.h"
 
+#include "lockstep/log.h"
 #include "lockstep/memory.h"
 #include "lockstep/text.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MOST_RANKS 65536
 #define GIVEN_MEMORY 20e9 /* bytes a second of a core, where nothing is measured */
@@ -64,6 +66,16 @@ static bool read_request(const ForecastRequest *request, const Comm *comm, Forec
     return true;
 }
 
+/* Ranks that share a core compute, wait and carry messages as no rank of a cluster does. */
+static void warn_crowded(int ranks)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (ranks > cores)
+        log_warn("plan: what is measured is %d ranks on %ld cores, and the forecast is too low for "
+                 "messages between them: start no more ranks than cores, --ranks may be more",
+                 ranks, cores);
+}
+
 bool forecast_prepare(const ForecastRequest *request, const Comm *comm, Settings *settings,
                       ForecastPlan *plan, Err *err)
 {
@@ -77,6 +89,8 @@ bool forecast_prepare(const ForecastRequest *request, const Comm *comm, Settings
     if (settings->comm.compress || settings->train.local || settings->train.reduce != REDUCE_TREE)
         return err_set(err, "plan: comm.compress, train.local and train.reduce are not modelled: "
                             "what it knows is the sum over the lane tree");
+    if (plan->compute <= 0)
+        warn_crowded(ranks);
     plan->overlap = settings->comm.overlap;
     settings->comm.overlap = OVERLAP_OFF;
     settings->dry_run = plan->compute > 0;
