@@ -109,6 +109,9 @@ char *curve_name(const Analysis *analysis, const Curve *curve, char *buffer, siz
 char *arm_name(const Analysis *analysis, const Arm *arm, char *buffer, size_t size);
 char *setting_name(const Analysis *analysis, const Setting *setting, char *buffer, size_t size);
 
+/* "lars 64", for the axis of a picture; into buffer; returns buffer. */
+char *arm_label(const Analysis *analysis, const Arm *arm, char *buffer, size_t size);
+
 /* "12,345", "0.0123", "never": three or four digits, for people; into buffer; returns buffer. */
 #define SHORT_SIZE 32
 char *short_text(char buffer[SHORT_SIZE], double value);

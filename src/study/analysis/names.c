@@ -49,6 +49,16 @@ char *arm_name(const Analysis *analysis, const Arm *arm, char *buffer, size_t si
     return values_text(analysis, arm_trial(analysis, arm), analysis->in_arm, -1, buffer, size);
 }
 
+char *arm_label(const Analysis *analysis, const Arm *arm, char *buffer, size_t size)
+{
+    const TrialRow *trial = arm_trial(analysis, arm);
+    buffer[0] = '\0';
+    for (int key = 0; key < analysis->table->key_count; key++)
+        if (analysis->in_arm[key] && trial->values[key][0])
+            text_append(buffer, size, "%s%s", buffer[0] ? " " : "", trial->values[key]);
+    return buffer;
+}
+
 char *setting_name(const Analysis *analysis, const Setting *setting, char *buffer, size_t size)
 {
     return values_text(analysis, setting_trial(analysis, setting), analysis->in_setting, -1, buffer,

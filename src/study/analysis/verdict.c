@@ -231,17 +231,63 @@ char *analysis_verdict(const Analysis *analysis, char *buffer, size_t size)
 
 /* ---- on a terminal ---- */
 
-static void print_arm(const Analysis *analysis, const Arm *arm)
+static int widest_arm(const Analysis *analysis)
+{
+    char name[256];
+    size_t widest = strlen("arm");
+    for (int i = 0; i < analysis->arm_count; i++) {
+        size_t width = strlen(arm_name(analysis, &analysis->arms[i], name, sizeof name));
+        widest = width > widest ? width : widest;
+    }
+    return (int)widest;
+}
+
+/* "812 steps  3 of 3  51,968  1.2  0.94": to the target. */
+static void add_target(const Arm *arm, const Setting *best, char *line, size_t size)
+{
+    char samples[SHORT_SIZE], seconds[SHORT_SIZE], efficiency[SHORT_SIZE];
+    text_append(line, size, "%5d of %-5d %12s %10s %9s", best->reached, best->count,
+                short_text(samples, best->of[RESULT_TARGET_SAMPLES].median),
+                short_text(seconds, best->of[RESULT_TARGET_SECONDS].median),
+                short_text(efficiency, arm->efficiency));
+}
+
+/* "0.8656 to 0.8721": of the result that is the score, over seeds. */
+static void add_spread(const Analysis *analysis, const Setting *best, char *line, size_t size)
+{
+    bool accuracy = analysis->question.goal == GOAL_ACCURACY;
+    const Spread *spread = &best->of[accuracy ? RESULT_TEST_ACCURACY : RESULT_TEST_LOSS];
+    char text[64] = "-";
+    if (isfinite(spread->max))
+        snprintf(text, sizeof text, "%.4f to %.4f", spread->min, spread->max);
+    text_append(line, size, "%-18s %5d", text, best->count);
+}
+
+static void print_arm(const Analysis *analysis, const Arm *arm, int width)
 {
     const Setting *best = &analysis->settings[arm->best];
-    char name[256], setting[256], score[SHORT_SIZE], samples[SHORT_SIZE], seconds[SHORT_SIZE];
-    char efficiency[SHORT_SIZE];
-    log_out("  %-28s %-18s %5d of %-5d %12s %10s %9s  %s",
-            arm_name(analysis, arm, name, sizeof name), score_text(analysis, score, best->score),
-            best->reached, best->count, short_text(samples, best->of[RESULT_TARGET_SAMPLES].median),
-            short_text(seconds, best->of[RESULT_TARGET_SECONDS].median),
-            short_text(efficiency, arm->efficiency),
-            setting_name(analysis, best, setting, sizeof setting));
+    char name[256], setting[256], score[SHORT_SIZE], line[1024] = "";
+    text_append(line, sizeof line, "  %-*s %-16s ", width,
+                arm_name(analysis, arm, name, sizeof name),
+                score_text(analysis, score, best->score));
+    if (analysis->question.goal == GOAL_STEPS)
+        add_target(arm, best, line, sizeof line);
+    else
+        add_spread(analysis, best, line, sizeof line);
+    log_out("%s  %s", line, setting_name(analysis, best, setting, sizeof setting));
+}
+
+static void print_arms(const Analysis *analysis)
+{
+    int width = widest_arm(analysis);
+    if (analysis->arm_count > 0 && analysis->question.goal == GOAL_STEPS)
+        log_out("\n  %-*s %-16s %-14s %12s %10s %9s  %s", width, "arm", "best median",
+                "reached target", "samples", "seconds", "efficiency", "best setting");
+    else if (analysis->arm_count > 0)
+        log_out("\n  %-*s %-16s %-18s %5s  %s", width, "arm", "best median", "of seeds", "seeds",
+                "best setting");
+    for (int i = 0; i < analysis->arm_count; i++)
+        print_arm(analysis, &analysis->arms[i], width);
 }
 
 void analysis_print(const Analysis *analysis)
@@ -250,11 +296,7 @@ void analysis_print(const Analysis *analysis)
     log_out("%s", analysis_verdict(analysis, text, sizeof text));
     for (int i = 0; analysis->curve_count > 1 && i < analysis->curve_count; i++)
         log_out("%s", curve_text(analysis, &analysis->curves[i], text, sizeof text));
-    if (analysis->arm_count > 0)
-        log_out("\n  %-28s %-18s %-14s %12s %10s %9s  %s", "arm", "best median", "reached target",
-                "samples", "seconds", "efficiency", "best setting");
-    for (int i = 0; i < analysis->arm_count; i++)
-        print_arm(analysis, &analysis->arms[i]);
+    print_arms(analysis);
     for (size_t i = 0; i < analysis->warning_count; i++)
         log_out("%sWARNING: %s", i ? "" : "\n", analysis->warnings[i]);
 }

@@ -230,10 +230,7 @@ static void arms_picture(Album *album, const Analysis *analysis, int column, con
     double *places = mem_array(double, analysis->arm_count);
     for (int i = 0; i < analysis->arm_count; i++) {
         Spread spread = arm_spread(analysis, &analysis->arms[i], column);
-        char name[NAME_SIZE];
-        arm_name(analysis, &analysis->arms[i], name, sizeof name);
-        const char *value = strrchr(name, ' ');
-        snprintf(texts[i], sizeof texts[i], "%.30s", value ? value + 1 : "all");
+        arm_label(analysis, &analysis->arms[i], texts[i], sizeof texts[i]);
         names[i] = texts[i];
         places[i] = i;
         include(&range, spread.min);
