@@ -91,10 +91,11 @@ static int by_value(const void *left, const void *right)
     return a->setting - b->setting;
 }
 
+/* Who is lost later on was not when the others were compared with it here. */
 static double value_at(const TrialState *state, int rung)
 {
     bool lost = state->status == TRIAL_DIVERGED || state->status == TRIAL_FAILED;
-    return lost ? -(double)INFINITY : state->value[rung];
+    return lost && !state->passed[rung] ? -(double)INFINITY : state->value[rung];
 }
 
 /* Has it come this far, or ended before? */

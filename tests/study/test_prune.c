@@ -136,6 +136,18 @@ START_TEST(test_ended)
 }
 END_TEST
 
+/* Who is lost behind a rung does not change what was decided there. */
+START_TEST(test_lost_later)
+{
+    begin(PRUNE_HALVING, 2, 2);
+    for (int i = 0; i < 4; i++)
+        pass(i, 0, (double[]){ 0.8, 0.9, 0.1, 0.2 }[i]);
+    ck_assert_str_eq(decide(), "22pp");
+    states[0].status = TRIAL_DIVERGED;
+    ck_assert_str_eq(decide(), ".2pp");
+}
+END_TEST
+
 /* Without an evaluation so far nothing can be said. */
 START_TEST(test_unknown)
 {
@@ -178,6 +190,7 @@ int main(void)
     add_test(suite, test_median);
     add_test(suite, test_seeds);
     add_test(suite, test_ended);
+    add_test(suite, test_lost_later);
     add_test(suite, test_unknown);
     add_test(suite, test_arms);
     add_test(suite, test_none);
