@@ -93,8 +93,10 @@ static bool conclude(Group *g, const Claim *claim, const Summary *summary, int c
                      const Err *problem, Err *err)
 {
     const Trial *trial = &g->study->trials[claim->trial];
-    bool ended = summary->status && strcmp(summary->status, "interrupted") != 0;
-    bool at_rung = claim->rung >= 0 && (ended || summary->at_stop);
+    /* What has ended tells by its records what it had at the rung, and others may see them before
+     * anything is noted here. */
+    bool stopped = summary->status && strcmp(summary->status, "interrupted") == 0;
+    bool at_rung = claim->rung >= 0 && stopped && summary->at_stop;
     int lock;
     if ((problem->text[0] && !trial_fail(g->study, trial, code, problem->text, err)) ||
         (at_rung && !trial_pass(g->study, trial, claim->rung, err)) ||
