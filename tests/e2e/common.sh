@@ -39,7 +39,10 @@ await()
 # its exit code.
 ended()
 {
-    ! grep -q '^State:[[:space:]]*[^ZX]' "/proc/$1/status" 2>/dev/null
+    case $(sed -n 's/^State:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null) in
+    '' | Z* | X*) return 0 ;;
+    esac
+    return 1
 }
 
 # steps_of RUN N: the run has recorded N steps or more.
