@@ -8,6 +8,7 @@
 
 #include "lockstep/files.h"
 #include "lockstep/memory.h"
+#include "lockstep/text.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 
 #define TRAINING "training" /* not a probe of lockstep probe: events of metrics.jsonl */
+#define TEXT_SIZE 1024      /* of a probe's name and options */
 #define FILE_MAX_BYTES ((size_t)256 << 20)
 
 /* ---- from the study file ---- */
@@ -106,10 +108,36 @@ static json_t *read_findings(const char *folder, const char *probe)
     return file_json(folder, name);
 }
 
-bool measure_is_done(const char *folder, const Measure *measure)
+/* "lockstep study: hessian samples=2000": stands in what the probe writes. */
+static char *measure_text(const Measure *measure, char *buffer, size_t size)
 {
+    snprintf(buffer, size, "lockstep study: %s", measure->probe);
+    for (int i = 0; i < measure->option_count; i++)
+        text_append(buffer, size, " %s", measure->options[i]);
+    return buffer;
+}
+
+/* A column of the probe that is not among what it found, or NULL. A value that is not finite is
+ * there, as null. */
+static const char *find_missing(const Study *study, const char *probe, const json_t *findings)
+{
+    size_t length = strlen(probe);
+    for (int i = 0; i < study->measured_count; i++) {
+        const char *key = study->measured[i] + length + 1;
+        if (strncmp(study->measured[i], probe, length) == 0 && key[-1] == '.' &&
+            !json_object_get(findings, key))
+            return key;
+    }
+    return NULL;
+}
+
+bool measure_is_done(const Study *study, const char *folder, const Measure *measure)
+{
+    char wanted[TEXT_SIZE];
     json_t *findings = read_findings(folder, measure->probe);
-    bool done = findings != NULL;
+    const char *found = json_string_value(json_object_get(findings, "command"));
+    bool done = found && strcmp(found, measure_text(measure, wanted, sizeof wanted)) == 0 &&
+                !find_missing(study, measure->probe, findings);
     json_decref(findings);
     return done;
 }
@@ -153,21 +181,43 @@ double measured_value(const char *folder, const char *column)
     return value;
 }
 
+/* Of rank 0, which has written what was found; all ranks get its answer. */
+static bool check_findings(const Study *study, const char *folder, const char *probe, Comm *comm,
+                           Err *err)
+{
+    struct {
+        bool ok;
+        Err err;
+    } answer = { .ok = true };
+    if (comm_rank(comm) == 0) {
+        json_t *findings = read_findings(folder, probe);
+        const char *missing = find_missing(study, probe, findings);
+        answer.ok = !missing || err_set(&answer.err, "measure.%s.take: the probe finds no \"%s\"",
+                                        probe, missing);
+        json_decref(findings);
+    }
+    comm_broadcast(comm, &answer, sizeof answer, 0);
+    return answer.ok || err_set(err, "%s", answer.err.text);
+}
+
 int measure_trial(const Study *study, const Trial *trial, Trainer *trainer, Err *err)
 {
     char *folder = trial_folder(study, trial);
     int code = EXIT_OK;
     for (int i = 0; code == EXIT_OK && i < study->measure_count; i++) {
         const Measure *measure = &study->measures[i];
+        char text[TEXT_SIZE];
         ProbeRequest request = { .name = measure->probe,
                                  .assignments = (const char *const *)measure->options,
                                  .count = measure->option_count,
                                  .folder = folder,
                                  .checkpoint = "final",
                                  .out = folder,
-                                 .command = "lockstep study",
+                                 .command = measure_text(measure, text, sizeof text),
                                  .quiet = true };
         code = probe_run(trainer, &request, err);
+        if (code == EXIT_OK && !check_findings(study, folder, measure->probe, trainer->comm, err))
+            code = EXIT_USAGE;
     }
     mem_free(folder);
     return code;

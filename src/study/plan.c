@@ -1,6 +1,7 @@
 /* Which trials a study has: every arm with every row of its axes, the seeds running fastest. */
 #include "study_parts.h"
 
+#include "lockstep/expectation.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
 
@@ -194,12 +195,29 @@ static bool check_base(const Study *study, Err *err)
     return ok;
 }
 
+/* A wrong one is found now, not when everything has been trained. */
+static bool check_expectations(const Study *study, Err *err)
+{
+    const char *keys[STUDY_MAX_KEYS + 1] = { "arm" };
+    int first = study->has_arms ? 1 : 0;
+    Expectations expectations;
+    for (int i = 0; i < study->key_count; i++)
+        keys[first + i] = study->keys[i];
+    ExpectationNames names = { keys, (const char *const *)study->measured, first + study->key_count,
+                               study->measured_count };
+    bool ok = expectations_read(&expectations, &study->config,
+                                config_get(study->config.root, "expect"), &names, err);
+    expectations_free(&expectations);
+    return ok;
+}
+
 bool study_plan(Study *study, Err *err)
 {
     StudyArms arms = { .count = 0 };
     study->keys = mem_array(char *, STUDY_MAX_KEYS);
     bool ok = check_base(study, err) && arms_read(study, &arms, err) && read_arms_by(study, err) &&
-              make_trials(study, &arms, err) && check_twins(study, err);
+              make_trials(study, &arms, err) && check_twins(study, err) &&
+              check_expectations(study, err);
     arms_free(&arms);
     if (ok)
         find_groups(study);

@@ -130,7 +130,8 @@ bool say_end(const Study *study, Err *err)
         return true;
     if (!claim_table(study, &lock, err)) /* another job may end as well */
         return false;
-    bool ok = answer_give(study->folder, err);
+    /* The columns may be others than when the last trial ended. */
+    bool ok = study_write_table(study, err) && answer_give(study->folder, err);
     claim_release(lock);
     return ok;
 }

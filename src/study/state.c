@@ -161,7 +161,7 @@ static void await_measures(const Study *study, const char *folder, TrialState *s
 {
     state->trained = state->status == TRIAL_COMPLETED || state->status == TRIAL_TARGET;
     for (int i = 0; state->trained && i < study->measure_count; i++)
-        if (!measure_is_done(folder, &study->measures[i]))
+        if (!measure_is_done(study, folder, &study->measures[i]))
             state->status = TRIAL_OPEN;
 }
 

@@ -125,8 +125,8 @@ struct json_t *file_json(const char *folder, const char *name);
 bool measures_read(Study *study, Err *err);
 void measures_free(Study *study);
 
-/* Has the folder of a trial what the probe has found? */
-bool measure_is_done(const char *folder, const Measure *measure);
+/* Has the folder of a trial what the probe finds with these options? */
+bool measure_is_done(const Study *study, const char *folder, const Measure *measure);
 
 /* A column of Study.measured; NAN if it is not there. */
 double measured_value(const char *folder, const char *column);

@@ -147,3 +147,28 @@ grep -q '^24 trials of 12 settings in 4 arms: at most 24.6 k samples' out || {
     cat out
     fail "--dry-run"
 }
+
+# What is measured is a column, and measured again only if it is asked for otherwise; a key that the
+# probe does not find fails the trial; expectations are read before anything is trained.
+measured()
+{
+    "$lockstep" study s.yaml name=measured seeds=1 grid.train.batch='[32]' \
+        arms=null search='{type: grid, ranges: {optimizer.lr: {from: 0.1, to: 0.2, points: 2}}}' \
+        "$@" -q
+}
+measured 'measure={noise: {samples: 64, take: [noise_scale]}}' \
+    'expect=[{claim: c, value: {metric: noise.noise_scale}, above: 0}]' >said || fail "measured"
+grep -q '1 of 1 as expected' said || { cat said; fail "no word of what was expected"; }
+grep -q ',noise.noise_scale,message$' studies/measured/trials.csv || fail "no column"
+[ "$(grep -c ',completed,' studies/measured/trials.csv)" = 2 ] || fail "not measured"
+cp studies/measured/trials.csv before
+measured 'measure={noise: {samples: 128, take: [noise_scale]}}' >said || fail "measured otherwise"
+cmp -s before studies/measured/trials.csv && fail "the old values stay"
+measured 'measure={noise: {samples: 128, take: [noise_scal]}}' >said || fail "a wrong key"
+[ "$(grep -c 'failed.*measure.noise.take: the probe finds no' studies/measured/trials.csv)" = 2 ] ||
+    { cat studies/measured/trials.csv; fail "a wrong key is no message"; }
+measured 'measure={noise: {samples: 128, take: [noise_scale]}}' --retry >said || fail "mended"
+[ "$(grep -c ',completed,' studies/measured/trials.csv)" = 2 ] || fail "mended, and still failed"
+"$lockstep" study s.yaml name=never 'expect=[{claim: c, value: {metric: acc}, above: 1}]' 2>said
+[ $? -eq 2 ] && grep -q 'unknown metric "acc"' said || { cat said; fail "a wrong expectation"; }
+[ ! -e studies/never ] || fail "begun with a wrong expectation"
