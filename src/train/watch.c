@@ -125,6 +125,12 @@ static bool is_silent(const Page *page, double time)
     return page->magic != MAGIC || time - atomic_load(&page->beat) > SILENT_SECONDS;
 }
 
+/* Silent before its end: stopped or gone. */
+static bool is_lost(const Page *page, double time)
+{
+    return is_silent(page, time) && last_event(page).place != WATCH_END;
+}
+
 /* "; rank 2 on node1 (pid 77) does not answer, last seen in step 41 at lanes". */
 static void name_rank(const Watch *watch, int rank, double time, char *text, size_t size)
 {
@@ -136,7 +142,7 @@ static void name_rank(const Watch *watch, int rank, double time, char *text, siz
     }
     text_append(text, size, "; rank %d on %s (pid %d) %s, last seen in step %lld at %s", rank,
                 page->host, (int)page->pid,
-                is_silent(page, time) ? "is stopped or gone" : "has not arrived",
+                is_lost(page, time) ? "is stopped or gone" : "has not arrived",
                 (long long)event.step, place_names[event.place]);
 }
 
@@ -144,17 +150,17 @@ static void name_rank(const Watch *watch, int rank, double time, char *text, siz
 static void name_culprits(const Watch *watch, double time, char *text, size_t size)
 {
     int64_t least = INT64_MAX, most = INT64_MIN;
-    int silent = 0, named = 0;
+    int lost = 0, named = 0;
     for (int rank = 0; rank < watch->ranks; rank++) {
         const Page *page = page_of(watch, rank);
         int64_t at = position(page);
-        silent += is_silent(page, time);
+        lost += is_lost(page, time);
         least = at < least ? at : least;
         most = at > most ? at : most;
     }
     for (int rank = 0; rank < watch->ranks && named < 8; rank++) {
         const Page *page = page_of(watch, rank);
-        bool culprit = silent > 0 ? is_silent(page, time) : position(page) == least && least < most;
+        bool culprit = lost > 0 ? is_lost(page, time) : position(page) == least && least < most;
         if (!culprit)
             continue;
         name_rank(watch, rank, time, text, size);
@@ -175,20 +181,26 @@ static bool speaks(const Watch *watch, double time)
     return true;
 }
 
-/* Seconds since any rank has come anywhere; 0 while somebody writes a checkpoint or is at the
- * end. */
+/* Seconds since any rank has come anywhere. While somebody writes a checkpoint, which takes as long
+ * as the disk wants, or is at the end: seconds for which a rank has been lost. */
 static double standstill(const Watch *watch, double time)
 {
-    double latest = 0;
+    double latest = 0, lost = 0;
+    bool patient = false;
     for (int rank = 0; rank < watch->ranks; rank++) {
         const Page *page = page_of(watch, rank);
-        double changed = atomic_load(&page->changed);
+        double changed = atomic_load(&page->changed), silence = time - atomic_load(&page->beat);
         int32_t place = last_event(page).place;
-        if (!is_silent(page, time) && (place == WATCH_CHECKPOINT || place == WATCH_END))
-            return 0;
-        latest = page->magic == MAGIC && changed > latest ? changed : latest;
+        if (page->magic != MAGIC)
+            continue;
+        latest = changed > latest ? changed : latest;
+        if (is_lost(page, time))
+            lost = silence > lost ? silence : lost;
+        else if (!is_silent(page, time))
+            patient = patient || place == WATCH_CHECKPOINT || place == WATCH_END;
     }
-    return latest > 0 ? time - latest : 0;
+    double still = latest > 0 ? time - latest : 0;
+    return patient && lost < still ? lost : still;
 }
 
 static void look(Watch *watch)

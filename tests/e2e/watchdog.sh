@@ -42,3 +42,28 @@ for key in digest trajectory; do
         fail "$key"
 done
 grep '^lockstep' err
+
+# A checkpoint may take as long as the disk wants, but not wait for ever for a rank that is stopped.
+# Rank 1 is stopped until that is where the others are, which do little else here.
+mpi 3 sh -c 'echo $$ >pid.$OMPI_COMM_WORLD_RANK; exec "$@"' sh \
+    "$lockstep" train net.yaml name=writes -q 'model.layers=[dense: 262144, relu, dense: 7]' \
+    train.batch=8 train.steps=100000 comm.warn_after=1 comm.abort_after=5 2>err &
+job=$!
+await $job [ -e runs/writes/ckpt/latest ]
+frozen=$(cat pid.1)
+others_wait_in_checkpoint()
+{
+    kill -STOP "$frozen"
+    sleep 0.1
+    "$lockstep" doctor --postmortem runs/writes |
+        sed -n '/^rank 0/,/^rank 1/p' | tail -n 2 | grep -q ' checkpoint 0$' && return 0
+    kill -CONT "$frozen"
+    return 1
+}
+await $job others_wait_in_checkpoint
+wait $job
+code=$?
+[ $code -eq 6 ] || { cat err; fail "exit code $code in a checkpoint"; }
+grep -q "^lockstep: .* rank 1 on .* (pid $frozen) is stopped or gone" err ||
+    { cat err; fail "no line about a rank stopped in a checkpoint"; }
+grep '^lockstep' err
