@@ -4,6 +4,7 @@
 #include "study_parts.h"
 
 #include "lockstep/memory.h"
+#include "lockstep/statistics.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -69,17 +70,12 @@ typedef struct Standing {
     double value; /* median over its seeds; nan: unknown; -inf: it is lost */
 } Standing;
 
-static int by_number(const void *left, const void *right)
-{
-    const double *a = left, *b = right;
-    return (*a > *b) - (*a < *b);
-}
-
-/* Of n > 0 numbers, which are sorted; with an even number the mean of the middle two. */
+/* Of n > 0 numbers, the larger the better, -INFINITY the worst; they are changed. */
 static double median(double *x, int n)
 {
-    qsort(x, (size_t)n, sizeof *x, by_number);
-    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
+    for (int i = 0; i < n; i++)
+        x[i] = -x[i]; /* spread_of has the worst as INFINITY */
+    return -spread_of(x, n).median;
 }
 
 /* The best first; as good ones in the order of the plan. */

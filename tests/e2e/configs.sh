@@ -30,3 +30,12 @@ done || exit 1
 "$lockstep" list optimizers | sed -n 's/^  \([a-z0-9_]*\) .*/\1/p' | while read -r name; do
     grep -q "{type: ${name}[,}]" "$settings" || fail "settings.txt lacks $name"
 done || exit 1
+
+# Every ready study has trials that can be planned and expectations that can be read. What cannot be
+# planned for want of data says so in its line.
+for study in "$top"/configs/studies/*.yaml; do
+    grep -q '^base:' "$study" || continue # what others begin with
+    "$lockstep" study "$study" --dry-run >plan 2>err || { cat err; fail "$study"; }
+    grep -q 'nothing was trained' plan || fail "$study: no plan"
+    ! grep -E 'unknown|is wanted' plan || fail "$study: a trial with a wrong option"
+done
