@@ -3,11 +3,15 @@
 #include "study_parts.h"
 
 #include "lockstep/answer.h"
+#include "lockstep/files.h"
 #include "lockstep/log.h"
 #include "lockstep/memory.h"
+#include "lockstep/table.h"
 #include "lockstep/trainer.h"
 
 #include <jansson.h>
+#include <stdio.h>
+#include <string.h>
 
 char *trial_results(const TrialState *state, char *buffer, size_t size)
 {
@@ -43,12 +47,26 @@ static bool is_pruned(const Claims *claims, int trial)
            claims->decisions[trial].what == DECISION_PRUNED;
 }
 
+/* trials.csv as it is, or NULL: what has been told. */
+static char *table_text(const Study *study)
+{
+    char *text = NULL, *path = path_join(study->folder, "trials.csv");
+    size_t bytes;
+    bool ok = file_text(path, TABLE_MAX_BYTES, &text, &bytes, NULL);
+    mem_free(path);
+    return ok ? text : NULL;
+}
+
+static bool is_row(const char *table, const char *id)
+{
+    char start[32];
+    snprintf(start, sizeof start, "\n%s,", id);
+    return table && strstr(table, start);
+}
+
 void say_news(const Study *study, Claims *claims, const Claim *claim, bool at_rung)
 {
-    char text[128];
-    bool *before = mem_array(bool, study->count);
-    for (int i = 0; i < study->count; i++)
-        before[i] = is_pruned(claims, i);
+    char text[128], *table = table_text(study);
     int done = claims_look(study, claims);
     TrialStatus status = claims->states[claim->trial].status;
     if (status != TRIAL_OPEN)
@@ -58,10 +76,10 @@ void say_news(const Study *study, Claims *claims, const Claim *claim, bool at_ru
         say(study, claims, claim->trial, done, text);
     }
     for (int i = 0; i < study->count; i++)
-        if (is_pruned(claims, i) && !before[i])
+        if (is_pruned(claims, i) && !is_row(table, study->trials[i].id))
             say(study, claims, i, done,
                 prune_text(study, &claims->decisions[i], text, sizeof text));
-    mem_free(before);
+    mem_free(table);
 }
 
 /* Settings of an arm, which are its tuning budget, of all arms: the fewest and the most. */

@@ -58,9 +58,11 @@ done <some
 for split in '2 1' '3 1' '3 2' '4 2'; do
     # shellcheck disable=SC2086
     set -- $split
-    mpi "$1" "$lockstep" study s.yaml ranks="$2" name="pruned$1$2" "$prune" -q ||
+    mpi "$1" "$lockstep" study s.yaml ranks="$2" name="pruned$1$2" "$prune" 2>said ||
         fail "split $split, pruned"
     same "pruned$1$2" pruned
+    [ -z "$(grep ': pruned at ' said | cut -d ' ' -f 2 | sort | uniq -d)" ] ||
+        { cat said; fail "split $split, pruned twice"; }
 done
 mpi 3 "$lockstep" study s.yaml ranks=2 name=split -q || fail "two groups"
 same split one
