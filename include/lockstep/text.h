@@ -22,6 +22,15 @@ const char *text_nearest(const char *word, const char *const *candidates, size_t
 bool text_to_int(const char *text, int64_t *value);
 bool text_to_double(const char *text, double *value);
 
+/* The shortest of %.15g and %.17g that reads back as the same double, "nan", "inf" or "-inf". Into
+ * buffer; returns buffer. */
+#define TEXT_NUMBER_SIZE 32
+char *text_number(char buffer[TEXT_NUMBER_SIZE], double value);
+uint64_t double_bits(double value);
+
+/* `text` if it is UTF-8, else a copy in buffer whose bytes above 127 are '?'. */
+const char *text_as_utf8(char *buffer, size_t size, const char *text);
+
 /* Length of the UTF-8 character at text[0..bytes), and its code point; 0 if it is not one. */
 size_t text_utf8(const char *text, size_t bytes, uint32_t *code);
 

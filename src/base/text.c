@@ -44,6 +44,38 @@ size_t text_utf8(const char *text, size_t bytes, uint32_t *code)
     return length;
 }
 
+const char *text_as_utf8(char *buffer, size_t size, const char *text)
+{
+    size_t bytes = strlen(text), at = 0, length;
+    uint32_t code;
+    while ((length = text_utf8(text + at, bytes - at, &code)) > 0 && at < bytes)
+        at += length;
+    if (at == bytes)
+        return text;
+    size_t used = 0;
+    for (at = 0; at < bytes && used + 1 < size; at++)
+        buffer[used++] = (unsigned char)text[at] < 0x80 ? text[at] : '?';
+    buffer[used] = '\0';
+    return buffer;
+}
+
+uint64_t double_bits(double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+char *text_number(char buffer[TEXT_NUMBER_SIZE], double value)
+{
+    if (!isfinite(value))
+        return strcpy(buffer, isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
+    snprintf(buffer, TEXT_NUMBER_SIZE, "%.15g", value);
+    if (double_bits(strtod(buffer, NULL)) != double_bits(value))
+        snprintf(buffer, TEXT_NUMBER_SIZE, "%.17g", value);
+    return buffer;
+}
+
 char *text_quoted(char *buffer, size_t size, const char *text)
 {
     size_t bytes = strlen(text);

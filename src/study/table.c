@@ -4,6 +4,7 @@
 
 #include "lockstep/files.h"
 #include "lockstep/memory.h"
+#include "lockstep/text.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -34,21 +35,15 @@ static void put_cell(FILE *out, const char *text)
     fputc('"', out);
 }
 
-/* Numbers as short as they can be and still read back as themselves. */
 static void put_value(FILE *out, const json_t *value)
 {
-    char text[32];
-    double number = json_real_value(value);
+    char number[TEXT_NUMBER_SIZE];
     if (json_is_string(value))
         put_cell(out, json_string_value(value));
     else if (json_is_integer(value))
         fprintf(out, "%lld", (long long)json_integer_value(value));
-    else if (json_is_real(value)) {
-        snprintf(text, sizeof text, "%.15g", number);
-        if (memcmp(&number, &(double){ strtod(text, NULL) }, sizeof number) != 0)
-            snprintf(text, sizeof text, "%.17g", number);
-        fputs(text, out);
-    }
+    else if (json_is_real(value))
+        fputs(text_number(number, json_real_value(value)), out);
 }
 
 static void put_header(FILE *out, const Study *study)

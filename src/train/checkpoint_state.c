@@ -50,8 +50,8 @@ static void set_hex(json_t *object, const char *key, uint64_t value)
 
 static void set_number(json_t *object, const char *key, double value)
 {
-    char text[NUMBER_SIZE];
-    json_object_set_new(object, key, json_string(number_text(text, value)));
+    char text[TEXT_NUMBER_SIZE];
+    json_object_set_new(object, key, json_string(text_number(text, value)));
 }
 
 static void set_integer(json_t *object, const char *key, int64_t value)

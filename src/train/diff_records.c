@@ -109,7 +109,7 @@ char *value_text(char buffer[VALUE_SIZE], const json_t *value)
     else if (json_is_integer(value))
         snprintf(buffer, VALUE_SIZE, "%lld", (long long)json_integer_value(value));
     else if (json_is_real(value))
-        number_text(buffer, json_real_value(value));
+        text_number(buffer, json_real_value(value));
     else
         snprintf(buffer, VALUE_SIZE, "none");
     return buffer;
@@ -150,14 +150,14 @@ static uint64_t place_of(double value)
 
 static void print_loss(double a, double b)
 {
-    char text_a[NUMBER_SIZE], text_b[NUMBER_SIZE], distance[48] = "";
+    char text_a[TEXT_NUMBER_SIZE], text_b[TEXT_NUMBER_SIZE], distance[48] = "";
     if (isfinite(a) && isfinite(b)) {
         uint64_t place_a = place_of(a), place_b = place_of(b);
         snprintf(distance, sizeof distance, ", %llu ulp apart",
                  (unsigned long long)(place_a > place_b ? place_a - place_b : place_b - place_a));
     }
-    log_out("  %-14s A %-24s B %-24s (bits %016llx, %016llx%s)", "loss", number_text(text_a, a),
-            number_text(text_b, b), (unsigned long long)double_bits(a),
+    log_out("  %-14s A %-24s B %-24s (bits %016llx, %016llx%s)", "loss", text_number(text_a, a),
+            text_number(text_b, b), (unsigned long long)double_bits(a),
             (unsigned long long)double_bits(b), distance);
 }
 

@@ -58,7 +58,7 @@ char *time_text(char *buffer, size_t size, int64_t unix_seconds)
 static json_t *text_value(const char *text)
 {
     char copy[4096];
-    return json_string(utf8_text(text, copy, sizeof copy));
+    return json_string(text_as_utf8(copy, sizeof copy, text));
 }
 
 static void set_text(json_t *object, const char *key, const char *text)
@@ -89,7 +89,7 @@ static json_t *hosts_value(const char *hosts, int ranks)
     json_t *list = json_array();
     for (int rank = 0; rank < ranks; rank++) {
         char copy[HOST_SIZE];
-        const char *name = utf8_text(hosts + (size_t)rank * HOST_SIZE, copy, sizeof copy);
+        const char *name = text_as_utf8(copy, sizeof copy, hosts + (size_t)rank * HOST_SIZE);
         json_t *host = NULL, *item;
         size_t index;
         json_array_foreach (list, index, item)
@@ -124,7 +124,7 @@ static json_t *environment_value(void)
         if (!equals || !is_relevant(*variable) || (size_t)(equals - *variable) >= sizeof name)
             continue;
         snprintf(name, sizeof name, "%.*s", (int)(equals - *variable), *variable);
-        set_text(values, utf8_text(name, copy, sizeof copy), equals + 1);
+        set_text(values, text_as_utf8(copy, sizeof copy, name), equals + 1);
     }
     return values;
 }

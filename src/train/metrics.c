@@ -227,11 +227,11 @@ static void step_json(Metrics *metrics, const StepRecord *record)
 }
 
 /* "" where accuracy means nothing. */
-static char *accuracy_text(char buffer[NUMBER_SIZE], double accuracy)
+static char *accuracy_text(char buffer[TEXT_NUMBER_SIZE], double accuracy)
 {
     if (accuracy < 0)
         return strcpy(buffer, "");
-    return number_text(buffer, accuracy);
+    return text_number(buffer, accuracy);
 }
 
 static void write_csv(Metrics *metrics, const char *line, int length)
@@ -242,14 +242,14 @@ static void write_csv(Metrics *metrics, const char *line, int length)
 
 static void step_csv(Metrics *metrics, const StepRecord *record)
 {
-    char line[LINE_SIZE], loss[NUMBER_SIZE], accuracy[NUMBER_SIZE], lr[NUMBER_SIZE];
-    char grad_norm[NUMBER_SIZE], clip[NUMBER_SIZE];
+    char line[LINE_SIZE], loss[TEXT_NUMBER_SIZE], accuracy[TEXT_NUMBER_SIZE], lr[TEXT_NUMBER_SIZE];
+    char grad_norm[TEXT_NUMBER_SIZE], clip[TEXT_NUMBER_SIZE];
     int length = snprintf(
         line, sizeof line, "step,%lld,%.6f,%lld,%.6f,%s,%s,%s,%s,%s,%.1f,%.4f,,%016llx,%016llx\n",
         (long long)record->step, record->epoch, (long long)record->samples, record->seconds,
-        number_text(loss, record->loss), accuracy_text(accuracy, record->accuracy),
-        number_text(lr, record->lr), number_text(grad_norm, record->grad_norm),
-        number_text(clip, record->clip_factor), record->samples_per_second, record->comm,
+        text_number(loss, record->loss), accuracy_text(accuracy, record->accuracy),
+        text_number(lr, record->lr), text_number(grad_norm, record->grad_norm),
+        text_number(clip, record->clip_factor), record->samples_per_second, record->comm,
         (unsigned long long)record->digest, (unsigned long long)record->trajectory);
     write_csv(metrics, line, length);
 }
@@ -283,11 +283,11 @@ static void eval_json(Metrics *metrics, const EvalRecord *record)
 
 void metrics_eval(Metrics *metrics, const EvalRecord *record)
 {
-    char line[LINE_SIZE], loss[NUMBER_SIZE], accuracy[NUMBER_SIZE];
+    char line[LINE_SIZE], loss[TEXT_NUMBER_SIZE], accuracy[TEXT_NUMBER_SIZE];
     eval_json(metrics, record);
     int length = snprintf(line, sizeof line, "eval,%lld,%.6f,%lld,%.6f,%s,%s,,,,,,%lld,,\n",
                           (long long)record->step, record->epoch, (long long)record->samples,
-                          record->seconds, number_text(loss, record->loss),
+                          record->seconds, text_number(loss, record->loss),
                           accuracy_text(accuracy, record->accuracy), (long long)record->count);
     write_csv(metrics, line, length);
 }

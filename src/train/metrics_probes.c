@@ -29,7 +29,7 @@ static void write_event(Metrics *metrics, const ProbeRecord *record)
  * that a table would take for its own. */
 static int row_text(char row[ROW_SIZE], int64_t step, const ProbeRow *found)
 {
-    char value[NUMBER_SIZE] = "";
+    char value[TEXT_NUMBER_SIZE] = "";
     if (isfinite(found->value))
         snprintf(value, sizeof value, "%.9g", found->value);
     int length = snprintf(row, ROW_SIZE, "%lld,%s,%s,%s\n", (long long)step, found->tensor,

@@ -9,38 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-char *number_text(char buffer[NUMBER_SIZE], double value)
-{
-    if (!isfinite(value))
-        return strcpy(buffer, isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
-    snprintf(buffer, NUMBER_SIZE, "%.15g", value);
-    if (double_bits(strtod(buffer, NULL)) != double_bits(value))
-        snprintf(buffer, NUMBER_SIZE, "%.17g", value);
-    return buffer;
-}
-
-uint64_t double_bits(double value)
-{
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-const char *utf8_text(const char *text, char *buffer, size_t size)
-{
-    size_t bytes = strlen(text), at = 0, length;
-    uint32_t code;
-    while ((length = text_utf8(text + at, bytes - at, &code)) > 0 && at < bytes)
-        at += length;
-    if (at == bytes)
-        return text;
-    size_t used = 0;
-    for (at = 0; at < bytes && used + 1 < size; at++)
-        buffer[used++] = (unsigned char)text[at] < 0x80 ? text[at] : '?';
-    buffer[used] = '\0';
-    return buffer;
-}
-
 static void put(JsonText *json, const char *text, size_t length)
 {
     if (json->used + length >= json->size) {
@@ -56,7 +24,7 @@ static void put_string(JsonText *json, const char *text)
 {
     char copy[1024], escape[8];
     put(json, "\"", 1);
-    for (const char *next = utf8_text(text, copy, sizeof copy); *next; next++) {
+    for (const char *next = text_as_utf8(copy, sizeof copy, text); *next; next++) {
         if (*next == '"' || *next == '\\') {
             escape[0] = '\\';
             escape[1] = *next;
@@ -97,7 +65,7 @@ void json_add_text(JsonText *json, const char *key, const char *value)
 
 void json_add_integer(JsonText *json, const char *key, int64_t value)
 {
-    char text[NUMBER_SIZE];
+    char text[TEXT_NUMBER_SIZE];
     put_key(json, key);
     snprintf(text, sizeof text, "%lld", (long long)value);
     put(json, text, strlen(text));
@@ -105,7 +73,7 @@ void json_add_integer(JsonText *json, const char *key, int64_t value)
 
 void json_add_hex(JsonText *json, const char *key, uint64_t value)
 {
-    char text[NUMBER_SIZE];
+    char text[TEXT_NUMBER_SIZE];
     put_key(json, key);
     snprintf(text, sizeof text, "\"%016llx\"", (unsigned long long)value);
     put(json, text, strlen(text));
@@ -113,10 +81,10 @@ void json_add_hex(JsonText *json, const char *key, uint64_t value)
 
 void json_add_number(JsonText *json, const char *key, double value)
 {
-    char text[NUMBER_SIZE];
+    char text[TEXT_NUMBER_SIZE];
     put_key(json, key);
     if (isfinite(value))
-        number_text(text, value);
+        text_number(text, value);
     else
         strcpy(text, "null");
     put(json, text, strlen(text));
@@ -124,7 +92,7 @@ void json_add_number(JsonText *json, const char *key, double value)
 
 void json_add_fixed(JsonText *json, const char *key, double value, int digits)
 {
-    char text[NUMBER_SIZE];
+    char text[TEXT_NUMBER_SIZE];
     if (!isfinite(value) || fabs(value) > 1e15) {
         json_add_number(json, key, value);
         return;

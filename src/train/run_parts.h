@@ -47,15 +47,6 @@ void json_add_number(JsonText *json, const char *key, double value); /* reads ba
 void json_add_fixed(JsonText *json, const char *key, double value, int digits); /* 1.250; */
 void json_finish(JsonText *json); /* closes the object and the line; nan and inf are null above */
 
-/* The shortest of %.15g and %.17g that reads back as the same double, "nan", "inf" or "-inf". */
-#define NUMBER_SIZE 32
-char *number_text(char buffer[NUMBER_SIZE], double value);
-
-/* `text` if it is UTF-8, else a copy in buffer whose bytes above 127 are '?'. */
-const char *utf8_text(const char *text, char *buffer, size_t size);
-
-uint64_t double_bits(double value);
-
 /* ---- metrics.c ---- */
 
 typedef struct Metrics {

@@ -638,18 +638,18 @@ END_TEST
 START_TEST(test_numbers_read_back)
 {
     uint64_t bits = 1;
-    char text[NUMBER_SIZE];
+    char text[TEXT_NUMBER_SIZE];
     for (int i = 0; i < 20000; i++) {
         double value;
         bits = bits * 6364136223846793005u + 1442695040888963407u;
         memcpy(&value, &bits, sizeof value);
         if (isfinite(value))
-            ck_assert(double_bits(strtod(number_text(text, value), NULL)) == bits);
+            ck_assert(double_bits(strtod(text_number(text, value), NULL)) == bits);
     }
-    ck_assert_str_eq(number_text(text, 0.1), "0.1");
-    ck_assert_str_eq(number_text(text, -0.0), "-0");
-    ck_assert_str_eq(number_text(text, 1e-320), "9.99988867182683e-321");
-    ck_assert_str_eq(number_text(text, 1.7976931348623157e308), "1.7976931348623157e+308");
+    ck_assert_str_eq(text_number(text, 0.1), "0.1");
+    ck_assert_str_eq(text_number(text, -0.0), "-0");
+    ck_assert_str_eq(text_number(text, 1e-320), "9.99988867182683e-321");
+    ck_assert_str_eq(text_number(text, 1.7976931348623157e308), "1.7976931348623157e+308");
 }
 END_TEST
 

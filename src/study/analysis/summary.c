@@ -1,7 +1,7 @@
 /* The answer for programs, of which summary.json is made. */
 #include "parts.h"
 
-#include "../../train/run_parts.h"
+#include "lockstep/text.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -15,7 +15,7 @@ static json_t *number(double value)
 static json_t *text(const char *value)
 {
     char copy[4096];
-    return json_string(utf8_text(value, copy, sizeof copy));
+    return json_string(text_as_utf8(copy, sizeof copy, value));
 }
 
 static json_t *estimate_value(const Estimate *estimate)

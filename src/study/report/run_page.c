@@ -1,7 +1,6 @@
 /* What a page says of runs: the verdict, what went wrong, the table of results. */
 #include "parts.h"
 
-#include "../../train/run_parts.h"
 #include "lockstep/text.h"
 
 #include <math.h>
@@ -265,9 +264,9 @@ void run_csv(Page *csv, const RunData *runs, size_t count)
         page_csv(csv, status_of(&runs[i]), false);
         page_csv(csv, run_text(&runs[i], "optimizer"), false);
         for (int j = 0; j < FIELDS; j++) {
-            char number[NUMBER_SIZE];
+            char number[TEXT_NUMBER_SIZE];
             double value = field_value(&fields[j], &runs[i]);
-            page_csv(csv, isnan(value) ? "" : number_text(number, value), false);
+            page_csv(csv, isnan(value) ? "" : text_number(number, value), false);
         }
         page_csv(csv, run_text(&runs[i], "digest"), false);
         page_csv(csv, run_text(&runs[i], "trajectory"), false);

@@ -2,8 +2,8 @@
  * page. */
 #include "parts.h"
 
-#include "../../train/run_parts.h"
 #include "lockstep/memory.h"
+#include "lockstep/text.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -141,8 +141,8 @@ void study_details(Page *page, const Answer *study, const char *path)
 
 static void csv_number(Page *csv, double value)
 {
-    char number[NUMBER_SIZE];
-    page_csv(csv, isfinite(value) ? number_text(number, value) : "", false);
+    char number[TEXT_NUMBER_SIZE];
+    page_csv(csv, isfinite(value) ? text_number(number, value) : "", false);
 }
 
 static void csv_arm(Page *csv, const Analysis *analysis, const Arm *arm)

@@ -2,7 +2,6 @@
  * budgets, every trial, the files that made it. */
 #include "parts.h"
 
-#include "../../train/run_parts.h"
 #include "lockstep/memory.h"
 #include "lockstep/text.h"
 
