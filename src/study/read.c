@@ -85,7 +85,9 @@ bool study_read(Study *study, const char *file, const char *text, size_t bytes,
         return false;
     ok = take_options(study, &o, file, err) && prune_read(study, err);
     options_free(study_options, &o);
-    return ok && measures_read(study, err);
+    /* As study.yaml of the folder has it, where a copy lies beside it. */
+    return ok && config_override(&study->config, "base=" STUDY_BASE, err) &&
+           measures_read(study, err);
 }
 
 static void free_strings(char **strings, int count)

@@ -187,17 +187,20 @@ static int work(Group *g, Err *err)
     return EXIT_OK;
 }
 
-/* study.yaml, as this job has it. */
+/* study.yaml and its base, as this job has them: `lockstep study FOLDER/study.yaml` goes on. */
 static bool write_study(const Study *study, Err *err)
 {
     char *text = NULL, *path = path_join(study->folder, "study.yaml");
+    char *base = path_join(study->folder, STUDY_BASE);
     size_t bytes = 0;
     FILE *memory = open_memstream(&text, &bytes);
     expect(memory);
     config_print(&study->config, memory, false);
     expect(fclose(memory) == 0);
-    bool ok = file_replace(path, text, bytes, err);
+    bool ok =
+        file_replace(base, study->text, study->bytes, err) && file_replace(path, text, bytes, err);
     free(text);
+    mem_free(base);
     mem_free(path);
     return ok;
 }

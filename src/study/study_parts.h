@@ -15,6 +15,7 @@ typedef struct Axis {
 } Axis;
 
 #define AXES_MAX STUDY_MAX_KEYS
+#define STUDY_BASE "base.yaml" /* the copy of the base beside study.yaml */
 typedef struct Axes {
     Axis axis[AXES_MAX]; /* the first varies slowest */
     int count;

@@ -71,6 +71,10 @@ same split one
 digests=$(cat studies/one/trials/*/metrics.jsonl | cksum)
 "$lockstep" study s.yaml name=pruned -q || fail "no longer pruned"
 same pruned one
+mv s.yaml net.yaml .. && "$lockstep" study studies/pruned/study.yaml -q ||
+    fail "the study from its own folder"
+mv ../s.yaml ../net.yaml .
+same pruned one
 "$lockstep" study s.yaml name=one -q || fail "a study that is done"
 [ "$digests" = "$(cat studies/one/trials/*/metrics.jsonl | cksum)" ] || fail "trained twice"
 
