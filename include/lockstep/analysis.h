@@ -95,6 +95,9 @@ void analysis_free(Analysis *analysis);
 /* Smaller is better; INFINITY if the trial does not have what is asked for. */
 double trial_score(const Analysis *analysis, const TrialRow *trial);
 
+/* By score, of equal ones by the median final loss. */
+bool setting_is_better(const Setting *a, const Setting *b);
+
 /* The learning rate that a trial reached: optimizer.lr, times (batch / base_batch)^lr_power. NAN
  * without one. */
 double trial_lr(const Analysis *analysis, const TrialRow *trial);

@@ -233,7 +233,7 @@ static double quantity_value(const Quantity *quantity, const Analysis *analysis)
     for (int i = 0; i < analysis->setting_count; i++) {
         const Setting *setting = &analysis->settings[i];
         if (is_meant(quantity, analysis->table, setting_trial(analysis, setting)) &&
-            (!best || setting->score < best->score))
+            (!best || setting_is_better(setting, best)))
             best = setting;
     }
     return best ? setting_value(analysis, quantity->metric, best) : (double)NAN;

@@ -18,6 +18,8 @@ static const char csv[] =
     "d,completed,sgd,64,0.4,2,10,640,1,1,0.3,0.4,0.80,,0.80,,,,,,9,\n"
     "e,completed,sgd,1024,0.1,1,10,640,1,1,0.3,0.4,0.85,,0.85,,,,,,40,\n"
     "f,completed,sgd,1024,0.1,2,10,640,1,1,0.3,0.4,0.85,,0.85,,,,,,60,\n"
+    "i,completed,sgd,256,0.1,1,10,640,1,1,0.3,0.4,0.70,,0.70,,,,,,7,\n"
+    "j,completed,sgd,256,0.4,1,10,640,1,1,0.3,0.3,0.70,,0.70,,,,,,8,\n"
     "g,diverged,sgd,1024,0.4,1,3,192,1,1,,,,,,,,,,,,diverged\n"
     "h,diverged,sgd,1024,0.4,2,3,192,1,1,,,,,,,,,,,,diverged\n";
 
@@ -90,6 +92,8 @@ START_TEST(test_checks)
     check("value: {metric: hessian.largest_1, train.batch: 1024}, above: {metric: "
           "hessian.largest_1, train.batch: 64.0}, factor: 5",
           OUTCOME_YES, 50, 5);
+    check("value: {metric: hessian.largest_1, train.batch: 256}, above: 7.5", OUTCOME_YES, 8,
+          7.5); /* equal accuracies: the smaller loss */
     check("value: {metric: hessian.largest_1, train.batch: 1024}, about: 100, factor: 1.9",
           OUTCOME_NO, 50, 100);
     check("value: {metric: optimizer.lr, train.batch: 64}, about: 0.1, by: 1e-9", OUTCOME_YES, 0.1,

@@ -176,7 +176,7 @@ static double final_loss(const Setting *setting)
     return isnan(loss) ? (double)INFINITY : loss;
 }
 
-static bool is_better(const Setting *a, const Setting *b)
+bool setting_is_better(const Setting *a, const Setting *b)
 {
     if (a->score < b->score || a->score > b->score)
         return a->score < b->score;
@@ -188,7 +188,7 @@ static void find_best(const Analysis *analysis, Arm *arm)
     const Setting *settings = analysis->settings;
     arm->best = arm->first;
     for (int i = arm->first; i < arm->first + arm->count; i++)
-        if (is_better(&settings[i], &settings[arm->best]))
+        if (setting_is_better(&settings[i], &settings[arm->best]))
             arm->best = i;
     arm->found = isfinite(settings[arm->best].score);
 }
