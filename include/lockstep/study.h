@@ -5,7 +5,8 @@
  * A study is a folder: study.yaml and a copy of its base, trials/ID/ (ordinary run folders),
  * trials.csv, locks/. There is no other state: a trial is done if its folder says so, and who works
  * on one holds its lock, so any number of groups and jobs may work on a study, and whatever is
- * killed is taken up again. What a trial gives does not depend on who trains it. docs/studies.md. */
+ * killed is taken up again. What a trial gives does not depend on who trains it
+ * (docs/studies.md). */
 #ifndef LOCKSTEP_STUDY_H
 #define LOCKSTEP_STUDY_H
 
